@@ -1,0 +1,1 @@
+"""The declarative configuration: strict loading into a frozen model."""

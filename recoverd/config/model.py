@@ -1,0 +1,226 @@
+"""The configuration as the rest of recoverd sees it: frozen, complete, with every default filled in.
+
+Durations are seconds (`_s`), sizes are bytes (`_bytes`), fractions lie between 0 and 1. Paths are absolute.
+`loading` makes these objects out of files; nothing else does. What each key means is said once, in the
+JSON Schema (`recoverd config schema`), from which recoverd.yaml(5) is made.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from types import MappingProxyType
+from typing import Any
+
+EMPTY: Mapping[str, Any] = MappingProxyType({})
+UNLIMITED = -1
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where in the configuration something stands; line and column count from 1."""
+
+    file: str
+    line: int
+    column: int
+
+    def __str__(self) -> str:
+        return f"{self.file}:{self.line}:{self.column}"
+
+
+@dataclass(frozen=True, slots=True)
+class Secret:
+    """A reference to a secret; its value is fetched when it is needed and never stored or printed."""
+
+    source: str  # credential | file | env
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """A length of calendar time, for `within` rules: months and years have no fixed number of seconds."""
+
+    years: int = 0
+    months: int = 0
+    days: int = 0
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Retention:
+    """Which snapshots are kept. Counts: 0 is off, -1 unlimited. Rules are ORed."""
+
+    last: int = 0
+    hourly: int = 0
+    daily: int = 0
+    weekly: int = 0
+    monthly: int = 0
+    yearly: int = 0
+    tags: tuple[tuple[str, ...], ...] = ()  # OR of ANDs
+    within: Span | None = None
+    within_hourly: Span | None = None
+    within_daily: Span | None = None
+    within_weekly: Span | None = None
+    within_monthly: Span | None = None
+    within_yearly: Span | None = None
+    keep_invalid: int = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Autosave:
+    every_s: float | None = None
+    jitter_s: float = 0.0
+    on_shutdown: bool = False
+
+
+class Format(StrEnum):
+    AUTO = "auto"
+    JSON = "json"
+    JSON_LINES = "json-lines"
+    YAML = "yaml"
+    TOML = "toml"
+    OPAQUE = "opaque"
+
+
+class ItemKind(StrEnum):
+    FILE = "file"
+    DIRECTORY = "directory"
+    SQLITE = "sqlite"
+    DUMP = "dump"
+
+
+@dataclass(frozen=True, slots=True)
+class SchemaSource:
+    """A JSON Schema: inline, or read from `path`. `directories` is all that a relative `$ref` may reach."""
+
+    document: Any  # the parsed schema
+    path: str | None  # None: inline
+    directories: tuple[str, ...]
+    place: Place
+
+
+@dataclass(frozen=True, slots=True)
+class StateItem:
+    """One declared part of a service's state."""
+
+    name: str
+    kind: ItemKind
+    path: str  # absolute; "" for a dump
+    format: Format = Format.AUTO
+    schema: SchemaSource | None = None
+    include: tuple[str, ...] = ()  # directory items; empty: everything
+    exclude: tuple[str, ...] = ()
+    optional: bool = False
+    allow: frozenset[str] = frozenset()
+
+
+class RunKind(StrEnum):
+    SYSTEMD = "systemd"
+    COMMAND = "command"
+    CONTROL = "control"
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """How a service's process is run. For `command`: recoverd starts it itself, detached."""
+
+    kind: RunKind
+    unit: str | None = None
+    command: tuple[str, ...] = ()
+    cwd: str | None = None
+    env: Mapping[str, str | Secret] = field(default_factory=lambda: EMPTY)
+    user: str | None = None
+    group: str | None = None
+    log: str | None = None  # absolute; None: STATE_DIR/logs/SERVICE.log
+    stop_signal: str = "TERM"
+    stop_timeout_s: float = 10.0
+    start: tuple[str, ...] = ()  # control
+    stop: tuple[str, ...] = ()
+    status: tuple[str, ...] = ()
+
+
+class ProbeKind(StrEnum):
+    HTTP = "http"
+    TCP = "tcp"
+    COMMAND = "command"
+    RUNNING = "running"
+
+
+@dataclass(frozen=True, slots=True)
+class Probe:
+    """One check that a service is healthy. `target` is a URL, HOST:PORT, or empty."""
+
+    kind: ProbeKind
+    target: str = ""
+    command: tuple[str, ...] = ()
+    timeout_s: float = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Health:
+    within_s: float = 30.0
+    stable_for_s: float = 3.0
+    probes: tuple[Probe, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Restore:
+    fallback: tuple[str, ...] = ("snapshots",)
+    scope: str = "item"  # item | service
+    attempts: int = 3
+    verdicts: Mapping[str, str] = field(default_factory=lambda: EMPTY)  # verdict -> restore|alert|block|accept
+
+
+@dataclass(frozen=True, slots=True)
+class CheckThresholds:
+    max_age_s: float | None = None  # None: derived from the autosave schedule
+    max_failures: int = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    name: str
+    place: Place
+    enabled: bool = True
+    run: Run | None = None
+    after: tuple[str, ...] = ()
+    state: Mapping[str, StateItem] = field(default_factory=lambda: EMPTY)
+    autosave: Autosave = Autosave()
+    retention: Retention = Retention(last=10, hourly=24, daily=14)
+    restore: Restore = Restore()
+    health: Health = Health()
+    check: CheckThresholds = CheckThresholds()
+
+
+@dataclass(frozen=True, slots=True)
+class RepositoryConfig:
+    path: str
+    compression: int = 3
+
+
+@dataclass(frozen=True, slots=True)
+class LogConfig:
+    format: str = "auto"
+    level: str = "info"
+    debug: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class FailedService:
+    """A service whose drop-in is broken: reported as failed, while the others are recovered."""
+
+    name: str  # the service, or the file where no service name can be told
+    problems: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """Everything: host-wide keys and the services by name."""
+
+    state_dir: str
+    repository: RepositoryConfig
+    services: Mapping[str, Service]
+    failed: tuple[FailedService, ...] = ()
+    timezone: str = "UTC"
+    log: LogConfig = LogConfig()

@@ -1,0 +1,1 @@
+"""What happened: the event types and where they go."""

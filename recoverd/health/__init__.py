@@ -1,0 +1,1 @@
+"""One list of results and its formats."""

@@ -1,0 +1,1 @@
+"""The heart: survey, candidates, plan, staging, the swap transaction, quarantine, proof."""

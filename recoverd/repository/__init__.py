@@ -1,0 +1,1 @@
+"""Where snapshots live: objects, packs, trees, records, catalog, retention."""

@@ -1,0 +1,102 @@
+"""The records of the repository: snapshots (immutable), marks (their few mutable facts), service records.
+
+Their JSON is part of the on-disk format (docs/repository-format.md). 64-bit values are strings there,
+because jq 1.6 rounds numbers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from types import MappingProxyType
+from typing import Any
+
+NOTHING: Mapping[str, Any] = MappingProxyType({})
+
+
+class SnapshotVerdict(StrEnum):
+    OK = "ok"  # everything in it is ok
+    PARTIAL = "partial"  # something is damaged, and something good is new
+    INVALID = "invalid"  # nothing good is new: evidence only
+
+    @property
+    def counts(self) -> bool:
+        """Whether retention counts it and a restore may take from it."""
+        return self is not SnapshotVerdict.INVALID
+
+
+@dataclass(frozen=True, slots=True)
+class ItemRecord:
+    """One state item in a snapshot.
+
+    `root` is the tree as it was found: a tree with one entry (the file or directory at the item's path),
+    or with none when the path was absent. `good` is the known-good tree: equal to `root` where every
+    document is ok, else `root` with each damaged document replaced by its newest ok version, carried
+    forward from the parent's `good`; None when no version of the item was ever good.
+    """
+
+    kind: str  # file | directory | sqlite | dump
+    path: str
+    root: str
+    good: str | None
+    files: int
+    size_bytes: int
+    verdict: str  # of state.verdicts.Verdict
+    problems: tuple[tuple[str, str], ...] = ()  # (place, sentence)
+    damaged: Mapping[str, str] = field(default_factory=lambda: NOTHING)  # document (path below the item) -> verdict
+    judge: str = ""  # hash of all that judged it
+    version: str | None = None  # the document's version field, where one is declared
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """An immutable capture of all the state items of one service."""
+
+    service: str
+    sequence: int
+    time_ns: int  # wall clock, UTC
+    boot_id: str
+    host: str
+    verdict: SnapshotVerdict
+    items: Mapping[str, ItemRecord]
+    reason: str = "manual"  # manual, scheduled, shutdown, due, pre-restore, import, …
+    label: str | None = None
+    tags: tuple[str, ...] = ()
+    parent: int | None = None
+    files: int = 0
+    size_bytes: int = 0
+    new_bytes: int = 0  # what it added to the repository, compressed
+    imported: bool = False  # its time is not when it was captured; never the newest
+
+    @property
+    def id(self) -> str:
+        return f"{self.service}/{self.sequence}"
+
+
+@dataclass(frozen=True, slots=True)
+class Marks:
+    """The mutable facts of a snapshot. The file is absent while all of them have these defaults."""
+
+    pinned: bool = False
+    proven_ns: int | None = None  # when the service was last proven healthy on it
+    drilled_ns: int | None = None
+    unhealthy: bool = False  # captured while the service was not healthy
+    rejected: Mapping[str, str] = field(default_factory=lambda: NOTHING)  # item -> why, after failed attempts
+    tries_left: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceRecord:
+    """What recoverd remembers of a service between runs (services/<service>.json)."""
+
+    next_sequence: int = 1
+    paused: bool = False
+    confirmed_ns: int | None = None  # newest time at which live state was seen unchanged (hourly on disk)
+    confirmed_sequence: int | None = None
+    accepted: Mapping[str, Mapping[str, str]] = field(default_factory=lambda: NOTHING)  # item -> document -> hash
+    process: Mapping[str, Any] = field(default_factory=lambda: NOTHING)  # services.process_record's JSON
+    blocked: str | None = None  # why the service was not brought up by the last restore
+    last_restore: Mapping[str, Any] = field(default_factory=lambda: NOTHING)
+    failures: int = 0  # captures that failed in a row
+    last_error: str | None = None

@@ -1,0 +1,1 @@
+"""`recoverd run`: autosave, prune and signals on APScheduler."""

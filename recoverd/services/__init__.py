@@ -1,0 +1,1 @@
+"""How services run: drivers, process identity, probes, start order."""

@@ -1,0 +1,1 @@
+"""What state is: formats, schemas and verdicts."""

@@ -1,0 +1,1 @@
+"""The operating system, made safe: durable writes, swaps, descriptor walks, locks, clock."""
