@@ -1,0 +1,119 @@
+"""Writes that are on the disk when they return, and names that tell a leftover from a live file."""
+
+from __future__ import annotations
+
+import functools
+import os
+import re
+import secrets
+
+from recoverd.system.clock import boot_id
+from recoverd.system.processes import ProcessIdentity, is_alive, own_identity
+
+TEMPORARY_PREFIX = ".tmp-"
+
+_TEMPORARY = re.compile(
+    re.escape(TEMPORARY_PREFIX) + r"([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})-(\d{1,10})-(\d{1,20})-[0-9a-f]+",
+    re.ASCII,
+)
+
+
+def fsync_directory(dir_fd: int) -> None:
+    """Make the names in a directory durable. Raises OSError."""
+    os.fsync(dir_fd)
+
+
+def syncfs(fd: int) -> None:
+    """Write out everything of the file system that `fd` is on. Raises OSError, also when an earlier write failed."""
+    import ctypes
+
+    if ctypes.CDLL(None, use_errno=True).syncfs(ctypes.c_int(fd)) != 0:
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number))
+
+
+@functools.cache
+def _own_stamp(pid: int) -> str:
+    # keyed by pid: a forked child must not inherit its parent's stamp
+    identity = own_identity()
+    return f"{TEMPORARY_PREFIX}{identity.boot_id}-{pid}-{identity.start_ticks}-"
+
+
+def temporary_name() -> str:
+    """A fresh name `.tmp-<boot id>-<pid>-<start ticks>-<random>`, so that leftovers can be told from live files."""
+    return _own_stamp(os.getpid()) + secrets.token_hex(8)
+
+
+def is_leftover(name: str) -> bool:
+    """Whether a name is a temporary one of another boot, or of a process that is gone."""
+    match = _TEMPORARY.fullmatch(name)
+    if match is None:
+        return False
+    boot, pid, ticks = match.groups()
+    return boot != boot_id() or not is_alive(ProcessIdentity(boot, int(pid), int(ticks)))
+
+
+def write_all(fd: int, data: bytes) -> None:
+    """Write all of `data`, whatever the kernel takes at a time. Raises OSError."""
+    done = os.write(fd, data)
+    if done < len(data):
+        view = memoryview(data)
+        while done < len(data):
+            done += os.write(fd, view[done:])
+
+
+def write_file(dir_fd: int, name: str, data: bytes, *, mode: int = 0o600) -> None:
+    """Create or replace a file so that at any instant it has its old content or all of the new one.
+
+    Durable on return. On an error the old content stays and nothing is left behind; only when the last
+    fsync fails may the new content be in place without being durable. Raises OSError.
+    """
+    temporary = temporary_name()
+    fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, mode, dir_fd=dir_fd)
+    try:
+        try:
+            os.fchmod(fd, mode)
+            write_all(fd, data)
+            os.fsync(fd)
+        finally:
+            os.close(fd)
+        os.rename(temporary, name, src_dir_fd=dir_fd, dst_dir_fd=dir_fd)
+    except BaseException:
+        try:
+            os.unlink(temporary, dir_fd=dir_fd)
+        except FileNotFoundError:
+            pass  # the rename was done: an interruption arrived right after it
+        raise
+    fsync_directory(dir_fd)
+
+
+def write_path(path: str, data: bytes, *, mode: int = 0o600) -> None:
+    """`write_file` for recoverd's own files, named by path. Never for paths that a service user can change."""
+    dir_fd = os.open(os.path.dirname(path) or ".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        write_file(dir_fd, os.path.basename(path), data, mode=mode)
+    finally:
+        os.close(dir_fd)
+
+
+def make_directories(path: str, *, mode: int = 0o700) -> None:
+    """Create recoverd's own directory and what is missing above it; every new name is durable on return.
+
+    Raises NotADirectoryError when something else is in the way, and OSError.
+    """
+    missing: list[str] = []
+    above = os.path.abspath(path)
+    while not os.path.isdir(above):
+        missing.append(above)
+        above = os.path.dirname(above)
+    for directory in reversed(missing):
+        try:
+            os.mkdir(directory, mode)
+        except FileExistsError:
+            if not os.path.isdir(directory):
+                raise NotADirectoryError(f"{directory} is in the way and not a directory") from None
+        parent = os.open(os.path.dirname(directory), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            fsync_directory(parent)
+        finally:
+            os.close(parent)

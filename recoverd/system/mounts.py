@@ -1,0 +1,44 @@
+"""What an open descriptor is mounted from, and how much room there is."""
+
+from __future__ import annotations
+
+import os
+
+_MEMORY_TYPES = frozenset({"tmpfs", "ramfs", "devtmpfs", "hugetlbfs"})
+
+
+def mount_id(fd: int) -> int:
+    """The id of the mount that `fd` was opened through (`mnt_id` of proc_pid_fdinfo(5)). Raises OSError."""
+    with open(f"/proc/self/fdinfo/{fd}", encoding="ascii") as file:
+        for line in file:
+            if line.startswith("mnt_id:"):
+                return int(line.split(":", 1)[1])
+    raise OSError(f"the kernel does not tell the mount of descriptor {fd}")
+
+
+def same_mount(fd_a: int, fd_b: int) -> bool:
+    """Whether a rename from one to the other can work. Equal devices are not enough: bind mounts refuse (EXDEV)."""
+    return mount_id(fd_a) == mount_id(fd_b)
+
+
+def file_system_type(fd: int) -> str:
+    """The type of the file system under `fd`, such as `ext4`; "" when its mount is not to be seen from here."""
+    wanted = str(mount_id(fd))
+    with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as file:
+        for line in file:
+            fields = line.split()
+            if fields[0] == wanted:
+                return fields[fields.index("-", 6) + 1]  # proc_pid_mountinfo(5): the type follows the separator
+    return ""
+
+
+def is_memory_file_system(fd: int) -> bool:
+    """Whether what is written there is gone after a reboot."""
+    return file_system_type(fd) in _MEMORY_TYPES
+
+
+def free_bytes(fd: int) -> tuple[int, int]:
+    """(free for the calling user, total) bytes of the file system. Raises OSError."""
+    room = os.fstatvfs(fd)
+    free_blocks = room.f_bfree if os.geteuid() == 0 else room.f_bavail
+    return free_blocks * room.f_frsize, room.f_blocks * room.f_frsize
