@@ -1,0 +1,148 @@
+"""What the checks are decided on. Gathered by `operations.check`, judged by `health.thresholds`.
+
+Times are nanoseconds of the wall clock (UTC), sizes are bytes. None always means "not known" unless a field
+says otherwise.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Space:
+    """Room on a file system: what is free for recoverd, and all of it."""
+
+    free_bytes: int
+    total_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class PathFacts:
+    """One state item's path, looked at now and without reading content."""
+
+    item: str
+    path: str
+    exists: bool
+    readable: bool = True
+    writable: bool = True
+    optional: bool = False
+    error: str | None = None  # why it could not even be looked at (EIO, a link that can't be trusted, …)
+    files: int | None = None
+    size_bytes: int | None = None
+    space: Space | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ProblemFacts:
+    """One problem of a snapshot or of live state: the item, the place in it, one sentence."""
+
+    item: str
+    place: str
+    problem: str
+
+
+@dataclass(frozen=True, slots=True)
+class SnapshotFacts:
+    id: str  # service/sequence
+    time_ns: int
+    verdict: str  # ok | partial | invalid
+    problems: tuple[ProblemFacts, ...] = ()
+    files: int = 0
+    size_bytes: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class CaptureRun:
+    """One capture in the run history."""
+
+    time_ns: int
+    seconds: float
+    failed: bool
+
+
+@dataclass(frozen=True, slots=True)
+class ProcessFacts:
+    """The process of a service that has one."""
+
+    running: bool | None
+    wanted: str | None = None  # running | stopped (by its operator) | None: nobody asked for either yet
+    healthy: bool | None = None  # what the last probes said
+    why: str | None = None  # why it is not healthy, or why its state is not known
+    restarts: int = 0  # since it was last started or stopped on purpose
+    recent_restarts: int = 0  # of those, in the last hour
+
+
+@dataclass(frozen=True, slots=True)
+class ProbeFacts:
+    probe: str
+    healthy: bool
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class LiveFacts:
+    """What assessing live state and running probes just now said (`check --live`)."""
+
+    verdict: str
+    problems: tuple[ProblemFacts, ...] = ()
+    probes: tuple[ProbeFacts, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceFacts:
+    name: str
+    every_s: float | None = None  # None: no autosave schedule
+    max_age_s: float | None = None  # None: derived from the schedule
+    max_failures: int = 3
+    paused: bool = False
+    paths: tuple[PathFacts, ...] = ()
+    newest: SnapshotFacts | None = None  # whatever its verdict; None: there is none
+    confirmed_ns: int | None = None  # when live state was last seen equal to `newest`
+    known_good: SnapshotFacts | None = None  # newest ok or partial one; None: there is none
+    unreadable_records: int = 0
+    failures: int = 0  # captures that failed in a row
+    last_error: str | None = None
+    runs: tuple[CaptureRun, ...] = ()  # oldest first, bounded
+    blocked: str | None = None  # why the last restore did not bring it up; None: it is not blocked
+    open_intent: str | None = None  # of which restore, in words; None: none is open
+    process: ProcessFacts | None = None  # None: the service has no process of its own
+    live: LiveFacts | None = None  # None: not asked for
+
+
+@dataclass(frozen=True, slots=True)
+class FailedServiceFacts:
+    """A service (or file) whose configuration is broken."""
+
+    name: str
+    problems: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class RepositoryFacts:
+    path: str
+    writable: bool
+    error: str | None = None  # why it can't be opened
+    size_bytes: int | None = None
+    files: int | None = None
+    space: Space | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SchedulerFacts:
+    """`recoverd run` of this state directory."""
+
+    pid: int | None  # None: it is not running
+    started_before: bool = False  # its lock file exists: someone runs it here
+    changed_files: tuple[str, ...] = ()  # configuration files that differ from what it has loaded
+
+
+@dataclass(frozen=True, slots=True)
+class HostFacts:
+    """Everything."""
+
+    now_ns: int
+    services: tuple[ServiceFacts, ...]
+    scheduler: SchedulerFacts
+    repository: RepositoryFacts
+    failed: tuple[FailedServiceFacts, ...] = ()

@@ -1,0 +1,135 @@
+"""From facts to results: which figure is fine and which is not. Pure; the effects are in `operations.check`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from recoverd.events.text import plural, size
+from recoverd.health import service_checks
+from recoverd.health.disk import disk_space
+from recoverd.health.facts import (
+    FailedServiceFacts,
+    HostFacts,
+    RepositoryFacts,
+    SchedulerFacts,
+    ServiceFacts,
+)
+from recoverd.health.limits import age_s, ages
+from recoverd.health.results import Figure, Result, Status
+
+
+def evaluate(facts: HostFacts) -> tuple[Result, ...]:
+    """Every check there is: those of the host first, then service by service, in the order of `facts`."""
+    results = [
+        scheduler_alive(facts.scheduler, facts.services, facts.now_ns),
+        configuration_loaded(facts.scheduler),
+        *repository(facts.repository),
+    ]
+    for service in facts.services:
+        results += service_checks.evaluate(service, facts.now_ns)
+    results += [broken_configuration(failed) for failed in facts.failed]
+    return tuple(results)
+
+
+def scheduler_alive(scheduler: SchedulerFacts, services: Iterable[ServiceFacts], now_ns: int) -> Result:
+    """Someone has to save state: `recoverd run`, or a timer that calls `snapshot --due`."""
+    name = "scheduler"
+    scheduled = [service for service in services if service.every_s is not None and not service.paused]
+    if scheduler.pid is not None:
+        return Result(name, None, Status.OK, f"running as process {scheduler.pid}")
+    if not scheduled:
+        return Result(name, None, Status.OK, "not running, and nothing asks for autosave")
+    if scheduler.started_before:
+        return Result(
+            name,
+            None,
+            Status.CRITICAL,
+            f"`recoverd run` is not running: autosave of {plural(len(scheduled), 'service')} stands still",
+            hint="start `recoverd run`, and look into its log for why it ended",
+        )
+    late = [service.name for service in scheduled if _is_late(service, now_ns)]
+    if late:
+        return Result(
+            name,
+            None,
+            Status.WARNING,
+            f"nothing runs autosave: {_listed(late)} not saved in time",
+            hint="start `recoverd run`, or call `recoverd snapshot --due` from a timer",
+        )
+    return Result(name, None, Status.OK, "not running; snapshots are taken in time by something else")
+
+
+def _is_late(service: ServiceFacts, now_ns: int) -> bool:
+    limit_s = ages(service).warn_s
+    if service.newest is None:
+        return True
+    return limit_s is not None and age_s(service.newest.time_ns, service.confirmed_ns, now_ns) > limit_s
+
+
+def configuration_loaded(scheduler: SchedulerFacts) -> Result:
+    """A scheduler that runs on a configuration which is no longer what the files say."""
+    name = "configuration"
+    if scheduler.pid is None or not scheduler.changed_files:
+        return Result(name, None, Status.OK, "what is loaded is what the files say")
+    return Result(
+        name,
+        None,
+        Status.WARNING,
+        f"changed since the scheduler loaded it: {_listed(scheduler.changed_files)}",
+        hint=f"`recoverd config validate`, then `kill -HUP {scheduler.pid}` loads it",
+    )
+
+
+def broken_configuration(failed: FailedServiceFacts) -> Result:
+    """A service that is not watched because its drop-in can't be used."""
+    first = failed.problems[0] if failed.problems else "its configuration can't be used"
+    more = f" (and {len(failed.problems) - 1} more)" if len(failed.problems) > 1 else ""
+    return Result(
+        "service-configuration",
+        failed.name,
+        Status.CRITICAL,
+        f"not watched: {first}{more}",
+        hint="`recoverd config validate` lists every problem",
+        figures={"problems": Figure(len(failed.problems))},
+    )
+
+
+def repository(facts: RepositoryFacts) -> tuple[Result, ...]:
+    """Whether the repository can be used, and the room it has."""
+    figures: dict[str, Figure] = {}
+    if facts.size_bytes is not None:
+        figures["bytes"] = Figure(facts.size_bytes, "B")
+    if facts.files is not None:
+        figures["files"] = Figure(facts.files)
+    name = "repository"
+    if facts.error is not None:
+        first = Result(
+            name,
+            None,
+            Status.CRITICAL,
+            f"{facts.path} can't be used: {facts.error}",
+            hint="no snapshot can be taken or restored until this is solved",
+            figures=figures,
+        )
+    elif not facts.writable:
+        first = Result(
+            name,
+            None,
+            Status.CRITICAL,
+            f"{facts.path} can't be written",
+            hint="look at its owner and mode, and whether its file system is mounted read-only",
+            figures=figures,
+        )
+    else:
+        held = f": {size(facts.size_bytes)}" if facts.size_bytes is not None else ""
+        held += f" in {plural(facts.files, 'file')}" if held and facts.files is not None else ""
+        first = Result(name, None, Status.OK, f"{facts.path}{held}", figures=figures)
+    if facts.space is None:
+        return (first,)
+    return (first, disk_space("repository-space", None, facts.path, facts.space))
+
+
+def _listed(names: Iterable[str], most: int = 3) -> str:
+    everything = list(names)
+    shown = ", ".join(everything[:most])
+    return shown if len(everything) <= most else f"{shown} and {len(everything) - most} more"
