@@ -1,0 +1,280 @@
+"""Survey: one look at the live state of a service, which captures and assessments share.
+
+A survey walks every state item by directory descriptors, reads what may have changed, judges it, and hands
+the bytes to a store: the repository's writer when a snapshot is made, or a `Scratch` that keeps only trees
+when state is merely assessed. So an assessment is a capture that stores nothing, and the two can't disagree.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+
+from blake3 import blake3
+
+from recoverd.config.model import ItemKind, Service, StateItem
+from recoverd.errors import StateError
+from recoverd.recovery.entries import describe_type, directory_entry, xattrs_of
+from recoverd.recovery.stat_rows import Finding, Row, decode, encode
+from recoverd.recovery.walk import Known, Memo, Store, Tree, Trees, Walk
+from recoverd.repository.records import ItemRecord, Snapshot
+from recoverd.repository.trees import EMPTY_TREE, Entry, encode_tree
+from recoverd.state.judging import Judge
+from recoverd.state.verdicts import Problem, Verdict, worst
+from recoverd.system import mounts
+from recoverd.system.walk import UntrustedLink, lstat_at, open_declared_directory, open_parent
+
+
+class Scratch:
+    """A store that keeps trees in memory and forgets bytes; trees of the repository are read through."""
+
+    def __init__(self, below: Trees | None) -> None:
+        self._below = below
+        self._trees: dict[str, tuple[Entry, ...]] = {EMPTY_TREE: ()}
+
+    def put(self, data: bytes) -> str:
+        return blake3(data).hexdigest()
+
+    def put_tree(self, entries: Sequence[Entry]) -> str:
+        tree_hash = blake3(encode_tree(entries)).hexdigest()
+        self._trees[tree_hash] = tuple(entries)
+        return tree_hash
+
+    def put_blocks(self, hashes: Sequence[str | None], block_size: int, size: int) -> str:
+        return blake3(repr((list(hashes), block_size, size)).encode()).hexdigest()
+
+    def tree(self, tree_hash: str) -> tuple[Entry, ...]:
+        found = self._trees.get(tree_hash)
+        if found is not None:
+            return found
+        if self._below is None:
+            raise StateError(f"there is no tree {tree_hash}")
+        return self._below.tree(tree_hash)
+
+
+MOST_PROBLEMS = 200  # of one item; every damaged document is listed, its sentences are not without end
+
+
+@dataclass(frozen=True, slots=True)
+class ItemSurvey:
+    """What one state item looks like now. `root` and `good` are as in repository.records.ItemRecord."""
+
+    item: str
+    kind: ItemKind
+    path: str
+    verdict: Verdict
+    problems: tuple[Problem, ...]
+    findings: tuple[Finding, ...]  # the documents that are not ok
+    root: str
+    good: str | None
+    files: int
+    size_bytes: int
+    judge: str
+    unchecked: int = 0
+    notes: tuple[Problem, ...] = ()  # skipped sockets and the like; duplicate keys
+    rows: Mapping[str, Row] | None = None  # the stat cache to save, by directory below the item
+
+    def record(self) -> ItemRecord:
+        """The item as a snapshot records it."""
+        return ItemRecord(
+            kind=self.kind.value,
+            path=self.path,
+            root=self.root,
+            good=self.good,
+            files=self.files,
+            size_bytes=self.size_bytes,
+            verdict=self.verdict.value,
+            problems=tuple((p.place, p.problem) for p in self.problems),
+            damaged={f.document: f.verdict.value for f in self.findings},
+            judge=self.judge,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceSurvey:
+    """What the state of one service looks like now."""
+
+    service: str
+    items: Mapping[str, ItemSurvey]
+
+    @property
+    def verdict(self) -> Verdict:
+        return worst(item.verdict for item in self.items.values())
+
+
+def item_key(service: str, item: str) -> str:
+    """The name of an item's stat cache."""
+    return f"{service}/{item}"
+
+
+def survey_service(
+    service: Service,
+    judges: Mapping[str, Judge],
+    *,
+    store: Store,
+    parent: Snapshot | None,
+    memo: Memo | None,
+    now_ns: int,
+    full_read: bool = False,
+) -> ServiceSurvey:
+    """Look at every state item of `service`. `parent` is its newest snapshot; `now_ns` the start of this look.
+
+    Never raises for what is on disk: that is what verdicts are for. Raises RepositoryError when the
+    repository can't take what is put.
+    """
+    items = {}
+    for name, item in service.state.items():
+        before = parent.items.get(name) if parent is not None else None
+        items[name] = _survey_item(
+            service.name, item, judges[name], store=store, before=before, memo=memo, now_ns=now_ns, full_read=full_read
+        )
+    return ServiceSurvey(service.name, items)
+
+
+def save_rows(survey: ServiceSurvey, memo: Memo, parent: Snapshot | None) -> None:
+    """Save the stat cache after a capture. `parent`: the snapshot which its trees must be part of.
+
+    Rows whose trees are not in that snapshot (a mere touch makes no snapshot) are not saved: the older row
+    still leads to trees that are there.
+    """
+    for name, item in survey.items.items():
+        if item.rows is None or parent is None or name not in parent.items:
+            continue
+        kept = parent.items[name]
+        if item.root == kept.root and item.good == kept.good:
+            memo.save_stat_cache(
+                item_key(survey.service, name), {below: encode(row) for below, row in item.rows.items()}
+            )
+
+
+def _survey_item(
+    service: str,
+    item: StateItem,
+    judge: Judge,
+    *,
+    store: Store,
+    before: ItemRecord | None,
+    memo: Memo | None,
+    now_ns: int,
+    full_read: bool,
+) -> ItemSurvey:
+    outline = ItemSurvey(
+        item=item.name,
+        kind=item.kind,
+        path=item.path,
+        verdict=Verdict.OK,
+        problems=(),
+        findings=(),
+        root=EMPTY_TREE,
+        good=before.good if before is not None else None,
+        files=0,
+        size_bytes=0,
+        judge=judge.id,
+    )
+    try:
+        with _opened(item) as (fd, only):
+            rows = _rows(memo, item_key(service, item.name), fd) if not full_read else {}
+            walk = Walk(item, judge, store, memo=memo, rows=rows, now_ns=now_ns)
+            tree = walk.directory(fd, "", _known(store, item, before), only=only)
+            if only is not None and not tree.files and not tree.findings:
+                return _absent(item, outline)  # it vanished between two looks
+            return _present(outline, store, fd, tree, walk, only)
+    except FileNotFoundError:
+        return _absent(item, outline)
+    except _WrongKind as error:
+        return _damaged(outline, Verdict.CORRUPT, str(error))
+    except UntrustedLink as error:
+        return _damaged(outline, Verdict.UNREADABLE, error.message)
+    except OSError as error:
+        return _damaged(outline, Verdict.UNREADABLE, f"can't be read: {error.strerror or error}")
+
+
+class _WrongKind(Exception):
+    """Something else lies where a directory item is declared."""
+
+
+@contextmanager
+def _opened(item: StateItem) -> Iterator[tuple[int, str | None]]:
+    """The directory to walk, and the only name to look at there (file items)."""
+    only = None
+    if item.kind is ItemKind.FILE:
+        fd, only = open_parent(item.path)
+    else:
+        try:
+            fd = open_declared_directory(item.path)
+        except NotADirectoryError:
+            parent, name = open_parent(item.path)
+            try:
+                kind = describe_type(lstat_at(parent, name).st_mode)
+            finally:
+                os.close(parent)
+            raise _WrongKind(f"is {kind} where a directory is expected") from None
+    try:
+        yield fd, only
+    finally:
+        os.close(fd)
+
+
+def _rows(memo: Memo | None, key: str, fd: int) -> dict[str, Row]:
+    if memo is None or mounts.is_memory_file_system(fd):
+        return {}
+    decoded = {below: decode(data) for below, data in memo.stat_cache(key).items()}
+    return {below: row for below, row in decoded.items() if row is not None}
+
+
+def _known(store: Store, item: StateItem, before: ItemRecord | None) -> Known:
+    """Where the walk starts in the trees of the newest snapshot."""
+    if before is None or before.kind != item.kind.value or before.path != item.path:
+        return Known(None, None)
+    if item.kind is ItemKind.FILE:
+        return Known(before.root, before.good)
+    return Known(_directory_tree(store, before.root), _directory_tree(store, before.good))
+
+
+def _directory_tree(store: Store, root: str | None) -> str | None:
+    if root is None:
+        return None
+    return next((entry.hash for entry in store.tree(root) if entry.type == "dir"), None)
+
+
+def _present(outline: ItemSurvey, store: Store, fd: int, tree: Tree, walk: Walk, only: str | None) -> ItemSurvey:
+    root, good = tree.root, tree.good
+    if only is None:
+        name = os.path.basename(outline.path)
+        entry = directory_entry(name, os.fstat(fd), tree.root, xattrs_of(fd))
+        root = store.put_tree([entry])
+        good = root if tree.good == tree.root else store.put_tree([replace(entry, hash=tree.good)])
+    verdict = worst(finding.verdict for finding in tree.findings)
+    known_good: str | None = good
+    if only is not None and tree.findings and not store.tree(good):
+        known_good = None  # no version of this file was ever good
+    return replace(
+        outline,
+        verdict=verdict,
+        problems=tuple(problem for finding in tree.findings for problem in finding.problems)[:MOST_PROBLEMS],
+        findings=tuple(tree.findings),
+        root=root,
+        good=known_good,
+        files=tree.files,
+        size_bytes=tree.size_bytes,
+        unchecked=tree.unchecked,
+        notes=tuple(tree.notes)[:MOST_PROBLEMS],
+        rows=walk.new_rows,
+    )
+
+
+def _absent(item: StateItem, outline: ItemSurvey) -> ItemSurvey:
+    """Nothing is at the path: fine when optional, new when there never was anything, else missing."""
+    if item.optional:
+        return replace(outline, good=EMPTY_TREE)
+    if outline.good is None or outline.good == EMPTY_TREE:
+        return replace(outline, verdict=Verdict.NEW, good=None)
+    return _damaged(outline, Verdict.MISSING, "is missing, although a known-good version exists")
+
+
+def _damaged(outline: ItemSurvey, verdict: Verdict, sentence: str) -> ItemSurvey:
+    """The item as a whole is not ok; its known-good version is carried forward."""
+    problem = Problem(os.path.basename(outline.path), sentence)
+    return replace(outline, verdict=verdict, problems=(problem,), findings=(Finding("", verdict, (problem,)),))
