@@ -6,7 +6,7 @@ import json
 import os
 import threading
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, TextIO
 
 import recoverd
@@ -130,7 +130,10 @@ class Terminal:
             pause_s = after_s
             while not done.wait(pause_s):
                 columns = _columns(self._stderr, self._environment) - 1
-                _write(self._stderr, f"\r\x1b[K{text.fit(progress.line(), columns)}")
+                try:
+                    _write(self._stderr, f"\r\x1b[K{text.fit(progress.line(), columns)}")
+                except OSError:  # the terminal went away; the work goes on
+                    return
                 pause_s = 0.1
 
         painter = threading.Thread(target=draw, name="progress", daemon=True)
@@ -141,7 +144,8 @@ class Terminal:
             done.set()
             painter.join()
             if progress.drawn:
-                _write(self._stderr, "\r\x1b[K")
+                with suppress(OSError):
+                    _write(self._stderr, "\r\x1b[K")
 
 
 class Progress:

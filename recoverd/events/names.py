@@ -119,6 +119,7 @@ _WORDS: Mapping[str, Callable[[FigureValue], str]] = MappingProxyType(
         "items": _count("item"),
         "new_bytes": _number(lambda value: f"{size(value)} new"),
         "bytes": _number(size),
+        "size_bytes": _number(size),
         "freed_bytes": _number(lambda value: f"{size(value)} freed"),
         "free_bytes": _number(lambda value: f"{size(value)} free"),
         "removed": _number(lambda value: f"{int(value)} removed"),
@@ -131,11 +132,12 @@ _WORDS: Mapping[str, Callable[[FigureValue], str]] = MappingProxyType(
 def wording(name: EventName, figures: Figures) -> str:
     """What an event says when its sender has no words of its own: "12 files, 34.5 KiB new (42)".
 
-    `sequence` stands in brackets at the end; `bytes` is left out where `new_bytes` says more.
+    `sequence` stands in brackets at the end; the whole size is left out where `new_bytes` says more.
     """
     said = {key: value for key, value in figures.items() if value is not None and key != "sequence"}
     if "new_bytes" in said:
         said.pop("bytes", None)
+        said.pop("size_bytes", None)
     parts = [word(said.pop(key)) for key, word in _WORDS.items() if key in said]
     parts += [f"{key.replace('_', ' ')} {value}" for key, value in said.items()]
     sentence, listed = KINDS[name].sentence, ", ".join(parts)

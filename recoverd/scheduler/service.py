@@ -1,0 +1,338 @@
+"""`recoverd run`: what is due is captured, until somebody asks to stop.
+
+APScheduler's jobs only mark services as due. One loop, on the main thread, gathers all that is due at about the
+same time and captures it together (one pack for each tick), so that no two captures ever race each other
+and a signal always finds the thread that handles it.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+
+from recoverd.config.model import Service
+from recoverd.errors import ConfigError, LockHeld, RecoverdError
+from recoverd.events.text import duration, plural
+from recoverd.operations import due as records
+from recoverd.operations import snapshot as capturing
+from recoverd.operations.context import Context
+from recoverd.operations.snapshot import SnapshotRequest, SnapshotResult
+from recoverd.scheduler.due import after_step_s, due, scheduled, waits_s
+from recoverd.scheduler.notify import Watchdog, notify
+from recoverd.scheduler.signals import AskedTwice, Mailbox, Request, Signals
+from recoverd.scheduler.timetable import Timetable
+from recoverd.system import clock, durable, locks
+
+Capture = Callable[[Context, SnapshotRequest], SnapshotResult]
+LastCaptures = Callable[[Context], Mapping[str, int]]
+LOCK_NAME = "scheduler.lock"
+INTERRUPTED = 130
+_LOG = logging.getLogger("recoverd.scheduler")
+
+
+@dataclass(frozen=True, slots=True)
+class Timings:
+    """How patient the loop is, in seconds."""
+
+    gather_s: float = 0.25  # what becomes due so shortly after another is captured with it
+    tick_s: float = 5.0  # how often the clocks are compared while nothing is due
+    step_s: float = 2.0  # the wall clock was set when it moved so much against the monotonic one
+    retry_first_s: float = 1.0  # after a capture that could not even begin; doubled each time
+    retry_most_s: float = 60.0
+    shutdown_wait_s: float = 10.0  # for a lock that another recoverd holds when we are asked to stop
+    same_signal_s: float = 0.5  # a second SIGTERM so soon is the same wish
+    longest_capture_s: float = 3600.0  # a capture that takes longer hangs: the watchdog may bark
+
+
+def run(
+    open_context: Callable[[], Context],
+    *,
+    snapshot: Capture | None = None,
+    last_captures: LastCaptures | None = None,
+    announce: Callable[[str], None] = print,
+    timings: Timings = Timings(),
+    environment: Mapping[str, str] | None = None,
+) -> int:
+    """Autosave until SIGTERM or SIGINT; the exit status. Must be called on the main thread.
+
+    `open_context` reads the configuration and opens the repository: at the start, and again on SIGHUP. At the
+    start its errors go through; later they are logged and the old configuration stays. `snapshot` and
+    `last_captures` are those of `recoverd.operations`. `announce` gets the one line that says what is watched.
+
+    Returns 0 after a stop that was asked for, 1 when a shutdown snapshot failed, 130 when a second signal cut
+    it short. Raises LockHeld when another `run` works in this state directory, and what `open_context` raises.
+    """
+    mailbox = Mailbox()
+    with Signals(mailbox, same_s=timings.same_signal_s) as signals:
+        try:
+            context = open_context()
+            durable.make_directories(context.state_dir)
+            path = os.path.join(context.state_dir, LOCK_NAME)
+            with locks.acquire(path, what=f"the scheduler of {context.state_dir}"):
+                loop = Loop(
+                    context,
+                    open_context,
+                    mailbox,
+                    capture=snapshot or capturing.snapshot,
+                    last_captures=last_captures or records.last_captures,
+                    timings=timings,
+                    environment=os.environ if environment is None else environment,
+                )
+                status = loop.serve(announce)
+                signals.disarm()
+                return status
+        except AskedTwice:
+            _LOG.warning("asked twice to stop: ending at once, shutdown snapshots may be missing")
+            return INTERRUPTED
+
+
+class Loop:
+    """The main thread of `recoverd run`."""
+
+    def __init__(
+        self,
+        context: Context,
+        open_context: Callable[[], Context],
+        mailbox: Mailbox,
+        *,
+        capture: Capture,
+        last_captures: LastCaptures,
+        timings: Timings,
+        environment: Mapping[str, str],
+    ) -> None:
+        self._context, self._open_context, self._mailbox = context, open_context, mailbox
+        self._capture, self._last_captures = capture, last_captures
+        self._timings, self._environment = timings, environment
+        self._timetable = Timetable(mailbox.put)
+        self._watchdog = Watchdog(self._is_alive, environment)
+        self._due: dict[str, str] = {}  # service -> why
+        self._stop = self._reload = False
+        self._not_before_s = 0.0  # monotonic
+        self._failures = 0
+        self._offset_s = _offset_s()
+        self._turned_s = clock.monotonic_s()
+        self._capturing = False
+
+    def serve(self, announce: Callable[[str], None]) -> int:
+        """Watch until asked to stop, take the shutdown snapshots; the exit status."""
+        self._timetable.start()
+        try:
+            for failed in self._context.config.failed:
+                for problem in failed.problems:
+                    _LOG.error("%s is not watched: %s", failed.name, problem)
+            self._plan(catch_up=True)
+            announce(self._announcement())
+            notify("READY=1", environment=self._environment)
+            self._watchdog.start()
+            while self._turn():
+                pass
+            notify("STOPPING=1", environment=self._environment)
+            self._timetable.stop()
+            return self._shut_down()
+        finally:
+            self._watchdog.stop()
+            self._timetable.stop()
+
+    def _turn(self) -> bool:
+        """Wait for something to do and do it; False when asked to stop."""
+        self._turned_s = clock.monotonic_s()
+        self._wait()
+        if self._stop:
+            return False
+        self._notice_clock_step()
+        if self._reload:
+            self._load_again()
+        if self._due and clock.monotonic_s() >= self._not_before_s:
+            self._capture_due()
+        return True
+
+    def _plan(self, *, catch_up: bool) -> None:
+        """Bring the timetable in line with the configuration; at the start, what is overdue is due at once."""
+        services = list(self._context.config.services.values())
+        try:
+            last_ns = self._last_captures(self._context)
+        except (RecoverdError, OSError) as error:
+            _LOG.warning("when services were saved last is not known, so all are due: %s", error)
+            last_ns = {}
+        now_ns = clock.now_ns()
+        waits = waits_s(services, last_ns, now_ns)
+        overdue = {one.service: one.reason for one in due(services, last_ns, now_ns)} if catch_up else {}
+        self._due.update(overdue)
+        first = {
+            service.name: service.autosave.every_s if service.name in overdue else waits[service.name]
+            for service in scheduled(services)
+        }
+        self._timetable.update(scheduled(services), {name: wait or 0.0 for name, wait in first.items()})
+
+    def _announcement(self) -> str:
+        services = self._context.config.services.values()
+        watched = {service.name for service in (*scheduled(services), *_on_shutdown(services))}
+        if not watched:
+            return "watching no service: none has `autosave`"
+        waits = [0.0] if self._due else sorted(self._timetable.remaining_s().values())
+        if not waits:
+            return f"watching {plural(len(watched), 'service')}, to be saved on shutdown"
+        when = "now" if waits[0] < 0.5 else f"in {duration(round(waits[0]))}"
+        return f"watching {plural(len(watched), 'service')}, next autosave {when}"
+
+    def _wait(self) -> None:
+        """Sleep until there is something to do; what becomes due within `gather_s` of the first is taken along."""
+        if self._stop or self._reload:  # came during a capture
+            return
+        until_s = self._timings.tick_s
+        if self._due:
+            until_s = min(until_s, self._not_before_s - clock.monotonic_s())
+        message = self._mailbox.get(until_s)
+        gathered_s = clock.monotonic_s() + self._timings.gather_s
+        while message is not None:
+            self._accept(message)
+            if isinstance(message, Request):
+                return
+            message = self._mailbox.get(gathered_s - clock.monotonic_s())
+
+    def _accept(self, message: str | Request) -> None:
+        if message is Request.STOP:
+            self._stop = True
+        elif message is Request.RELOAD:
+            self._reload = True
+        elif isinstance(message, str):
+            self._due.setdefault(message, "its interval has passed")
+
+    def _notice_clock_step(self) -> None:
+        """APScheduler counts in wall-clock time: when that was set, each wait is counted anew."""
+        offset_s = _offset_s()
+        step_s, self._offset_s = offset_s - self._offset_s, offset_s
+        if abs(step_s) < self._timings.step_s:
+            return  # ordinary slewing, a little each turn
+        _LOG.warning(
+            "the clock was set %s by %s; the schedule follows",
+            "forward" if step_s > 0 else "back",
+            duration(abs(step_s)),
+        )
+        left = self._timetable.remaining_s(offset_s=step_s)
+        self._timetable.shift({name: after_step_s(wait_s, step_s) for name, wait_s in left.items()})
+
+    def _capture_due(self) -> None:
+        """One capture of all that is due; what can't begin is due again after a pause."""
+        wanted, self._due = self._due, {}
+        services = {service.name: service for service in scheduled(self._context.config.services.values())}
+        names = tuple(name for name in services if name in wanted and not self._is_paused(name))
+        if not names:
+            return
+        for name in names:
+            self._context.events.emit("autosave.triggered", service=name, message=wanted[name])
+        self._capturing = True
+        try:
+            self._take(names, "scheduled")
+        except LockHeld as error:
+            # Somebody else is at work, which is no failure; what is due stays due.
+            _LOG.info("autosave waits: %s", error.message)
+            self._try_again(names, wanted, self._timings.retry_first_s)
+        except Exception as error:
+            self._failures += 1
+            pause_s = min(self._timings.retry_first_s * 2 ** min(self._failures - 1, 30), self._timings.retry_most_s)
+            self._tell_failure(names, error, f"; next try in {duration(pause_s)}")
+            self._try_again(names, wanted, pause_s)
+        else:
+            self._failures = 0
+            self._forget_marks(names)
+        finally:
+            self._capturing = False
+
+    def _take(self, names: tuple[str, ...], reason: str) -> SnapshotResult:
+        last = reason == "shutdown"
+        return self._capture(
+            self._context, SnapshotRequest(services=names, reason=reason, full_read=last, prune=not last)
+        )
+
+    def _try_again(self, names: Iterable[str], reasons: Mapping[str, str], pause_s: float) -> None:
+        self._due.update({name: reasons[name] for name in names})
+        self._not_before_s = clock.monotonic_s() + pause_s
+
+    def _tell_failure(self, names: Iterable[str], error: Exception, more: str = "") -> None:
+        sentence = error.message if isinstance(error, RecoverdError) else f"{type(error).__name__}: {error}"
+        for name in names:
+            self._context.events.emit("snapshot.failed", service=name, message=sentence + more)
+        if not isinstance(error, RecoverdError | OSError):
+            _LOG.error("this is a mistake in recoverd; please report it", exc_info=error)
+
+    def _forget_marks(self, names: tuple[str, ...]) -> None:
+        """What became due while it was being captured has been captured: a slow capture must not chase itself."""
+        while (message := self._mailbox.get(0.0)) is not None:
+            if message not in names:
+                self._accept(message)
+
+    def _is_paused(self, name: str) -> bool:
+        try:
+            repository = self._context.repository_if_any()
+            return repository is not None and repository.record(name).paused
+        except (RecoverdError, OSError) as error:
+            _LOG.debug("whether %s is paused is not known: %s", name, error)
+            return False  # better saved once too often
+
+    def _load_again(self) -> None:
+        """SIGHUP: the new configuration, or the old one if the new one has any problem that it did not have."""
+        self._reload = False
+        notify("RELOADING=1", f"MONOTONIC_USEC={time.monotonic_ns() // 1000}", environment=self._environment)
+        problems: list[str] = []
+        try:
+            new = self._open_context()
+            known = {failed.name for failed in self._context.config.failed}
+            for failed in new.config.failed:
+                if failed.name not in known:
+                    problems += failed.problems or (f"{failed.name} can't be used",)
+            if os.path.realpath(new.state_dir) != os.path.realpath(self._context.state_dir):
+                problems.append(f"state_dir became {new.state_dir}: that needs a restart of `recoverd run`")
+            if not problems:
+                self._context = new
+                self._plan(catch_up=False)
+        except ConfigError as error:
+            problems = [str(problem) for problem in error.problems] or [error.message]
+        except RecoverdError as error:
+            problems = [error.message]
+        except Exception as error:  # whatever it is, what runs must go on
+            problems = [f"{type(error).__name__}: {error}"]
+        for problem in problems:
+            _LOG.error("%s", problem)
+        if problems:
+            _LOG.error("the configuration was not loaded again; the old one stays in force")
+        else:
+            _LOG.info("configuration loaded again: %s", self._announcement())
+        notify("READY=1", environment=self._environment)
+
+    def _shut_down(self) -> int:
+        """The last capture of services that ask for one. The exit status."""
+        services = _on_shutdown(self._context.config.services.values())
+        names = tuple(service.name for service in services if not self._is_paused(service.name))
+        if not names:
+            return 0
+        self._capturing = True
+        deadline_s = clock.monotonic_s() + self._timings.shutdown_wait_s
+        while True:
+            try:
+                result = self._take(names, "shutdown")
+                return 1 if any(service.outcome == "failed" for service in result.services) else 0
+            except LockHeld as error:
+                if clock.monotonic_s() >= deadline_s:
+                    self._tell_failure(names, error)
+                    return 1
+                time.sleep(0.1)
+            except Exception as error:
+                self._tell_failure(names, error)
+                return 1
+
+    def _is_alive(self) -> bool:
+        """For the watchdog, from its thread: the loop turns, or a capture takes its time but not for ever."""
+        patience_s = self._timings.longest_capture_s if self._capturing else 3 * self._timings.tick_s
+        return clock.monotonic_s() - self._turned_s <= patience_s
+
+
+def _on_shutdown(services: Iterable[Service]) -> list[Service]:
+    return [service for service in services if service.enabled and service.state and service.autosave.on_shutdown]
+
+
+def _offset_s() -> float:
+    return clock.now_ns() / 1e9 - clock.monotonic_s()
