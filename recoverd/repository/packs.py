@@ -1,0 +1,261 @@
+"""Packs: many objects in one file, which `tar --zstd -xf` reads (docs/repository-format.md).
+
+A pack is a tar archive cut into zstd frames, with an index of its objects as the last member and, behind the
+end of the archive, a footer in a skippable frame which leads to the index. It is named by the BLAKE3 of the file.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import struct
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+from blake3 import blake3
+
+from recoverd.errors import RepositoryError
+from recoverd.repository.zstandard import Compressor, ZstdError, decompress
+from recoverd.system.durable import write_all
+
+PACK_VERSION = 1
+SUFFIX = ".tar.zst"
+INDEX_NAME = "index.json"
+FRAME_BYTES = 128 * 1024  # small objects share a frame of about this many bytes of tar archive
+PACK_BYTES = 64 * 1024 * 1024  # a pack is closed when it has grown to this
+_MOST_FRAME_BYTES = 8 * 1024**3  # the largest member a ustar header can hold
+_MOST_WAITING = 16  # frames that wait for compression, to bound memory
+
+_BLOCK = 512
+_END_OF_ARCHIVE = bytes(2 * _BLOCK)
+_FOOTER = struct.Struct("<II16sQQQ32s")  # frame magic, bytes that follow, what, offset and length, index size, hash
+_FOOTER_FRAME = 0x184D2A5E
+_FOOTER_WHAT = b"recoverd pack %d\n" % PACK_VERSION
+_HASH = re.compile(r"[0-9a-f]{64}")
+PACK_NAME = re.compile(r"([0-9a-f]{64})\.tar\.zst")
+
+
+@dataclass(frozen=True, slots=True)
+class Location:
+    """Where an object lies in a pack file. All but `size` and `offset` describe the zstd frame."""
+
+    frame_offset: int  # in the file
+    frame_length: int  # compressed
+    frame_size: int  # decompressed
+    offset: int  # of the object in the decompressed frame
+    size: int
+
+
+Index = dict[str, Location]
+
+
+# --- writing
+
+
+def _header_template() -> tuple[bytes, int]:
+    header = bytearray(_BLOCK)
+    for offset, text in (
+        (100, b"0000600\0"),  # mode
+        (108, b"0000000\0"),  # uid
+        (116, b"0000000\0"),  # gid
+        (136, b"00000000000\0"),  # mtime: packs of the same objects are the same bytes
+        (148, b" " * 8),  # the checksum counts as blanks while it is computed
+        (156, b"0"),  # a regular file
+        (257, b"ustar\x0000"),
+        (329, b"0000000\0"),
+        (337, b"0000000\0"),
+    ):
+        header[offset : offset + len(text)] = text
+    return bytes(header), sum(header)
+
+
+_TEMPLATE, _TEMPLATE_SUM = _header_template()
+_AFTER_NAME = {length: _TEMPLATE[length:124] for length in (len(INDEX_NAME), 64)}
+
+
+def tar_header(name: bytes, size: int) -> bytes:
+    """The 512 bytes before a member. `name` is a hash or the index's name, in ASCII; size below 8 GiB."""
+    octal = b"%011o\0" % size
+    checksum = _TEMPLATE_SUM + sum(name) + sum(octal)
+    return b"%b%b%b%b%06o\0 %b" % (name, _AFTER_NAME[len(name)], octal, _TEMPLATE[136:148], checksum, _TEMPLATE[156:])
+
+
+def padding(size: int) -> bytes:
+    return bytes(-size % _BLOCK)
+
+
+class PackWriter:
+    """Writes one pack to an open, empty file. Compression and writing happen in a second thread.
+
+    A pack of the same objects in the same order and at the same level is the same file.
+    """
+
+    def __init__(self, fd: int, *, compression: int) -> None:
+        self._fd = fd
+        self._compressor = Compressor(compression)
+        self._hasher = blake3()
+        self._written = 0
+        self._frames: list[tuple[Future[tuple[int, int]], int, list[tuple[str, int, int]]]] = []
+        self._thread: ThreadPoolExecutor | None = None
+        self._parts: list[bytes] = []  # the open frame
+        self._open_size = 0
+        self._open_objects: list[tuple[str, int, int]] = []
+        self._waiting = 0
+        self.taken_bytes = 0  # of tar archive, before compression
+
+    def add(self, object_hash: str, data: bytes) -> None:
+        """Append an object, which must not be in the pack yet. Raises OSError when writing fails, perhaps later."""
+        size = len(data)
+        if size >= FRAME_BYTES:
+            self.flush()
+        header = tar_header(object_hash.encode("ascii"), size)
+        self._open_objects.append((object_hash, self._open_size + _BLOCK, size))
+        self._parts += (header, data, padding(size))
+        length = _BLOCK + size + -size % _BLOCK
+        self._open_size += length
+        self.taken_bytes += length
+        if self._open_size >= FRAME_BYTES:
+            self.flush()
+
+    def flush(self) -> None:
+        """Close the open frame, so that what was added can be located."""
+        if self._parts:
+            self._frames.append((self._submit(self._parts), self._open_size, self._open_objects))
+            self._parts, self._open_size, self._open_objects = [], 0, []
+
+    @property
+    def written_bytes(self) -> int:
+        """How large the file is by now; frames that are still being compressed are not counted."""
+        return self._written
+
+    def index(self) -> Index:
+        """Where all objects added so far lie. Raises OSError when writing them failed."""
+        self.flush()
+        index: Index = {}
+        for future, size, objects in self._frames:
+            offset, length = future.result()
+            for object_hash, at, object_size in objects:
+                index[object_hash] = Location(offset, length, size, at, object_size)
+        return index
+
+    def finish(self) -> tuple[str, Index]:
+        """Write index and footer. Returns the pack's name (BLAKE3 of the file, in hex) and its index.
+
+        Nothing is synced. Raises OSError.
+        """
+        index = self.index()
+        frames = [
+            {
+                "offset": future.result()[0],
+                "length": future.result()[1],
+                "size": size,
+                "objects": [{"hash": name, "offset": at, "size": length} for name, at, length in objects],
+            }
+            for future, size, objects in self._frames
+        ]
+        document = json.dumps({"pack": PACK_VERSION, "frames": frames}, separators=(",", ":")).encode("ascii")
+        header = tar_header(INDEX_NAME.encode(), len(document))
+        offset, length = self._submit([header, document, padding(len(document)), _END_OF_ARCHIVE]).result()
+        self.close()
+        digest = blake3(document).digest()
+        footer = (_FOOTER_FRAME, _FOOTER.size - 8, _FOOTER_WHAT, offset, length, len(document), digest)
+        self._append(_FOOTER.pack(*footer))
+        return self._hasher.hexdigest(), index
+
+    def close(self) -> None:
+        """End the second thread; what it has in hand is finished first."""
+        if self._thread is not None:
+            self._thread.shutdown(wait=True, cancel_futures=True)
+            self._thread = None
+
+    def _submit(self, parts: list[bytes]) -> Future[tuple[int, int]]:
+        if self._thread is None:
+            self._thread = ThreadPoolExecutor(1, thread_name_prefix="recoverd-pack")
+        if len(self._frames) >= _MOST_WAITING:
+            self._frames[-_MOST_WAITING][0].result()
+        return self._thread.submit(self._write_frame, parts)
+
+    def _write_frame(self, parts: list[bytes]) -> tuple[int, int]:
+        offset = self._written
+        self._append(self._compressor.frame(b"".join(parts)))
+        return offset, self._written - offset
+
+    def _append(self, data: bytes) -> None:
+        write_all(self._fd, data)
+        self._hasher.update(data)
+        self._written += len(data)
+
+
+# --- reading
+
+
+def read_index(fd: int, pack: str) -> Index:
+    """The index of a pack file, found through its footer. Raises RepositoryError when it is damaged, OSError."""
+    size = os.fstat(fd).st_size
+    footer = read_exactly(fd, max(size - _FOOTER.size, 0), min(size, _FOOTER.size))
+    if len(footer) < _FOOTER.size:
+        raise _damaged(pack, "it is too short")
+    magic, following, what, offset, length, index_size, digest = _FOOTER.unpack(footer)
+    if (magic, following) != (_FOOTER_FRAME, _FOOTER.size - 8) or what != _FOOTER_WHAT:
+        raise _damaged(pack, "it has no footer")
+    room = size - _FOOTER.size
+    if offset + length != room or index_size > _MOST_FRAME_BYTES:
+        raise _damaged(pack, "its footer does not fit its size")
+    try:
+        frame = decompress(read_exactly(fd, offset, length), _BLOCK + index_size + -index_size % _BLOCK + 2 * _BLOCK)
+    except ZstdError as error:
+        raise _damaged(pack, f"its index does not decompress ({error})") from None
+    document = frame[_BLOCK : _BLOCK + index_size]
+    if blake3(document).digest() != digest:
+        raise _damaged(pack, "its index is not what its footer says")
+    return _parse_index(document, offset, pack)
+
+
+def read_frame(fd: int, location: Location) -> bytes:
+    """One decompressed frame. Raises ZstdError when it is damaged or not of the size it should be, OSError."""
+    return decompress(read_exactly(fd, location.frame_offset, location.frame_length), location.frame_size)
+
+
+def read_exactly(fd: int, offset: int, length: int) -> bytes:
+    """Up to `length` bytes at `offset`; fewer only at the end of the file. Raises OSError."""
+    data = os.pread(fd, length, offset)
+    if len(data) == length or not data:
+        return data
+    parts = [data]
+    done = len(data)
+    while done < length and (data := os.pread(fd, length - done, offset + done)):
+        parts.append(data)
+        done += len(data)
+    return b"".join(parts)
+
+
+def _parse_index(document: bytes, room: int, pack: str) -> Index:
+    index: Index = {}
+    try:
+        parsed = json.loads(document)
+        if parsed["pack"] != PACK_VERSION:
+            raise _damaged(pack, f"its index has version {parsed['pack']!r}, and this recoverd understands {PACK_VERSION}")
+        for frame in parsed["frames"]:
+            offset, length, size = (_whole(frame[key]) for key in ("offset", "length", "size"))
+            if offset + length > room or size > _MOST_FRAME_BYTES:
+                raise ValueError("a frame lies outside the file")
+            for entry in frame["objects"]:
+                at, object_size = _whole(entry["offset"]), _whole(entry["size"])
+                if at + object_size > size or not _HASH.fullmatch(entry["hash"]):
+                    raise ValueError("an object lies outside its frame")
+                index[entry["hash"]] = Location(offset, length, size, at, object_size)
+    except (ValueError, TypeError, KeyError, RecursionError) as error:
+        raise _damaged(pack, f"its index is not what recoverd writes ({error})") from None
+    return index
+
+
+def _whole(value: Any) -> int:
+    if type(value) is not int or value < 0:
+        raise ValueError("a number is expected")
+    return value
+
+
+def _damaged(pack: str, why: str) -> RepositoryError:
+    return RepositoryError(f"pack {pack}{SUFFIX} can't be used: {why}", hint="other packs and snapshots still work")
