@@ -1,0 +1,183 @@
+"""The `command` driver: recoverd starts the process itself, detached, and finds it again by its identity."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import signal as signals
+import time
+from collections.abc import Mapping
+from dataclasses import replace
+
+from recoverd.config.model import EMPTY, Run
+from recoverd.errors import ServiceError
+from recoverd.services import process_tree
+from recoverd.services.driver import Ledger, ServiceStatus, Started, Stopped
+from recoverd.services.environment import START_ID, build_environment, find_account
+from recoverd.services.launching import DEADLINE_S, Launch, LaunchSpec
+from recoverd.services.logs import open_log
+from recoverd.services.process_record import Phase, ProcessRecord
+from recoverd.system import locks
+from recoverd.system.clock import boot_id, monotonic_s, now_ns, rfc3339
+from recoverd.system.durable import make_directories
+from recoverd.system.processes import ProcessIdentity, is_alive
+
+_EXECUTES_WITHIN_S = 1.0
+
+
+class CommandDriver:
+    """Driver of a service with `run.command`. Its contract is that of `driver.Driver`; besides:
+
+    - The process is nobody's child, leads a session of its own, has no descriptor, ignored signal or blocked
+      signal of recoverd, and survives recoverd and its terminal. The command must stay in the foreground.
+    - Starts and stops of one service exclude each other by a lock of the kernel, LOG_DIR/SERVICE.lock, whatever
+      locks the caller holds.
+    - There is no instant at which a process runs the command and the ledger does not know its identity: the process
+      is made, its identity saved, and only then does it execute the command; it ends if recoverd dies in between.
+    """
+
+    def __init__(
+        self, name: str, run: Run, ledger: Ledger, *, log_dir: str, extra_env: Mapping[str, str] = EMPTY
+    ) -> None:
+        self._name = name
+        self._run = run
+        self._ledger = ledger
+        self._log_dir = log_dir
+        self._extra_env = extra_env
+
+    def start(self) -> Started:
+        with self._exclusively():
+            record = self._settled()
+            if record.identity is not None and is_alive(record.identity):
+                if record.wanted != "running":
+                    self._save(replace(record, wanted="running"))
+                return Started(already=True, identity=record.identity, pid=record.identity.pid)
+            if record.identity is not None:
+                # children that outlived the former main process would write into the same state
+                process_tree.end_tree(record.identity, record.token, timeout_s=self._run.stop_timeout_s)
+            identity = self._launch(record)
+            return Started(already=False, identity=identity, pid=identity.pid)
+
+    def stop(self, *, by_operator: bool = False) -> Stopped:
+        with self._exclusively():
+            record = self._settled()
+            if by_operator and record.wanted != "stopped":
+                record = replace(record, wanted="stopped")
+                self._save(record)
+            if record.identity is None:
+                return Stopped(was_running=False, how="not running", seconds=0.0)
+            number = signals.Signals[f"SIG{self._run.stop_signal.removeprefix('SIG')}"]
+            try:
+                ended = process_tree.end_tree(
+                    record.identity, record.token, stop_signal=number, timeout_s=self._run.stop_timeout_s
+                )
+            except ServiceError as error:
+                raise ServiceError(f"{self._name} can't be stopped: {error.message}", hint=error.hint) from error
+            if ended.main:
+                now = now_ns()
+                clean = now if ended.how == "term" else record.last_clean_stop_ns
+                self._save(replace(record, phase=Phase.STOPPED, last_stop_ns=now, last_clean_stop_ns=clean))
+            return Stopped(was_running=ended.main, how=ended.how, seconds=ended.seconds)
+
+    def status(self) -> ServiceStatus:
+        record = ProcessRecord.from_json(self._ledger.load())
+        running = record.identity is not None and is_alive(record.identity)
+        return ServiceStatus(
+            running=running,
+            identity=record.identity if running else None,
+            since_ns=record.started_ns if running else None,
+            wanted=record.wanted,
+            restarts=record.restarts,
+            detail=_describe(record, running=running),
+        )
+
+    def _launch(self, record: ProcessRecord) -> ProcessIdentity:
+        """Start the process of which `record` is the former one. Raises ServiceError."""
+        token = secrets.token_hex(16)
+        ended_alone = record.phase in {Phase.STARTING, Phase.RUNNING}
+        record = replace(
+            record,
+            wanted="running",
+            token=token,
+            command=self._run.command,
+            starts=record.starts + 1,
+            restarts=record.restarts + ended_alone,
+            error="",
+        )
+        try:
+            spec = self._spec(token)
+            log_fd = open_log(self._run.log or os.path.join(self._log_dir, f"{self._name}.log"))
+            try:
+                with Launch(spec, log_fd) as launch:
+                    record = replace(record, phase=Phase.STARTING, identity=launch.identity, started_ns=now_ns())
+                    self._save(record)
+                    launch.release()
+            finally:
+                os.close(log_fd)
+        except ServiceError as error:
+            self._save(replace(record, phase=Phase.FAILED, identity=None, error=error.message))
+            raise ServiceError(f"{self._name} can't be started: {error.message}", hint=error.hint) from error
+        self._save(replace(record, phase=Phase.RUNNING))
+        return launch.identity
+
+    def _spec(self, token: str) -> LaunchSpec:
+        account = find_account(self._run)
+        env = build_environment(self._run, account, environ=os.environ, extra_env=self._extra_env)
+        env[START_ID] = token
+        return LaunchSpec(
+            command=self._run.command,
+            env=env,
+            cwd=self._run.cwd or "/",
+            uid=account.uid,
+            gid=account.gid,
+            groups=account.groups,
+        )
+
+    def _settled(self) -> ProcessRecord:
+        """The record, once no process that it names is between being made and executing the command.
+
+        Under the lock such a process has lost its recoverd: it was told to go on and does, or it ends.
+        """
+        record = ProcessRecord.from_json(self._ledger.load())
+        if record.phase is Phase.STARTING and record.identity is not None:
+            deadline = monotonic_s() + _EXECUTES_WITHIN_S
+            while (
+                is_alive(record.identity)
+                and not process_tree.carries(record.identity.pid, record.token)
+                and monotonic_s() < deadline
+            ):
+                time.sleep(0.005)
+        return record
+
+    def _exclusively(self) -> locks.FileLock:
+        path = os.path.join(self._log_dir, f"{self._name}.lock")
+        wait_s = self._run.stop_timeout_s + process_tree.KILL_TIMEOUT_S + 2 * DEADLINE_S
+        try:
+            make_directories(self._log_dir, mode=0o750)
+            return locks.acquire(path, wait_s=wait_s, what=f"the process of {self._name}")
+        except OSError as error:
+            raise ServiceError(
+                f"{self._name}: the lock {path} can't be taken: {error.strerror}",
+                hint="let recoverd's user write to its state directory",
+            ) from error
+
+    def _save(self, record: ProcessRecord) -> None:
+        self._ledger.save(record.to_json())
+
+
+def _describe(record: ProcessRecord, *, running: bool) -> str:
+    identity = record.identity
+    if running and identity is not None:
+        return f"process {identity.pid} runs since {rfc3339(record.started_ns)}"
+    match record.phase:
+        case Phase.NONE:
+            return "it was never started"
+        case Phase.FAILED:
+            return f"its last start failed: {record.error}"
+        case Phase.STOPPED:
+            return f"it was stopped at {rfc3339(record.last_stop_ns)}"
+    if identity is None:
+        return "its last start left no process"
+    if identity.boot_id != boot_id():
+        return f"process {identity.pid} ended with a former boot"
+    return f"process {identity.pid} ended by itself"

@@ -1,0 +1,117 @@
+"""What every kind of service driver promises, and how one is chosen."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol
+
+from recoverd.config.model import EMPTY, RunKind, Service
+from recoverd.errors import ServiceError
+from recoverd.system.processes import ProcessIdentity
+
+Wanted = Literal["running", "stopped", "unknown"]
+How = Literal["term", "kill", "not running"]
+
+
+@dataclass(frozen=True, slots=True)
+class Started:
+    """The service has a process. `already`: it had one before, and nothing was started."""
+
+    already: bool
+    identity: ProcessIdentity
+    pid: int
+
+
+@dataclass(frozen=True, slots=True)
+class Stopped:
+    """The service has no process any more.
+
+    `was_running` is about its main process. `how` is what it took for the whole tree: "term" when every
+    process went by itself after it was asked to, "kill" when at least one had to be killed.
+    """
+
+    was_running: bool
+    how: How
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceStatus:
+    """What is known of a service's process now.
+
+    `since_ns` is the wall clock time of the start, None when it does not run. `wanted` is what recoverd was
+    last told. `restarts` counts the starts that followed an end which recoverd had not asked for.
+    `detail` is a clause for people, such as "process 123 runs since 2026-11-21T09:30:00.123Z".
+    """
+
+    running: bool
+    identity: ProcessIdentity | None
+    since_ns: int | None
+    wanted: Wanted
+    restarts: int
+    detail: str
+
+
+class Driver(Protocol):
+    """Starts, stops and describes the one process (with its children) of one service.
+
+    All three may be called at any time, from any process and thread; a driver holds no state of its own
+    beside the ledger, so a new driver knows what a former one did, also after `kill -9` or a reboot.
+    """
+
+    def start(self) -> Started:
+        """Bring the service up. Idempotent: a service that runs is left alone (`already`), and concurrent
+        starts start one. What is left of a former run is ended first. On return the process has been
+        executed and its identity is durable; whether it is healthy is for the probes to say.
+
+        Raises ServiceError when it can't be executed, LockHeld when another start or stop takes too long.
+        """
+        ...
+
+    def stop(self, *, by_operator: bool = False) -> Stopped:
+        """Bring the service down, with every process it has started. Idempotent. On return all are gone.
+
+        The service stays wanted, as it must for a restore that stops and starts it, unless `by_operator`
+        says that somebody wants it down; that is durable before the first signal is sent.
+
+        Raises ServiceError when a process remains, LockHeld as `start`.
+        """
+        ...
+
+    def status(self) -> ServiceStatus:
+        """Whether the service's process runs: told by its identity, never by a bare pid. Changes nothing."""
+        ...
+
+
+class Ledger(Protocol):
+    """Where a driver keeps what must outlive it: one small JSON object per service."""
+
+    def load(self) -> Mapping[str, Any]:
+        """What was saved last; empty at first."""
+        ...
+
+    def save(self, process: Mapping[str, Any]) -> None:
+        """Replace it; durable on return."""
+        ...
+
+
+def build_driver(
+    service: Service, ledger: Ledger, *, log_dir: str, extra_env: Mapping[str, str] = EMPTY
+) -> Driver | None:
+    """The driver of a service; None when it has state only.
+
+    `log_dir` is recoverd's own directory for logs and for the lock that lets one start at a time.
+    `extra_env` wins over the environment that the service declares.
+    Raises ServiceError for a kind of `run:` that has no driver.
+    """
+    if service.run is None:
+        return None
+    if service.run.kind is RunKind.COMMAND:
+        from recoverd.services.command import CommandDriver
+
+        return CommandDriver(service.name, service.run, ledger, log_dir=log_dir, extra_env=extra_env)
+    raise ServiceError(
+        f"{service.name}: services run by `{service.run.kind}` are not supported yet",
+        hint="declare run.command, or leave `run` out and let something else start the service",
+    )

@@ -1,0 +1,44 @@
+"""In which order services come up, and what is held back by what does not. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from recoverd.config.model import Service
+from recoverd.errors import ServiceError
+
+
+def start_order(services: Mapping[str, Service]) -> list[list[str]]:
+    """Waves of service names: each service comes after all that it names in `after`, and those of one wave may come
+    up side by side. Names that are not among `services` (the run is about some services only) order nothing.
+    Stopping goes the other way round.
+
+    Raises ServiceError for a cycle, which the configuration refuses before.
+    """
+    waiting = {name: {other for other in service.after if other in services} for name, service in services.items()}
+    waves: list[list[str]] = []
+    while waiting:
+        ready = sorted(name for name, others in waiting.items() if not others)
+        if not ready:
+            raise ServiceError(f"these services wait for each other: {', '.join(sorted(waiting))}")
+        waves.append(ready)
+        for name in ready:
+            del waiting[name]
+        for others in waiting.values():
+            others.difference_update(ready)
+    return waves
+
+
+def blocked_by(services: Mapping[str, Service], blocked: Mapping[str, str]) -> dict[str, str]:
+    """`blocked` (service -> reason) with all that directly or indirectly comes after something in it.
+
+    The reason of a dependant names what it waits for. `blocked` may name services that are not among `services`,
+    such as those whose configuration is broken. Raises ServiceError as `start_order`.
+    """
+    reasons = dict(blocked)
+    for wave in start_order(services):
+        for name in wave:
+            held = next((other for other in services[name].after if other in reasons), None)
+            if name not in reasons and held is not None:
+                reasons[name] = f"it comes after {held}, which is blocked: {reasons[held]}"
+    return reasons

@@ -1,0 +1,567 @@
+"""The `command` driver over real processes."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from recoverd.config.model import Secret
+from recoverd.errors import RecoverdError, ServiceError
+from recoverd.services.command import CommandDriver
+from recoverd.services.process_record import Phase, ProcessRecord
+from recoverd.system.processes import ProcessIdentity, identify, is_alive
+
+Make = Callable[..., CommandDriver]
+Says = Callable[..., str]
+Marked = Callable[[], list[int]]
+
+as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
+
+
+def record_of(tmp_path: Path) -> ProcessRecord:
+    return ProcessRecord.from_json(json.loads((tmp_path / "ledger.json").read_bytes()))
+
+
+def write_record(tmp_path: Path, record: ProcessRecord) -> None:
+    (tmp_path / "ledger.json").write_text(json.dumps(record.to_json()))
+
+
+def wait_gone(identity: ProcessIdentity, within_s: float = 10.0) -> None:
+    deadline = time.monotonic() + within_s
+    while is_alive(identity):
+        assert time.monotonic() < deadline, "the process still runs"
+        time.sleep(0.01)
+
+
+def surroundings(log: str) -> dict[str, Any]:
+    told: dict[str, Any] = json.loads(next(line for line in log.splitlines() if line.startswith('{"pid"')))
+    return told
+
+
+# --- start, status, stop --------------------------------------------------------------------------------
+
+
+def test_start_status_stop(make_driver: Make, log_says: Says, tmp_path: Path) -> None:
+    """The contract of a driver: idempotent start and stop, status from identity, durable facts."""
+    driver = make_driver("tells_surroundings.py")
+    assert not driver.status().running
+    assert driver.status().detail == "it was never started"
+    assert driver.stop().how == "not running"
+
+    started = driver.start()
+    assert not started.already
+    assert is_alive(started.identity)
+    again = driver.start()
+    assert again.already
+    assert again.identity == started.identity
+    status = make_driver("tells_surroundings.py").status()
+    assert status.running
+    assert status.identity == started.identity
+    assert status.wanted == "running"
+    assert status.since_ns is not None
+    assert abs(time.time_ns() - status.since_ns) < 60e9
+    assert status.detail.startswith(f"process {started.pid} runs since 2")
+
+    log_says('{"pid"')
+    stopped = driver.stop()
+    assert (stopped.was_running, stopped.how) == (True, "term")
+    assert not is_alive(started.identity)
+    assert driver.status().detail.startswith("it was stopped at 2")
+    assert driver.status().wanted == "running", "a stop for a restore must not look like an operator's"
+    assert record_of(tmp_path).ended_cleanly
+    assert driver.stop() == type(stopped)(was_running=False, how="not running", seconds=0.0)
+
+
+def test_operator_stop_is_remembered(make_driver: Make) -> None:
+    """What was stopped on purpose is known as such, by any driver, until it is started again."""
+    driver = make_driver("/bin/sleep", "600")
+    driver.start()
+    driver.stop(by_operator=True)
+    assert make_driver("/bin/sleep", "600").status().wanted == "stopped"
+    driver.stop()
+    assert driver.status().wanted == "stopped"
+    driver.start()
+    assert driver.status().wanted == "running"
+
+
+def test_started_again_while_told_to_be_down(make_driver: Make, tmp_path: Path) -> None:
+    """A start of a service that still runs although it was to be stopped makes it wanted again."""
+    driver = make_driver("/bin/sleep", "600")
+    pid = driver.start().pid
+    record = json.loads((tmp_path / "ledger.json").read_bytes())
+    (tmp_path / "ledger.json").write_text(json.dumps({**record, "wanted": "stopped"}))
+    assert driver.start().already
+    assert driver.status().wanted == "running"
+    assert driver.start().pid == pid
+
+
+def test_surroundings_of_the_process(make_driver: Make, log_says: Says, tmp_path: Path) -> None:
+    """Nothing of recoverd leaks into a service: no descriptor (locks are inherited by them), no signal mask, no
+    ignored signal, no variable; and it is nobody's child in a session of its own."""
+    secret_file = (tmp_path / "held").open("w")
+    os.set_inheritable(secret_file.fileno(), True)
+    os.environ["RECOVERD_LEAK"] = "x"
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGUSR1, signal.SIGTERM})
+    (tmp_path / "home").mkdir()
+    try:
+        started = make_driver(
+            "tells_surroundings.py",
+            cwd=str(tmp_path / "home"),
+            env={"GREETING": "grüße", "BOTH": "declared"},
+            extra_env={"BOTH": "extra", "RECOVERD_RESUME": "/run/x"},
+        ).start()
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        signal.signal(signal.SIGHUP, before)
+        secret_file.close()
+        del os.environ["RECOVERD_LEAK"]
+    told = surroundings(log_says('"status"'))
+    assert told["pid"] == started.pid == told["session"]
+    assert told["parent"] != os.getpid()
+    assert told["cwd"] == str(tmp_path / "home")
+    assert (told["umask"], told["blocked"]) == (0o022, [])
+    log = str(tmp_path / "logs" / "agent.log")
+    assert {fd: told["descriptors"][fd] for fd in "012"} == {"0": "/dev/null", "1": log, "2": log}
+    assert set(told["descriptors"].values()) <= {"/dev/null", log, f"/proc/{started.pid}/fd"}
+    # Python itself ignores SIGPIPE and SIGXFSZ and catches SIGINT; nothing else may be ignored
+    ignored = int(next(line for line in told["status"] if line.startswith("SigIgn")).split()[1], 16)
+    assert ignored & ~(1 << signal.SIGPIPE - 1 | 1 << signal.SIGXFSZ - 1) == 0
+    env = told["env"]
+    assert env["GREETING"] == "grüße"
+    assert (env["BOTH"], env["RECOVERD_RESUME"]) == ("extra", "/run/x")
+    assert set(env) <= {
+        *("PATH", "HOME", "USER", "LOGNAME", "LANG", "LC_CTYPE", "GREETING", "BOTH", "RECOVERD_RESUME"),
+        *("RECOVERD_TEST", "RECOVERD_START_ID"),
+    }
+    assert record_of(tmp_path).token == env["RECOVERD_START_ID"]
+
+
+def test_secrets_reach_the_process_only(make_driver: Make, log_says: Says, tmp_path: Path) -> None:
+    """A secret is fetched at the start; neither record nor command line holds it."""
+    (tmp_path / "token").write_text("s3cr3t\n")
+    (tmp_path / "token").chmod(0o600)
+    env = {"API_TOKEN": Secret("file", str(tmp_path / "token"))}
+    started = make_driver("tells_surroundings.py", env=env).start()
+    assert surroundings(log_says('"status"'))["env"]["API_TOKEN"] == "s3cr3t"
+    assert "s3cr3t" not in (tmp_path / "ledger.json").read_text()
+    assert b"s3cr3t" not in Path(f"/proc/{started.pid}/cmdline").read_bytes()
+    with pytest.raises(RecoverdError):
+        make_driver("/bin/true", env={"X": Secret("env", "RECOVERD_NOT_SET")}, log=str(tmp_path / "x.log"))._spec("t")
+
+
+@as_root
+def test_becomes_another_user(make_driver: Make, log_says: Says, room: Path) -> None:
+    """`user:` switches user, group and supplementary groups, and takes nothing of root along."""
+    import pwd
+
+    nobody = pwd.getpwnam("nobody")
+    make_driver("/bin/sh", "-c", "echo user $(id -u) $(id -g) $(id -G) home $HOME path $PATH end; sleep 600",
+                user="nobody", cwd=str(room)).start()  # fmt: skip
+    log = log_says("end")
+    assert f"user {nobody.pw_uid} {nobody.pw_gid} {nobody.pw_gid} home {nobody.pw_dir} path /usr/local/sbin:" in log
+    log_file = os.stat(room / "logs" / "agent.log")
+    assert (log_file.st_uid, log_file.st_mode & 0o777) == (0, 0o640)
+
+
+@as_root
+def test_directory_is_entered_as_the_user(make_driver: Make, room: Path) -> None:
+    """The working directory is entered with the rights of the service's user, not with root's."""
+    (room / "closed").mkdir(mode=0o700)
+    with pytest.raises(ServiceError, match="closed can't be entered: Permission denied"):
+        make_driver("/bin/true", user="nobody", cwd=str(room / "closed")).start()
+
+
+def test_log_is_appended_over_restarts(make_driver: Make, log_says: Says, tmp_path: Path) -> None:
+    """Output of both streams is captured, and that of a former run is kept."""
+    driver = make_driver("dies_after.py", "0.1")
+    wait_gone(driver.start().identity)
+    driver.start()
+    log_says("dying", times=2)
+    assert log_says("ready", times=2).startswith("ready\ndying\nready")
+
+
+def test_restarts_are_counted(make_driver: Make, tmp_path: Path) -> None:
+    """A start after an end that recoverd asked for is no restart; one after a crash is, and no clean stop."""
+    driver = make_driver("/bin/sleep", "600")
+    driver.start()
+    driver.stop()
+    first = driver.start()
+    assert driver.status().restarts == 0
+    os.kill(first.pid, signal.SIGKILL)
+    wait_gone(first.identity)
+    assert driver.status().detail == f"process {first.pid} ended by itself"
+    assert not record_of(tmp_path).ended_cleanly
+    driver.start()
+    assert driver.status().restarts == 1
+    assert record_of(tmp_path).starts == 3
+
+
+# --- errors ---------------------------------------------------------------------------------------------
+
+
+def script(path: Path, text: str, mode: int) -> str:
+    path.write_text(text)
+    path.chmod(mode)
+    return str(path)
+
+
+@pytest.mark.parametrize(
+    ("case", "sentence", "hint"),
+    [
+        ("missing", "missing can't be executed: No such file or directory", "install it"),
+        ("not on path", "recoverd-no-such can't be executed: No such file", "PATH"),
+        ("no interpreter", "script can't be executed: No such file or directory", "interpreter"),
+        ("not executable", "script can't be executed: Permission denied", "executable"),
+        ("no program", "script can't be executed: Exec format error", "#!"),
+        ("directory", "can't be executed: Permission denied", "executable"),
+        ("nul", "can't be executed: embedded null byte", "run.command"),
+        ("no cwd", "nowhere can't be entered: No such file or directory", "run.cwd"),
+        ("cwd is a file", "can't be entered: Not a directory", "run.cwd"),
+        ("unknown user", "there is no user 'no-such-user'", "run.user"),
+        ("unknown group", "there is no group 'no-such-group'", "run.group"),
+        ("no log directory", "can't be opened: No such file or directory", "run.log"),
+    ],
+)
+def test_a_start_that_fails_says_why(
+    case: str, sentence: str, hint: str, make_driver: Make, tmp_path: Path, marked: Marked
+) -> None:
+    """Each failure to start is one clear error at once, remembered, and leaves no process."""
+    make: dict[str, Callable[[], CommandDriver]] = {
+        "missing": lambda: make_driver(str(tmp_path / "missing")),
+        "not on path": lambda: make_driver("recoverd-no-such"),
+        "no interpreter": lambda: make_driver(script(tmp_path / "script", "#!/no/such\n", 0o755)),
+        "not executable": lambda: make_driver(script(tmp_path / "script", "#!/bin/sh\n", 0o644)),
+        "no program": lambda: make_driver(script(tmp_path / "script", "?", 0o755)),
+        "directory": lambda: make_driver(str(tmp_path)),
+        "nul": lambda: make_driver("/bin/echo", "a\0b"),
+        "no cwd": lambda: make_driver("/bin/true", cwd=str(tmp_path / "nowhere")),
+        "cwd is a file": lambda: make_driver("/bin/true", cwd=script(tmp_path / "script", "", 0o644)),
+        "unknown user": lambda: make_driver("/bin/true", user="no-such-user"),
+        "unknown group": lambda: make_driver("/bin/true", group="no-such-group"),
+        "no log directory": lambda: make_driver("/bin/true", log=str(tmp_path / "nowhere" / "log")),
+    }
+    driver = make[case]()
+    with pytest.raises(ServiceError) as caught:
+        driver.start()
+    assert caught.value.message.startswith("agent can't be started: ")
+    assert sentence in caught.value.message
+    assert caught.value.hint is not None
+    assert hint in caught.value.hint
+    assert not marked()
+    record = record_of(tmp_path)
+    assert (record.phase, record.identity, record.wanted) == (Phase.FAILED, None, "running")
+    assert sentence in driver.status().detail
+    # and the next start is not hindered by it
+    assert not make_driver("/bin/sleep", "600").start().already
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root can become anybody")
+def test_a_plain_user_can_become_nobody_else(make_driver: Make) -> None:
+    """As a plain user, `user: root` is refused with a sentence."""
+    with pytest.raises(ServiceError, match="can't start a service as user 0"):
+        make_driver("/bin/true", user="root").start()
+
+
+def test_lock_that_cant_be_made(make_driver: Make, tmp_path: Path) -> None:
+    """Something in the way of recoverd's own directory is a clear error, not a traceback."""
+    (tmp_path / "logs").write_text("in the way")
+    with pytest.raises(ServiceError, match=r"agent: the lock .* can't be taken"):
+        make_driver("/bin/true").start()
+
+
+# --- the life of recoverd is not the life of the service -------------------------------------------------
+
+PARENT = """
+    import json, sys, time
+    sys.path.insert(0, {conftest!r})
+    from conftest import FileLedger
+    from pathlib import Path
+    from recoverd.config.model import Run, RunKind
+    from recoverd.services.command import CommandDriver
+    run = Run(RunKind.COMMAND, command=tuple({command!r}), env={env!r})
+    driver = CommandDriver("agent", run, FileLedger(Path({ledger!r})), log_dir={logs!r})
+    {before}
+    started = driver.start()
+    print(started.pid, started.already, flush=True)
+    time.sleep(600)
+"""
+
+
+def recoverd(tmp_path: Path, mark: str, *command: str, before: str = "") -> subprocess.Popen[str]:
+    """A process of its own that starts the service, as recoverd would."""
+    code = textwrap.dedent(PARENT).format(
+        conftest=str(Path(__file__).parent),
+        command=list(command),
+        env={"RECOVERD_TEST": mark},
+        ledger=str(tmp_path / "ledger.json"),
+        logs=str(tmp_path / "logs"),
+        before=before,
+    )
+    return subprocess.Popen(
+        [sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, start_new_session=True,
+        env={**os.environ, "RECOVERD_TEST": mark},
+    )  # fmt: skip
+
+
+def test_survives_recoverd(make_driver: Make, tmp_path: Path, mark: str) -> None:
+    """recoverd and its whole session are killed: the service runs on, and a new driver finds it, starts no second one,
+    and can stop it."""
+    parent = recoverd(tmp_path, mark, "/bin/sleep", "600")
+    assert parent.stdout is not None
+    with parent:
+        pid = int(parent.stdout.readline().split()[0])
+        os.killpg(parent.pid, signal.SIGHUP)
+        os.killpg(parent.pid, signal.SIGKILL)
+    driver = make_driver("/bin/sleep", "600")
+    found = driver.start()
+    assert (found.already, found.pid) == (True, pid)
+    assert driver.stop().was_running
+
+
+@pytest.mark.parametrize(
+    ("moment", "runs"),
+    [("before it is saved", False), ("after it was saved", False), ("after it was told to go on", True)],
+)
+def test_no_process_that_nobody_knows(
+    moment: str, runs: bool, make_driver: Make, tmp_path: Path, mark: str, marked: Marked
+) -> None:
+    """recoverd is killed at each step of a start: afterwards the service either does not run, or is known; the next
+    start gives exactly one process."""
+    kill = "import os, signal; os.kill(os.getpid(), signal.SIGKILL)"
+    save = "save = FileLedger.save\n"
+    step = {
+        "before it is saved": f"def f(self, p):\n    {kill}\nFileLedger.save = f",
+        "after it was saved": save + f"def f(self, p):\n    save(self, p)\n    {kill}\nFileLedger.save = f",
+        "after it was told to go on": save
+        + f"def f(self, p):\n    if p['phase'] == 'running':\n        {kill}\n    save(self, p)\nFileLedger.save = f",
+    }[moment]
+    with recoverd(tmp_path, mark, "/bin/sleep", "600", before=step) as parent:
+        assert parent.wait(20) == -signal.SIGKILL
+    driver = make_driver("/bin/sleep", "600")
+    started = driver.start()
+    assert started.already == runs
+    assert marked() == [started.pid]
+    assert driver.status().running
+
+
+def test_concurrent_starts_start_one(make_driver: Make, tmp_path: Path, mark: str, marked: Marked) -> None:
+    """Two recoverds and several threads start at once: there is one process, and one of them has started it."""
+    parents = [recoverd(tmp_path, mark, "/bin/sleep", "600") for _ in range(2)]
+    results: list[tuple[int, bool]] = []
+
+    def start() -> None:
+        started = make_driver("/bin/sleep", "600").start()
+        results.append((started.pid, started.already))
+
+    threads = [threading.Thread(target=start) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    for parent in parents:
+        with parent:
+            assert parent.stdout is not None
+            pid, already = parent.stdout.readline().split()
+            results.append((int(pid), already == "True"))
+            parent.kill()
+    assert len({pid for pid, _ in results}) == 1
+    assert sorted(already for _, already in results) == [False, True, True, True, True]
+    assert marked() == [results[0][0]]
+
+
+# --- whose pid is it ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("change", ["start time", "boot"])
+def test_a_foreign_process_with_the_same_pid_is_left_alone(make_driver: Make, tmp_path: Path, change: str) -> None:
+    """Pid reuse (ncpa#1068, nebula#5998): identity is more than a pid; the service is started anew."""
+    with subprocess.Popen(["/bin/sleep", "600"], start_new_session=True) as foreign:
+        try:
+            real = identify(foreign.pid)
+            assert real is not None
+            faked = (
+                ProcessIdentity(real.boot_id, real.pid, real.start_ticks - 1)
+                if change == "start time"
+                else ProcessIdentity("00000000-0000-4000-8000-000000000000", real.pid, real.start_ticks)
+            )
+            write_record(
+                tmp_path, ProcessRecord("running", Phase.RUNNING, faked, "0" * 32, ("/bin/sleep", "600"), 1, starts=1)
+            )
+            driver = make_driver("/bin/sleep", "600")
+            assert not driver.status().running
+            assert driver.stop().how == "not running"
+            assert foreign.poll() is None
+            started = driver.start()
+            assert not started.already
+            assert started.pid != foreign.pid
+            assert foreign.poll() is None
+            assert driver.status().restarts == 1
+        finally:
+            foreign.kill()
+
+
+def test_reboot_is_told_as_such(make_driver: Make, tmp_path: Path) -> None:
+    """After a reboot the status says that the process ended with the former boot."""
+    gone = ProcessIdentity("00000000-0000-4000-8000-000000000000", 1, 1)
+    write_record(tmp_path, ProcessRecord("running", Phase.RUNNING, gone))
+    assert make_driver("/bin/true").status().detail == "process 1 ended with a former boot"
+
+
+def test_children_that_outlived_their_main_process_are_ended_first(
+    make_driver: Make, log_says: Says, marked: Marked
+) -> None:
+    """A lingering process of a former run would write into the state of the new one: it is found by its start id."""
+    driver = make_driver("has_children.py")
+    first = driver.start()
+    log_says("child")
+    os.kill(first.pid, signal.SIGKILL)
+    wait_gone(first.identity)
+    lingering = set(marked())
+    assert len(lingering) == 2
+    driver.start()
+    log_says("child", times=2)
+    now = set(marked())
+    assert not lingering & now
+    assert len(now) == 3
+
+
+def test_stop_without_main_process_still_ends_its_children(make_driver: Make, log_says: Says, marked: Marked) -> None:
+    """`was_running` is about the main process; on return nothing of the service is left in any case."""
+    driver = make_driver("has_children.py")
+    first = driver.start()
+    log_says("child")
+    os.kill(first.pid, signal.SIGKILL)
+    wait_gone(first.identity)
+    stopped = driver.stop()
+    assert (stopped.was_running, stopped.how) == (False, "term")
+    assert not marked()
+
+
+# --- stopping -------------------------------------------------------------------------------------------
+
+
+def test_stop_ends_the_whole_tree(make_driver: Make, log_says: Says, marked: Marked) -> None:
+    """Children, and orphans that left the session, go with the service."""
+    driver = make_driver("has_children.py")
+    driver.start()
+    log_says("child")
+    log_says("orphan")
+    assert len(marked()) == 3
+    assert driver.stop().was_running
+    assert not marked()
+
+
+def test_stop_finds_an_orphan_without_environment(make_driver: Make, log_says: Says) -> None:
+    """An orphan that carries no start id is told by the session it shares with the main process."""
+    driver = make_driver("has_children.py", "--forget-environment")
+    driver.start()
+    log = log_says("orphan")
+    orphan = identify(int(next(line for line in log.splitlines() if "orphan" in line).split()[1]))
+    assert orphan is not None
+    driver.stop()
+    wait_gone(orphan, within_s=0.1)
+
+
+def test_stop_kills_what_ignores_the_signal(make_driver: Make, log_says: Says, tmp_path: Path) -> None:
+    """A process that ignores SIGTERM is killed after the deadline; that is no clean stop."""
+    driver = make_driver("ignores_term.py", stop_timeout_s=0.3)
+    started = driver.start()
+    log_says("ready")
+    stopped = driver.stop()
+    assert stopped.how == "kill"
+    assert 0.3 <= stopped.seconds < 3
+    assert not is_alive(started.identity)
+    record = record_of(tmp_path)
+    assert record.last_stop_ns > 0
+    assert not record.ended_cleanly
+
+
+def test_stop_catches_what_forks_while_it_is_ended(make_driver: Make, log_says: Says, marked: Marked) -> None:
+    """New stubborn processes, made in answer to the signal and in sessions of their own, do not get away."""
+    driver = make_driver("forks_when_killed.py", stop_timeout_s=0.5)
+    driver.start()
+    log_says("ready")
+    assert driver.stop().how == "kill"
+    assert not marked()
+
+
+def test_stop_gives_time_to_flush(make_driver: Make, log_says: Says, tmp_path: Path) -> None:
+    """A service asked to stop may finish its writes before it is gone."""
+    driver = make_driver("flushes_at_exit.py", str(tmp_path / "state.json"))
+    driver.start()
+    log_says("ready")
+    assert (tmp_path / "state.json").read_text() == ""
+    assert driver.stop().how == "term"
+    assert json.loads((tmp_path / "state.json").read_text()) == {"flushed": True}
+
+
+def test_stop_uses_the_declared_signal(make_driver: Make, log_says: Says) -> None:
+    """`stop_signal` is what the main process gets."""
+    driver = make_driver(
+        "/bin/sh", "-c", "trap 'echo interrupted; exit' INT; trap '' TERM; echo ready; while :; do sleep 0.05; done",
+        stop_signal="INT",
+    )  # fmt: skip
+    driver.start()
+    log_says("ready")
+    assert driver.stop().how == "term"
+    log_says("interrupted")
+
+
+def test_stop_wakes_a_suspended_process(make_driver: Make) -> None:
+    """A process stopped by SIGSTOP can answer SIGTERM only when it is continued."""
+    driver = make_driver("/bin/sleep", "600")
+    os.kill(driver.start().pid, signal.SIGSTOP)
+    assert driver.stop().how == "term"
+
+
+def test_a_service_that_stops_itself_is_not_killed_by_it(make_driver: Make, tmp_path: Path, mark: str) -> None:
+    """recoverd called by the service itself, as its descendant, ends the service but not itself."""
+    code = textwrap.dedent(PARENT).format(
+        conftest=str(Path(__file__).parent),
+        command=["/bin/true"],
+        env={},
+        ledger=str(tmp_path / "ledger.json"),
+        logs=str(tmp_path / "logs"),
+        before="time.sleep(0.3); stopped = driver.stop(); print('stopped by', stopped.how, flush=True); sys.exit()",
+    )
+    driver = make_driver("/bin/sh", "-c", '"$0" -c "$1" & wait', sys.executable, code)
+    started = driver.start()
+    wait_gone(started.identity)
+    deadline = time.monotonic() + 10
+    while "stopped by term" not in (tmp_path / "logs" / "agent.log").read_text():
+        assert time.monotonic() < deadline, (tmp_path / "logs" / "agent.log").read_text()
+        time.sleep(0.02)
+
+
+# --- the log --------------------------------------------------------------------------------------------
+
+
+def test_log_on_a_full_device_is_an_error(make_driver: Make, tmp_path: Path) -> None:
+    """A device in the place of a log is refused, not written to."""
+    with pytest.raises(ServiceError) as caught:
+        make_driver("/bin/true", log="/dev/full").start()
+    assert "/dev/full is not a plain file" in caught.value.message
+
+
+def test_start_is_fast(make_driver: Make) -> None:
+    """A start costs little beside the program itself (about 40 ms here; generous for a busy machine)."""
+    best = 9.0
+    for _ in range(3):
+        driver = make_driver("/bin/sleep", "600")
+        began = time.monotonic()
+        driver.start()
+        best = min(best, time.monotonic() - began)
+        driver.stop()
+    assert best < 0.5
