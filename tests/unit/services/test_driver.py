@@ -1,0 +1,46 @@
+"""Which services have a driver."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from recoverd.config.model import Place, Run, RunKind, Service
+from recoverd.errors import ServiceError
+from recoverd.services.command import CommandDriver
+from recoverd.services.driver import Driver, build_driver
+
+
+class NoLedger:
+    def load(self) -> Mapping[str, Any]:
+        return {}
+
+    def save(self, process: Mapping[str, Any]) -> None:
+        raise AssertionError("building a driver and asking it changes nothing")
+
+
+def build(run: Run | None, tmp_path: Path) -> Driver | None:
+    return build_driver(Service("agent", Place("x", 1, 1), run=run), NoLedger(), log_dir=str(tmp_path / "logs"))
+
+
+def test_state_only_has_none(tmp_path: Path) -> None:
+    """A service without `run` has state only."""
+    assert build(None, tmp_path) is None
+
+
+def test_command_has_one(tmp_path: Path) -> None:
+    """Building a driver and asking for the status has no side effect."""
+    driver = build(Run(RunKind.COMMAND, command=("/bin/true",)), tmp_path)
+    assert isinstance(driver, CommandDriver)
+    assert not driver.status().running
+    assert not (tmp_path / "logs").exists()
+
+
+@pytest.mark.parametrize("kind", [RunKind.SYSTEMD, RunKind.CONTROL])
+def test_other_kinds_are_refused(kind: RunKind, tmp_path: Path) -> None:
+    """What is not there yet is refused, never ignored."""
+    with pytest.raises(ServiceError, match=f"run by `{kind}` are not supported yet"):
+        build(Run(kind, unit="x.service", start=("x",)), tmp_path)
