@@ -160,6 +160,8 @@ def _survey_item(
     now_ns: int,
     full_read: bool,
 ) -> ItemSurvey:
+    if before is not None and (before.kind != item.kind.value or before.path != item.path):
+        before = None  # declared anew: what was there before says nothing about it
     outline = ItemSurvey(
         item=item.name,
         kind=item.kind,
@@ -226,7 +228,7 @@ def _rows(memo: Memo | None, key: str, fd: int) -> dict[str, Row]:
 
 def _known(store: Store, item: StateItem, before: ItemRecord | None) -> Known:
     """Where the walk starts in the trees of the newest snapshot."""
-    if before is None or before.kind != item.kind.value or before.path != item.path:
+    if before is None:
         return Known(None, None)
     if item.kind is ItemKind.FILE:
         return Known(before.root, before.good)

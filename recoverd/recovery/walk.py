@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import stat
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Protocol
@@ -30,6 +31,7 @@ from recoverd.state.verdicts import Judgement, Problem, Verdict
 from recoverd.system.reading import FileRead, NotRegular, read_stable, stream_stable
 from recoverd.system.walk import open_directory_at
 
+_PAUSES_S = (0.05, 0.2)  # between tries at a large file that changed while it was read
 _BATCH_BYTES = 8 * 1024 * 1024
 _TORN = Judgement(Verdict.UNREADABLE, (Problem("", "kept changing while it was read"),))
 
@@ -107,6 +109,15 @@ class _Read:
 
     name: str
     read: FileRead
+
+
+@dataclass(frozen=True, slots=True)
+class _Large:
+    hashes: list[str | None]  # None: a block of NULs
+    size: int
+    stat: os.stat_result
+    torn: bool
+    judgement: Judgement
 
 
 class Walk:
@@ -306,26 +317,32 @@ class Walk:
 
     def _large(self, place: _Directory, name: str) -> None:
         """A file too large for memory: block by block, holes kept."""
-        examination = self._judge.begin(place.path(name))
-        hashes: list[str | None] = []
-        size = 0
         try:
-            stream = stream_stable(place.fd, name, BLOCK_SIZE, append_only=self._append_only)
-            for block in stream:
-                examination.feed(block)
-                size += len(block)
-                hashes.append(self._store.put(block) if block.count(0) != len(block) else None)
+            for pause_s in (*_PAUSES_S, None):
+                large = self._read_large(place, name)
+                if pause_s is None or not large.torn:
+                    break
+                time.sleep(pause_s)
         except FileNotFoundError:
             return
         except OSError as error:
             self._carry(place, name, Verdict.UNREADABLE, f"can't be read: {error.strerror or error}")
             return
-        status = stream.stat
-        judgement = _TORN if stream.torn else examination.finish()
-        blocks = self._store.put_blocks(hashes, BLOCK_SIZE, size)
-        link = self._hard_link(place, name, status)
-        entry = large_file_entry(name, status, blocks, size, BLOCK_SIZE, xattrs_at(place.fd, name), link)
-        self._file(place, entry, judgement, blocks)
+        blocks = self._store.put_blocks(large.hashes, BLOCK_SIZE, large.size)
+        link = self._hard_link(place, name, large.stat)
+        entry = large_file_entry(name, large.stat, blocks, large.size, BLOCK_SIZE, xattrs_at(place.fd, name), link)
+        self._file(place, entry, _TORN if large.torn else large.judgement, blocks)
+
+    def _read_large(self, place: _Directory, name: str) -> _Large:
+        examination = self._judge.begin(place.path(name))
+        hashes: list[str | None] = []
+        size = 0
+        with stream_stable(place.fd, name, BLOCK_SIZE, append_only=self._append_only) as stream:
+            for block in stream:
+                examination.feed(block)
+                size += len(block)
+                hashes.append(self._store.put(block) if block.count(0) != len(block) else None)
+        return _Large(hashes, size, stream.stat, stream.torn, examination.finish())
 
     def _file(self, place: _Directory, entry: Entry, judgement: Judgement, content: str) -> None:
         """File a judged document under `root`, and under `good` if it is."""

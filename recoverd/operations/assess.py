@@ -1,0 +1,110 @@
+"""`recoverd assess`: the verdict on live state. Changes nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import Any
+
+from recoverd.config.model import Service
+from recoverd.errors import DamagedObject
+from recoverd.operations.context import Context
+from recoverd.recovery.survey import ItemSurvey, Scratch, ServiceSurvey, survey_service
+from recoverd.recovery.walk import Memo
+from recoverd.repository.store import Reader
+from recoverd.state.verdicts import Verdict
+from recoverd.system import clock
+
+
+@dataclass(frozen=True, slots=True)
+class AssessRequest:
+    services: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class AssessResult:
+    services: tuple[ServiceSurvey, ...]
+
+    @property
+    def exit_status(self) -> int:
+        """0 when every verdict is ok or new."""
+        return 0 if all(one.verdict in {Verdict.OK, Verdict.NEW} for one in self.services) else 1
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "services": [
+                {
+                    "service": one.service,
+                    "verdict": one.verdict.value,
+                    "items": [_item(item) for item in one.items.values()],
+                }
+                for one in self.services
+            ]
+        }
+
+
+def _item(item: ItemSurvey) -> dict[str, Any]:
+    return {
+        "item": item.item,
+        "verdict": item.verdict.value,
+        "problems": [{"place": p.place, "problem": p.problem} for p in item.problems],
+        "notes": [{"place": p.place, "problem": p.problem} for p in item.notes],
+        "path": item.path,
+        "files": item.files,
+        "bytes": item.size_bytes,
+        "unchecked": item.unchecked,
+        "damaged": {f.document: f.verdict.value for f in item.findings},
+    }
+
+
+def assess(context: Context, request: AssessRequest) -> AssessResult:
+    """Look at the live state of services. Raises UsageError, RepositoryError."""
+    services = [service for service in context.select(request.services) if service.state]
+    repository = context.repository_if_any()
+    with ExitStack() as stack:
+        reader = stack.enter_context(repository.reader()) if repository is not None else None
+        return AssessResult(tuple(look(context, service, reader)[0] for service in services))
+
+
+class _ReadOnly:
+    """The catalog's memory, without adding to it: an assessment writes nothing."""
+
+    def __init__(self, memo: Memo) -> None:
+        self._memo = memo
+
+    def memo(self, judge: str, hashes: Sequence[str]) -> dict[str, bytes]:
+        return self._memo.memo(judge, hashes)
+
+    def remember(self, judge: str, verdicts: Mapping[str, bytes]) -> None:
+        pass
+
+    def stat_cache(self, item_key: str) -> dict[str, bytes]:
+        return self._memo.stat_cache(item_key)
+
+    def save_stat_cache(self, item_key: str, rows: Mapping[str, bytes | None]) -> None:
+        pass
+
+
+def look(
+    context: Context, service: Service, reader: Reader | None, *, full_read: bool = False
+) -> tuple[ServiceSurvey, Scratch]:
+    """The survey of live state, and the trees of what it found."""
+    repository = context.repository_if_any() if reader is not None else None
+    snapshots = repository.snapshots(service.name) if repository is not None else []
+    for parent in [*reversed([one for one in snapshots if not one.imported]), None]:
+        scratch = Scratch(reader)
+        try:
+            survey = survey_service(
+                service,
+                context.judges(service),
+                store=scratch,
+                parent=parent,
+                memo=_ReadOnly(repository.catalog) if repository is not None else None,
+                now_ns=clock.now_ns(),
+                full_read=full_read,
+            )
+            return survey, scratch
+        except DamagedObject as error:
+            context.events.emit("verify.damage", service=service.name, message=error.message)
+    raise AssertionError("without a parent no tree is read")

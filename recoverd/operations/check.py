@@ -1,0 +1,245 @@
+"""`recoverd check`: gathers the facts from records, cheaply, and lets health.thresholds judge them.
+
+With `live`, state is assessed and probes run as well. Without it neither a schema, a scheduler nor a probe
+is loaded: 100 services answer in well under 150 ms.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+
+from recoverd.config.model import ItemKind, Service, StateItem
+from recoverd.errors import RecoverdError, RepositoryError
+from recoverd.health.facts import (
+    CaptureRun,
+    FailedServiceFacts,
+    HostFacts,
+    LiveFacts,
+    PathFacts,
+    ProbeFacts,
+    ProblemFacts,
+    ProcessFacts,
+    RepositoryFacts,
+    SchedulerFacts,
+    ServiceFacts,
+    SnapshotFacts,
+    Space,
+)
+from recoverd.health.results import Result, Status, overall
+from recoverd.health.thresholds import evaluate
+from recoverd.operations import confirmations
+from recoverd.operations.confirmations import Confirmation
+from recoverd.operations.context import Context
+from recoverd.recovery.intents import OpenIntent, open_intents
+from recoverd.repository.records import Snapshot
+from recoverd.repository.store import Repository
+from recoverd.system import clock, locks, mounts
+from recoverd.system.walk import UntrustedLink, open_declared_directory, open_parent
+
+_RUNS = 50  # captures that failure rates are computed over
+
+
+@dataclass(frozen=True, slots=True)
+class CheckRequest:
+    services: tuple[str, ...] = ()
+    live: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class CheckResult:
+    results: tuple[Result, ...]
+
+    @property
+    def status(self) -> Status:
+        return overall(self.results)
+
+    @property
+    def exit_status(self) -> int:
+        return self.status.exit_status
+
+
+def check(context: Context, request: CheckRequest) -> CheckResult:
+    """Every check of the host and of the named services (or all). Raises UsageError for unknown names."""
+    services = context.select(request.services)
+    repository, facts = _repository(context)
+    confirmed = confirmations.confirmed(context.runtime_dir, repository) if repository is not None else {}
+    intents = {intent.service: intent for intent in open_intents(context.state_dir)}
+    host = HostFacts(
+        now_ns=clock.now_ns(),
+        services=tuple(
+            _service(context, repository, service, confirmed.get(service.name), intents.get(service.name), request)
+            for service in services
+        ),
+        scheduler=_scheduler(context),
+        repository=facts,
+        failed=tuple(
+            FailedServiceFacts(one.name, one.problems)
+            for one in context.config.failed
+            if not request.services or one.name in request.services
+        ),
+    )
+    return CheckResult(evaluate(host))
+
+
+def _repository(context: Context) -> tuple[Repository | None, RepositoryFacts]:
+    path = context.config.repository.path
+    try:
+        repository = context.repository_if_any()
+    except RepositoryError as error:
+        return None, RepositoryFacts(path, writable=False, error=error.message)
+    if repository is None:
+        return None, RepositoryFacts(path, writable=False, error="there is none yet: no snapshot was ever taken")
+    figures = repository.statistics()
+    return repository, RepositoryFacts(
+        path,
+        writable=os.access(path, os.W_OK | os.X_OK),
+        size_bytes=figures.size_bytes,
+        files=figures.files,
+        space=_space(path),
+    )
+
+
+def _space(path: str) -> Space | None:
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except OSError:
+        return None
+    try:
+        return Space(*mounts.free_bytes(fd))
+    finally:
+        os.close(fd)
+
+
+def _scheduler(context: Context) -> SchedulerFacts:
+    path = os.path.join(context.state_dir, "scheduler.lock")
+    holders = locks.holders(path)
+    if holders:
+        return SchedulerFacts(pid=holders[0][0], started_before=True, changed_files=context.changed_files)
+    return SchedulerFacts(pid=None, started_before=os.path.lexists(path))
+
+
+def _service(
+    context: Context,
+    repository: Repository | None,
+    service: Service,
+    confirmed: Confirmation | None,
+    intent: OpenIntent | None,
+    request: CheckRequest,
+) -> ServiceFacts:
+    snapshots = [one for one in repository.snapshots(service.name) if not one.imported] if repository else []
+    newest = snapshots[-1] if snapshots else None
+    good = next((one for one in reversed(snapshots) if one.verdict.counts), None)
+    current = confirmed is not None and newest is not None and confirmed.sequence == newest.sequence
+    record = repository.record(service.name) if repository is not None else None
+    runs = repository.catalog.runs(service.name, "snapshot", _RUNS) if repository is not None else []
+    return ServiceFacts(
+        name=service.name,
+        every_s=service.autosave.every_s,
+        max_age_s=service.check.max_age_s,
+        max_failures=service.check.max_failures,
+        paused=record.paused if record is not None else False,
+        paths=tuple(_path(item, newest) for item in service.state.values()),
+        newest=_snapshot(newest),
+        confirmed_ns=confirmed.time_ns if confirmed is not None and current else None,
+        known_good=_snapshot(good),
+        unreadable_records=len(repository.unreadable_records(service.name)) if repository is not None else 0,
+        failures=record.failures if record is not None else 0,
+        last_error=record.last_error if record is not None else None,
+        runs=tuple(CaptureRun(run.time_ns, run.seconds, run.outcome == "failed") for run in reversed(runs)),
+        blocked=record.blocked if record is not None else None,
+        open_intent=intent.description if intent is not None else None,
+        process=_process(context, service) if repository is not None else None,
+        live=_live(context, service) if request.live else None,
+    )
+
+
+def _snapshot(snapshot: Snapshot | None) -> SnapshotFacts | None:
+    if snapshot is None:
+        return None
+    return SnapshotFacts(
+        id=snapshot.id,
+        time_ns=snapshot.time_ns,
+        verdict=snapshot.verdict.value,
+        problems=tuple(
+            ProblemFacts(name, place, sentence)
+            for name, item in snapshot.items.items()
+            for place, sentence in item.problems
+        ),
+        files=snapshot.files,
+        size_bytes=snapshot.size_bytes,
+    )
+
+
+def _path(item: StateItem, newest: Snapshot | None) -> PathFacts:
+    """Whether the item is there and can be read and written; its size is counted by captures."""
+    record = newest.items.get(item.name) if newest is not None else None
+    files = record.files if record is not None else None
+    size = record.size_bytes if record is not None else None
+    try:
+        if item.kind is ItemKind.FILE:
+            fd, name = open_parent(item.path)
+        else:
+            fd, name = open_declared_directory(item.path), "."
+    except FileNotFoundError:
+        return PathFacts(item.name, item.path, exists=False, optional=item.optional)
+    except (UntrustedLink, OSError) as error:
+        sentence = error.message if isinstance(error, UntrustedLink) else error.strerror or str(error)
+        return PathFacts(item.name, item.path, exists=True, error=sentence)
+    try:
+        status = os.stat(name, dir_fd=fd, follow_symlinks=False)
+        return PathFacts(
+            item=item.name,
+            path=item.path,
+            exists=True,
+            readable=os.access(name, os.R_OK, dir_fd=fd),
+            writable=os.access(name, os.W_OK, dir_fd=fd),
+            optional=item.optional,
+            files=1 if item.kind is ItemKind.FILE else files,
+            size_bytes=status.st_size if item.kind is ItemKind.FILE else size,
+            space=Space(*mounts.free_bytes(fd)),
+        )
+    except FileNotFoundError:
+        return PathFacts(item.name, item.path, exists=False, optional=item.optional)
+    except OSError as error:
+        return PathFacts(item.name, item.path, exists=True, error=error.strerror or str(error))
+    finally:
+        os.close(fd)
+
+
+def _process(context: Context, service: Service) -> ProcessFacts | None:
+    from recoverd.operations.processes import driver_of
+
+    driver = driver_of(context, service)
+    if driver is None:
+        return None
+    try:
+        status = driver.status()
+    except RecoverdError as error:
+        return ProcessFacts(running=None, why=error.message)
+    wanted = None if status.wanted == "unknown" else status.wanted
+    return ProcessFacts(running=status.running, wanted=wanted, why=status.detail, restarts=status.restarts)
+
+
+def _live(context: Context, service: Service) -> LiveFacts:
+    from contextlib import ExitStack
+
+    from recoverd.operations.assess import look
+    from recoverd.operations.processes import driver_of
+    from recoverd.services.probes import run_probe
+
+    repository = context.repository_if_any()
+    with ExitStack() as stack:
+        reader = stack.enter_context(repository.reader()) if repository is not None else None
+        survey, _ = look(context, service, reader)
+    driver = driver_of(context, service) if repository is not None else None
+    probes = [run_probe(probe, driver=driver) for probe in service.health.probes]
+    return LiveFacts(
+        verdict=survey.verdict.value,
+        problems=tuple(
+            ProblemFacts(name, problem.place, problem.problem)
+            for name, item in survey.items.items()
+            for problem in item.problems
+        ),
+        probes=tuple(ProbeFacts(probe.probe, probe.healthy, probe.message) for probe in probes),
+    )

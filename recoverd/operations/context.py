@@ -1,0 +1,97 @@
+"""What every operation works with: the configuration, the repository, where events go, how long to wait."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from recoverd.config.model import Config, Service
+from recoverd.errors import RepositoryError, UsageError
+from recoverd.events.stream import Events
+from recoverd.repository.store import Repository
+from recoverd.state.judging import Judge, build_judge
+
+DEFAULT_WAIT_S = 30.0
+
+
+@dataclass(slots=True)
+class Context:
+    """One for each run of a command; `run` makes a new one when it reloads."""
+
+    config: Config
+    events: Events
+    runtime_dir: str  # confirmations and what else a reboot may forget
+    wait_s: float = DEFAULT_WAIT_S
+    _repository: Repository | None = None
+    _judges: dict[str, dict[str, Judge]] = field(default_factory=dict)
+    state_changes: threading.RLock = field(default_factory=threading.RLock)  # services are proven side by side
+
+    @property
+    def state_dir(self) -> str:
+        return self.config.state_dir
+
+    def repository(self, *, create: bool = False) -> Repository:
+        """The repository, opened once. Raises RepositoryError when there is none and it is not to be created."""
+        if self._repository is None:
+            path = self.config.repository.path
+            if not os.path.lexists(os.path.join(path, "format.json")):
+                if not create:
+                    raise RepositoryError(
+                        f"there is no repository at {path}",
+                        hint="`recoverd snapshot` or `recoverd run` creates it with the first snapshot",
+                    )
+                Repository.create(path, state_dir=self.state_dir, compression=self.config.repository.compression)
+            self._repository = Repository.open(
+                path, state_dir=self.state_dir, compression=self.config.repository.compression
+            )
+        return self._repository
+
+    def repository_if_any(self) -> Repository | None:
+        """The repository, or None when none was created yet. Raises RepositoryError for one that can't be read."""
+        if self._repository is None and not os.path.lexists(os.path.join(self.config.repository.path, "format.json")):
+            return None
+        return self.repository()
+
+    def judges(self, service: Service) -> Mapping[str, Judge]:
+        """The judge of each state item, built once."""
+        if service.name not in self._judges:
+            self._judges[service.name] = {name: build_judge(item) for name, item in service.state.items()}
+        return self._judges[service.name]
+
+    def select(self, names: Sequence[str], *, enabled_only: bool = True) -> list[Service]:
+        """The named services, or all enabled ones. Raises UsageError for a name that nothing is declared under."""
+        services = self.config.services
+        if not names:
+            return [service for service in services.values() if service.enabled or not enabled_only]
+        for name in names:
+            if name not in services:
+                raise unknown_service(name, services)
+        return [services[name] for name in dict.fromkeys(names)]
+
+
+def unknown_service(name: str, services: Mapping[str, Service]) -> UsageError:
+    """The error for a name that nothing is declared under, with the nearest one that is."""
+    import difflib
+
+    near = difflib.get_close_matches(name, services, n=1)
+    if near:
+        hint = f"did you mean {near[0]}?"
+    elif services:
+        hint = f"declared are: {', '.join(sorted(services))}"
+    else:
+        hint = "no service is declared; `recoverd config paths` shows where recoverd looks"
+    return UsageError(f"there is no service {name!r}", hint=hint)
+
+
+def runtime_directory(environ: Mapping[str, str], euid: int, state_dir: str) -> str:
+    """$RUNTIME_DIRECTORY, else /run/recoverd for root, $XDG_RUNTIME_DIR/recoverd for a plain user."""
+    given = environ.get("RUNTIME_DIRECTORY", "").split(":")[0]
+    if given:
+        return given
+    if euid == 0 and os.path.isdir("/run"):
+        return "/run/recoverd"
+    if environ.get("XDG_RUNTIME_DIR"):
+        return os.path.join(environ["XDG_RUNTIME_DIR"], "recoverd")
+    return os.path.join(state_dir, "run")

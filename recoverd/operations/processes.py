@@ -1,0 +1,75 @@
+"""The processes of services, as operations handle them: their record, start and proof."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from recoverd.config.model import Service
+from recoverd.errors import ServiceError
+from recoverd.operations.context import Context
+from recoverd.repository.store import Repository
+from recoverd.services.driver import Driver, build_driver
+from recoverd.services.probes import wait_until_healthy
+
+
+@dataclass(frozen=True, slots=True)
+class RecordLedger:
+    """Keeps what a driver knows of its process in the service record: durable, atomic."""
+
+    repository: Repository
+    service: str
+
+    def load(self) -> Mapping[str, Any]:
+        return self.repository.record(self.service).process
+
+    def save(self, process: Mapping[str, Any]) -> None:
+        self.repository.update_record(self.service, lambda record: replace(record, process=dict(process)))
+
+
+@dataclass(frozen=True, slots=True)
+class Up:
+    """Whether a service is up and proven."""
+
+    healthy: bool | None  # None: there is nothing to ask, or it was not asked for
+    why: str = ""
+    pid: int | None = None
+    started: bool = False  # by this call
+
+
+def driver_of(context: Context, service: Service) -> Driver | None:
+    """The service's driver; None for a service that is state only."""
+    if service.run is None:
+        return None
+    repository = context.repository(create=True)
+    return build_driver(
+        service, RecordLedger(repository, service.name), log_dir=os.path.join(context.state_dir, "logs")
+    )
+
+
+def bring_up(context: Context, service: Service, *, start: bool) -> Up:
+    """Start the service unless it runs or its operator stopped it, and prove that it is healthy."""
+    driver = driver_of(context, service)
+    if not start or not service.enabled:
+        return Up(None, "not asked to start it")
+    if driver is None and not service.health.probes:
+        return Up(None)
+    started, pid = False, None
+    if driver is not None:
+        status = driver.status()
+        if not status.running and status.wanted == "stopped":
+            return Up(None, "stopped by its operator")
+        try:
+            with context.state_changes:
+                begun = driver.start()
+        except ServiceError as error:
+            return Up(False, error.message)
+        started, pid = not begun.already, begun.pid
+        if started:
+            context.events.emit("service.started", service=service.name, message=f"pid {pid}")
+    proof = wait_until_healthy(service.health, driver)
+    if not proof.healthy:
+        context.events.emit("service.unhealthy", service=service.name, message=proof.reason)
+    return Up(proof.healthy, proof.reason, pid, started)

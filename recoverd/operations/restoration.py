@@ -1,0 +1,422 @@
+"""One restore of one service: decide, stage, validate, stop, look again, swap, start, prove.
+
+The caller holds the service's lock, from here to proof. What decides is pure and stands in recovery.plan;
+this carries it out, one choice after the other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from recoverd.config.model import Service
+from recoverd.errors import DamagedObject, ServiceError, StateError
+from recoverd.operations import restore as results
+from recoverd.operations.assess import look
+from recoverd.operations.context import Context
+from recoverd.operations.processes import Up, bring_up, driver_of
+from recoverd.operations.restore import Attempt, ItemOutcome, RestoreRequest, ServiceRestore
+from recoverd.operations.snapshot import SnapshotRequest, capture_locked
+from recoverd.recovery import intents, quarantine, staging, swapping
+from recoverd.recovery.candidates import eligible, good_versions
+from recoverd.recovery.choices import Choice, damaged_targets, item_choice, service_choices, snapshot_choice
+from recoverd.recovery.plan import Action, Damage, Target, damages, plans
+from recoverd.recovery.survey import Scratch, ServiceSurvey
+from recoverd.repository.records import Marks, Snapshot
+from recoverd.repository.store import Reader
+from recoverd.state.verdicts import Verdict, worst
+from recoverd.system import clock
+
+_MOST_LOOKS = 3  # how often live state may change under a restore before it gives up
+_BLOCK_BYTES = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class _Look:
+    """Live state at one moment, and what its policies say."""
+
+    survey: ServiceSurvey
+    trees: Scratch
+    damage: tuple[Damage, ...]
+
+    @property
+    def wrong(self) -> frozenset[Target]:
+        return frozenset(one.target for one in self.damage if one.action is Action.RESTORE)
+
+    @property
+    def action(self) -> Action:
+        if any(one.action is Action.BLOCK for one in self.damage):
+            return Action.BLOCK
+        return Action.RESTORE if self.wrong else Action.LEAVE
+
+
+@dataclass(slots=True)
+class Restoration:
+    """Carries one restore through; `run` gives its result. Raises RecoverdError and OSError for what stops it."""
+
+    context: Context
+    service: Service
+    request: RestoreRequest
+    explicit: Snapshot | None = None
+    attempts: list[Attempt] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    reasons: tuple[str, ...] = ()  # why nothing can be restored
+    unusable: set[tuple[str, str, str]] = field(default_factory=set)  # (item, document, content)
+    tried: set[frozenset[tuple[str, str, str]]] = field(default_factory=set)
+    rejected: list[tuple[int, str]] = field(default_factory=list)  # (sequence, item), by this run
+    applied: list[swapping.Applied] = field(default_factory=list)
+    was_running: bool = False
+
+    def run(self) -> ServiceRestore:
+        repository = self.context.repository()
+        with self.context.state_changes:
+            if not self.request.dry_run:
+                self._finish_before()
+            with repository.reader() as reader:
+                first = self._look(reader)
+                if self.request.dry_run:
+                    return self._dry_run(first, self._next(reader, first))
+        if first.action is Action.BLOCK:
+            return self._blocked(first, tuple(_sentence(one) for one in first.damage if one.action is Action.BLOCK))
+        if first.action is Action.LEAVE and self.explicit is None:
+            return self._untouched(first)
+        return self._restore(first)
+
+    def _restore(self, first: _Look) -> ServiceRestore:
+        """One choice after the other, until the service is healthy on one."""
+        most = 1 if self.explicit is not None else self.service.restore.attempts
+        current = first
+        for _ in range(most):
+            with self.context.state_changes, self.context.repository().reader() as reader:
+                written = self._write_next(reader, current)
+            if not isinstance(written, tuple):
+                if written is not None:
+                    return written
+                break
+            current, choice = written
+            up = bring_up(self.context, self.service, start=self.request.start)
+            if up.healthy is not False:
+                return self._restored(current, choice, up)
+            with self.context.state_changes:
+                self._reject(choice, up)
+        return self._put_back(current) if self.applied else self._blocked(current, self.reasons)
+
+    # -- deciding -----------------------------------------------------------------------------------------
+
+    def _finish_before(self) -> None:
+        """A restore that was interrupted is finished or taken back before anything else."""
+        finished = intents.finish_intent(self.service.name, self.context.state_dir)
+        if finished is not None:
+            self.notes.append(f"an interrupted restore was {finished.outcome}")
+
+    def _look(self, reader: Reader) -> _Look:
+        survey, trees = look(self.context, self.service, reader)
+        record = self.context.repository().record(self.service.name)
+        return _Look(survey, trees, damages(self.service, survey, record.accepted))
+
+    def _next(self, reader: Reader, current: _Look) -> Choice | None:
+        """The best choice that was not tried yet; None, with `reasons`, when there is none."""
+        repository = self.context.repository()
+        name = self.service.name
+        if self.explicit is not None:
+            reason = f"asked for {self.explicit.id}"
+            return self._untried([snapshot_choice(self.service, current.survey, current.trees, self.explicit, reason)])
+        marks = repository.all_marks(name)
+        snapshots = eligible(repository.snapshots(name))
+        if current.action is Action.RESTORE and self.service.restore.scope == "service":
+            choices = service_choices(self.service, current.survey, current.trees, snapshots, marks)
+            self.reasons = ("no snapshot holds a good version of the whole service",)
+            return self._untried(choices)
+        return self._untried(self._item_choices(reader, current, snapshots, marks))
+
+    def _item_choices(
+        self, reader: Reader, current: _Look, snapshots: Sequence[Snapshot], marks: Mapping[int, Marks]
+    ) -> list[Choice]:
+        most = self.service.restore.attempts + len(self.unusable) + len(self.tried)
+        versions, unreadable = good_versions(reader, snapshots, marks, sorted(current.wrong), most=most)
+        self.notes += [sentence for sentence in unreadable if sentence not in self.notes]
+        found = plans(self.service.name, current.damage, versions, unusable=frozenset(self.unusable))
+        self.reasons = found[0].reasons if found else ()
+        return [item_choice(self.service, plan) for plan in found if plan.action is Action.RESTORE]
+
+    def _untried(self, choices: Iterable[Choice]) -> Choice | None:
+        return next((one for one in choices if one.key not in self.tried and not one.key & self.unusable), None)
+
+    # -- writing ------------------------------------------------------------------------------------------
+
+    def _write_next(self, reader: Reader, current: _Look) -> tuple[_Look, Choice] | ServiceRestore | None:
+        """Bring the next choice onto the disk, validated. None: there is none left; a result ends the restore."""
+        driver = driver_of(self.context, self.service)
+        for _ in range(_MOST_LOOKS):
+            if self.applied:  # the last choice lies there now: what was wrong before is what is to be replaced
+                now = self._look(reader)
+                current = replace(now, damage=current.damage)
+            while (choice := self._next(reader, current)) is not None:
+                staged = self._stage(reader, choice)
+                if staged is not None:
+                    break
+            else:
+                return None
+            if not choice.replacements:
+                staged.discard()
+                self.notes.append(f"live state is what {choice.candidate} holds")
+                return self._untouched(current)
+            try:
+                if driver is not None and driver.status().running:
+                    self.was_running = self.was_running or not self.applied
+                    driver.stop()
+                again = self._look(reader)
+                if not self.applied and self.explicit is None and again.wrong != current.wrong:
+                    staged.discard()
+                    if again.action is not Action.RESTORE:
+                        return self._became(again)
+                    current = again
+                    continue
+                self.context.events.emit(
+                    "restore.started", service=self.service.name, message=f"from {choice.candidate}"
+                )
+                applied = swapping.apply(
+                    staged, state_dir=self.context.state_dir, evidence=self._evidence(current, choice)
+                )
+            except ServiceError as error:
+                staged.discard()
+                return self._blocked(current, (f"{self.service.name} could not be stopped: {error.message}",))
+            except BaseException:
+                staged.discard()
+                raise
+            self.applied.append(applied)
+            self.tried.add(choice.key)
+            bad = sorted(self._look(reader).wrong & {part.target for part in choice.parts})
+            if not bad:
+                return current, choice
+            self.attempts.append(Attempt(choice.candidate, "invalid", f"{bad[0][0]} is not ok after it was written"))
+        raise StateError(
+            f"the state of {self.service.name} keeps changing while it is restored",
+            hint=f"stop whatever writes to it, then run `recoverd restore {self.service.name}` again",
+        )
+
+    def _apply(self, staged: staging.Staging, current: _Look, choice: Choice) -> swapping.Applied:
+        self.context.events.emit("restore.started", service=self.service.name, message=f"from {choice.candidate}")
+        evidence = self._evidence(current, choice)
+        return swapping.apply(staged, state_dir=self.context.state_dir, evidence=evidence)
+
+    def _stage(self, reader: Reader, choice: Choice) -> staging.Staging | None:
+        """Stage and judge; None when the choice turned out to be damaged, or not to be valid today."""
+        try:
+            staged = staging.stage(reader, self.service.name, choice.replacements, state_dir=self.context.state_dir)
+        except DamagedObject as error:
+            self._pass_over(choice, "damaged", damaged_targets(reader, choice), error.message)
+            return None
+        try:
+            problems = self._judge(staged)
+        except BaseException:
+            staged.discard()
+            raise
+        if not problems:
+            return staged
+        staged.discard()
+        why = "; ".join(
+            f"{item}{'/' if document else ''}{document} {text}" for (item, document), text in problems.items()
+        )
+        self._pass_over(choice, "invalid", list(problems), why)
+        return None
+
+    def _judge(self, staged: staging.Staging) -> dict[Target, str]:
+        """What is wrong with the staged documents, by the rules of today."""
+        problems: dict[Target, str] = {}
+        judges = self.context.judges(self.service)
+        for replacement, document, fd in staged.files():
+            examination = judges[replacement.item].begin(document)
+            with open(fd, "rb", closefd=False) as file:
+                while block := file.read(_BLOCK_BYTES):
+                    examination.feed(block)
+            judgement = examination.finish()
+            if judgement.verdict is not Verdict.OK:
+                what = judgement.problems[0].problem if judgement.problems else judgement.verdict.value
+                problems.setdefault((replacement.item, replacement.relative), what)
+        return problems
+
+    def _pass_over(self, choice: Choice, result: str, targets: Sequence[Target], why: str) -> None:
+        bad = {key for key in choice.key if key[:2] in targets}
+        self.unusable |= bad
+        if not bad:
+            self.tried.add(choice.key)
+        self.attempts.append(Attempt(choice.candidate, result, why))
+        self.context.events.emit("restore.rejected", service=self.service.name, message=f"{choice.candidate}: {why}")
+
+    def _evidence(self, current: _Look, choice: Choice) -> dict[str, Any]:
+        return {
+            "service": self.service.name,
+            "candidate": choice.candidate,
+            "verdict": current.survey.verdict.value,
+            "problems": [
+                {"item": name, "place": problem.place, "problem": problem.problem}
+                for name, item in current.survey.items.items()
+                for problem in item.problems
+            ],
+            "replaced": [
+                {"item": name, "document": finding.document, "verdict": finding.verdict.value, "hash": finding.content}
+                for name, item in current.survey.items.items()
+                for finding in item.findings
+            ],
+            "plan": [
+                {"item": part.item, "document": part.document, "from": part.sequence, "reason": part.reason}
+                for part in choice.parts
+            ],
+        }
+
+    # -- rejecting ----------------------------------------------------------------------------------------
+
+    def _reject(self, choice: Choice, up: Up) -> None:
+        """The service was not healthy on this choice: remember that durably, and take the next older one."""
+        why = up.why or "the service was not healthy on it"
+        self.attempts.append(Attempt(choice.candidate, "rejected", why))
+        self.context.events.emit("restore.rejected", service=self.service.name, message=f"{choice.candidate}: {why}")
+        if self.explicit is not None:
+            return  # asked for by name: nothing is concluded from it
+        for part in choice.parts:
+            self._mark(part.sequence, part.item, why)
+            self.rejected.append((part.sequence, part.item))
+
+    def _mark(self, sequence: int, item: str, why: str | None) -> None:
+        def change(marks: Marks) -> Marks:
+            rest = {name: text for name, text in marks.rejected.items() if name != item}
+            return replace(marks, rejected=rest | ({item: why} if why is not None else {}))
+
+        self.context.repository().set_marks(self.service.name, sequence, change)
+
+    def _put_back(self, current: _Look) -> ServiceRestore:
+        """Healthy on none: the cause is elsewhere. The original state comes back, rejections are withdrawn."""
+        driver = driver_of(self.context, self.service)
+        with self.context.state_changes:
+            if driver is not None and driver.status().running:
+                driver.stop()
+            for applied in reversed(self.applied):
+                quarantine.undo(self.service.name, applied.id, state_dir=self.context.state_dir)
+            for sequence, item in dict.fromkeys(self.rejected):
+                self._mark(sequence, item, None)
+        if self.was_running and driver is not None:
+            driver.start()
+        last = self.attempts[-1].why if self.attempts else ""
+        reasons = (
+            f"not healthy on any of {len(self.attempts)} candidate{'s' if len(self.attempts) != 1 else ''}: {last}",
+            "the original state was put back",
+        )
+        self._remember_blocked(None if self.was_running else reasons[0])
+        return self._result(current, results.FAILED, healthy=False, reasons=reasons, exit_status=1)
+
+    # -- results ------------------------------------------------------------------------------------------
+
+    def _restored(self, current: _Look, choice: Choice, up: Up) -> ServiceRestore:
+        now_ns = clock.now_ns()
+        name = self.service.name
+        with self.context.state_changes:
+            repository = self.context.repository()
+            self._remember_blocked(None)
+            made = capture_locked(self.context, [self.service], SnapshotRequest(reason="restore", prune=False))
+            if up.healthy:
+                proven = {part.sequence for part in choice.parts}
+                saved = made[name].id
+                if saved is not None:
+                    proven.add(int(saved.rpartition("/")[2]))
+                for sequence in sorted(proven):
+                    repository.set_marks(name, sequence, lambda marks: replace(marks, proven_ns=now_ns))
+        self.attempts.append(Attempt(choice.candidate, "restored"))
+        items = self._items(current, choice, now_ns)
+        self.context.events.emit(
+            "restore.finished", service=name, message=f"from {choice.candidate}", items=len(choice.parts)
+        )
+        return self._result(current, results.RESTORED, up=up, items=items, reasons=(up.why,) if up.why else ())
+
+    def _untouched(self, current: _Look) -> ServiceRestore:
+        """Live state is left alone, whatever a probe says; the service is brought up."""
+        up = bring_up(self.context, self.service, start=self.request.start)
+        self._remember_blocked(None)
+        left = tuple(_sentence(one) for one in current.damage)
+        reasons = (*left, up.why) if up.why else left
+        return self._result(current, results.UNTOUCHED, up=up, reasons=reasons)
+
+    def _became(self, again: _Look) -> ServiceRestore:
+        """The service's stop changed its state: a flush at exit, or a torn read before."""
+        if again.action is Action.BLOCK:
+            return self._blocked(again, tuple(_sentence(one) for one in again.damage if one.action is Action.BLOCK))
+        self.notes.append("the state was ok once the service had stopped")
+        return self._untouched(again)
+
+    def _blocked(self, current: _Look, reasons: tuple[str, ...]) -> ServiceRestore:
+        self._remember_blocked("; ".join(reasons))
+        return self._result(current, results.BLOCKED, reasons=reasons, exit_status=1)
+
+    def _remember_blocked(self, why: str | None) -> None:
+        repository = self.context.repository()
+        if repository.record(self.service.name).blocked != why:
+            repository.update_record(self.service.name, lambda record: replace(record, blocked=why))
+
+    def _dry_run(self, current: _Look, choice: Choice | None) -> ServiceRestore:
+        if current.action is Action.BLOCK or (choice is None and current.wrong):
+            reasons = self.reasons or tuple(_sentence(one) for one in current.damage)
+            return self._result(current, results.BLOCKED, reasons=reasons, exit_status=1)
+        if choice is None or not choice.replacements:
+            return self._result(current, results.UNTOUCHED, reasons=tuple(_sentence(one) for one in current.damage))
+        items = self._items(current, choice, clock.now_ns())
+        return self._result(current, results.RESTORED, items=items)
+
+    def _items(self, current: _Look, choice: Choice, now_ns: int) -> tuple[ItemOutcome, ...]:
+        where = self.applied[-1].quarantine if self.applied else None
+        verdicts = {one.target: one.verdict.value for one in current.damage}
+        found = [
+            ItemOutcome(
+                item=part.item,
+                document=part.document,
+                verdict_before=verdicts.get(part.target, current.survey.items[part.item].verdict.value),
+                source="snapshot",
+                candidate=f"{self.service.name}/{part.sequence}",
+                age_s=max(0.0, (now_ns - part.time_ns) / 1e9),
+                quarantine=where,
+                reason=part.reason,
+            )
+            for part in choice.parts
+        ]
+        return (*found, *self._live(current, {part.item for part in choice.parts}))
+
+    def _live(self, current: _Look, restored: set[str]) -> list[ItemOutcome]:
+        return [
+            ItemOutcome(item=name, document="", verdict_before=item.verdict.value, source="live")
+            for name, item in current.survey.items.items()
+            if name not in restored
+        ]
+
+    def _result(
+        self,
+        current: _Look,
+        outcome: str,
+        *,
+        up: Up | None = None,
+        healthy: bool | None = None,
+        items: tuple[ItemOutcome, ...] | None = None,
+        reasons: tuple[str, ...] = (),
+        exit_status: int | None = None,
+    ) -> ServiceRestore:
+        if up is not None:
+            healthy = up.healthy
+        if exit_status is None:
+            exit_status = 1 if healthy is False else 0
+        return ServiceRestore(
+            service=self.service.name,
+            outcome=outcome,
+            healthy=healthy,
+            verdict=worst(item.verdict for item in current.survey.items.values()).value,
+            attempts=tuple(self.attempts),
+            items=items if items is not None else tuple(self._live(current, set())),
+            reasons=(*reasons, *self.notes),
+            pid=up.pid if up is not None else None,
+            started=up.started if up is not None else False,
+            exit_status=exit_status,
+        )
+
+
+def _sentence(damage: Damage) -> str:
+    where = f"{damage.item}: {damage.document}" if damage.document else damage.item
+    why = f": {damage.problems[0].problem}" if damage.problems else ""
+    return f"{where} is {damage.verdict}{why}; {damage.reason}"

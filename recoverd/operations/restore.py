@@ -1,0 +1,186 @@
+"""`recoverd restore`: recover what is not ok, bring services up, prove them."""
+
+from __future__ import annotations
+
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from typing import Any
+
+from recoverd.config.model import Service
+from recoverd.errors import LockHeld, RecoverdError, UsageError
+from recoverd.operations.context import Context
+from recoverd.operations.naming import find_snapshot
+from recoverd.repository.records import Snapshot
+from recoverd.services.ordering import blocked_by, start_order
+
+UNTOUCHED, RESTORED, DEGRADED, BLOCKED, FAILED = "untouched", "restored", "degraded", "blocked", "failed"
+_SIDE_BY_SIDE = 16  # services that are proven at the same time; most of that is waiting
+
+
+@dataclass(frozen=True, slots=True)
+class RestoreRequest:
+    services: tuple[str, ...] = ()  # empty: all enabled ones
+    snapshot: str | None = None  # an explicit restore, also over good state
+    dry_run: bool = False
+    start: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One candidate that was tried: `result` is restored, rejected, damaged, invalid or failed."""
+
+    candidate: str
+    result: str
+    why: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ItemOutcome:
+    """What became of one item, or of one document of it."""
+
+    item: str
+    document: str  # "" is the item itself
+    verdict_before: str
+    source: str  # live | snapshot
+    candidate: str | None = None
+    age_s: float | None = None  # how old the restored content is: what was written since is lost
+    quarantine: str | None = None  # where the replaced state is
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceRestore:
+    """One restore of one service."""
+
+    service: str
+    outcome: str  # untouched | restored | degraded | blocked | failed
+    healthy: bool | None = None  # None: nothing to ask, or not asked
+    verdict: str = "ok"  # of live state, before
+    attempts: tuple[Attempt, ...] = ()
+    items: tuple[ItemOutcome, ...] = ()
+    reasons: tuple[str, ...] = ()  # why it was blocked or failed, what its probes said, what was finished before
+    hint: str | None = None
+    pid: int | None = None
+    started: bool = False
+    seconds: float = 0.0
+    exit_status: int = 0
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "service": self.service,
+            "outcome": self.outcome,
+            "healthy": self.healthy,
+            "verdict_before": self.verdict,
+            "attempts": [{"candidate": a.candidate, "result": a.result, "why": a.why} for a in self.attempts],
+            "resume": None,
+            "items": [
+                {
+                    "item": one.item,
+                    "document": one.document,
+                    "verdict_before": one.verdict_before,
+                    "source": one.source,
+                    "candidate": one.candidate,
+                    "age_seconds": None if one.age_s is None else round(one.age_s, 3),
+                    "quarantine": one.quarantine,
+                    "reason": one.reason,
+                }
+                for one in self.items
+            ],
+            "reasons": list(self.reasons),
+            "pid": self.pid,
+            "started": self.started,
+            "seconds": round(self.seconds, 3),
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class RestoreResult:
+    services: tuple[ServiceRestore, ...]
+    dry_run: bool = False
+
+    @property
+    def exit_status(self) -> int:
+        """0: state validated after it was written and every probe passed. 3: up, but degraded. 75: busy. 1: not so."""
+        statuses = {one.exit_status for one in self.services}
+        if statuses == {75}:
+            return 75
+        if statuses & {1, 75}:
+            return 1
+        return 3 if 3 in statuses else 0
+
+    def to_json(self) -> dict[str, Any]:
+        return {"services": [one.to_json() for one in self.services], "dry_run": self.dry_run}
+
+
+def restore(context: Context, request: RestoreRequest) -> RestoreResult:
+    """Bring services back, in the order of `after`, independent ones side by side.
+
+    What fails for one service is a value in the result and stops no other, but for those that come after it.
+    Raises UsageError for unknown names or snapshots, RepositoryError when the repository can't be used.
+    """
+    explicit = find_snapshot(context, request.snapshot) if request.snapshot is not None else None
+    if explicit is not None:
+        services = {explicit.service: _declared(context, request, explicit)}
+    else:
+        services = {service.name: service for service in context.select(request.services)}
+    context.repository(create=True)
+    results: dict[str, ServiceRestore] = {
+        failed.name: ServiceRestore(failed.name, FAILED, reasons=failed.problems, exit_status=1)
+        for failed in context.config.failed
+        if not request.services
+    }
+    blocked: dict[str, str] = {}
+    for wave in start_order(services):
+        held = blocked_by(services, blocked)
+        blocked.update(held)
+        ready = [services[name] for name in wave if name not in blocked]
+        for name in wave:
+            if name in held:
+                results[name] = ServiceRestore(name, BLOCKED, reasons=(held[name],), exit_status=1)
+        with ThreadPoolExecutor(max_workers=max(1, min(_SIDE_BY_SIDE, len(ready)))) as pool:
+            for one in pool.map(lambda service: _one(context, service, request, explicit), ready):
+                results[one.service] = one
+                if one.outcome in {BLOCKED, FAILED}:
+                    blocked[one.service] = one.reasons[0] if one.reasons else one.outcome
+    order = [name for name in context.config.services if name in results]
+    order += [name for name in results if name not in order]
+    return RestoreResult(tuple(results[name] for name in order), request.dry_run)
+
+
+def _declared(context: Context, request: RestoreRequest, snapshot: Snapshot) -> Service:
+    """The service that an explicit restore is about."""
+    if request.services and set(request.services) != {snapshot.service}:
+        raise UsageError(
+            f"snapshot {snapshot.id} is of service {snapshot.service}, not of {', '.join(request.services)}",
+            hint=f"recoverd restore {snapshot.service} --snapshot {request.snapshot}",
+        )
+    service = context.config.services.get(snapshot.service)
+    if service is None:
+        raise UsageError(
+            f"service {snapshot.service} is not declared, so nothing says where its state belongs",
+            hint=f"write it into a directory: recoverd restore --snapshot {snapshot.id} --to DIRECTORY",
+        )
+    return service
+
+
+def _one(context: Context, service: Service, request: RestoreRequest, explicit: Snapshot | None) -> ServiceRestore:
+    """One service under its lock; errors become values."""
+    from recoverd.operations.restoration import Restoration
+
+    started = time.monotonic()
+    repository = context.repository()
+    try:
+        what = f"service {service.name}"
+        with repository.service_lock(service.name, wait_s=context.wait_s, what=what):
+            result = Restoration(context, service, request, explicit).run()
+    except LockHeld as error:
+        result = ServiceRestore(service.name, FAILED, reasons=(error.message,), hint=error.hint, exit_status=75)
+    except RecoverdError as error:
+        result = ServiceRestore(service.name, FAILED, reasons=(error.message,), hint=error.hint, exit_status=1)
+    except OSError as error:
+        sentence = f"{error.filename}: {error.strerror}" if error.filename else str(error)
+        result = ServiceRestore(service.name, FAILED, reasons=(sentence,), exit_status=1)
+    if result.outcome in {FAILED, BLOCKED} and not request.dry_run:
+        context.events.emit("restore.failed", service=service.name, message="; ".join(result.reasons))
+    return replace(result, seconds=time.monotonic() - started)

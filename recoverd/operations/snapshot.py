@@ -1,0 +1,306 @@
+"""`recoverd snapshot`: capture services now, all of them in one pack."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from recoverd.config.model import Service
+from recoverd.errors import DamagedObject, LockHeld, RecoverdError
+from recoverd.operations import confirmations
+from recoverd.operations.confirmations import Confirmation
+from recoverd.operations.context import Context
+from recoverd.recovery.differences import differ
+from recoverd.recovery.survey import ServiceSurvey, save_rows, survey_service
+from recoverd.repository.records import Snapshot, SnapshotVerdict
+from recoverd.repository.store import Repository, SnapshotDraft, Writer
+from recoverd.state.verdicts import Verdict
+from recoverd.system import clock
+
+SAVED, UNCHANGED, INVALID, FAILED = "saved", "unchanged", "invalid", "failed"
+
+
+@dataclass(frozen=True, slots=True)
+class SnapshotRequest:
+    services: tuple[str, ...] = ()  # empty: all enabled ones
+    reason: str = "manual"
+    label: str | None = None
+    tags: tuple[str, ...] = ()
+    full_read: bool = False  # believe no cached stat
+    prune: bool = True  # apply retention to services that got a new snapshot
+    dry_run: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceSnapshot:
+    """What became of the capture of one service."""
+
+    service: str
+    outcome: str  # saved | unchanged | invalid | failed
+    id: str | None = None
+    verdict: str | None = None  # ok | partial | invalid, of the snapshot or of what would be one
+    size_bytes: int = 0
+    new_bytes: int = 0
+    files: int = 0
+    seconds: float = 0.0
+    error: str | None = None
+    problems: tuple[tuple[str, str, str], ...] = ()  # (item, place, sentence)
+
+    def to_json(self) -> dict[str, Any]:
+        """As cli.md gives it: bytes, not `size_bytes`."""
+        return {
+            "service": self.service,
+            "id": self.id,
+            "outcome": self.outcome,
+            "verdict": self.verdict,
+            "bytes": self.size_bytes,
+            "new_bytes": self.new_bytes,
+            "files": self.files,
+            "seconds": round(self.seconds, 6),
+            "error": self.error,
+            "problems": [{"item": i, "place": place, "problem": problem} for i, place, problem in self.problems],
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class SnapshotResult:
+    services: tuple[ServiceSnapshot, ...]
+    pruned: int = 0
+    dry_run: bool = False
+
+    @property
+    def exit_status(self) -> int:
+        """1 when a capture failed or was invalid, 3 when one was partial."""
+        if any(one.outcome in {FAILED, INVALID} for one in self.services):
+            return 1
+        return 3 if any(one.verdict == SnapshotVerdict.PARTIAL for one in self.services) else 0
+
+
+@dataclass(slots=True)
+class _Capture:
+    """One service under capture."""
+
+    service: Service
+    parent: Snapshot | None
+    survey: ServiceSurvey
+    verdict: SnapshotVerdict
+    changed: bool
+    seconds: float
+    notes: list[str] = field(default_factory=list)
+
+
+def snapshot(context: Context, request: SnapshotRequest) -> SnapshotResult:
+    """Capture services: a new snapshot of each whose state changed, a confirmation of the others.
+
+    What fails for one service is a value in the result and stops no other. Raises UsageError for unknown
+    names, LockHeld when another process writes to the repository, RepositoryError when it can't be used.
+    """
+    services = [service for service in context.select(request.services) if service.state]
+    repository = context.repository(create=True)
+    failed: dict[str, ServiceSnapshot] = {}
+    with ExitStack() as locks:
+        free = []
+        for service in services:
+            try:
+                what = f"service {service.name}"
+                locks.enter_context(repository.service_lock(service.name, wait_s=context.wait_s, what=what))
+                free.append(service)
+            except LockHeld as error:
+                failed[service.name] = ServiceSnapshot(service.name, FAILED, error=error.message)
+        done = capture_locked(context, free, request)
+    results = tuple(failed.get(service.name) or done[service.name] for service in services)
+    pruned = 0
+    if request.prune and not request.dry_run:
+        pruned = _prune_after(context, [one.service for one in results if one.id is not None])
+    return SnapshotResult(results, pruned, request.dry_run)
+
+
+def capture_locked(
+    context: Context, services: Sequence[Service], request: SnapshotRequest
+) -> dict[str, ServiceSnapshot]:
+    """Capture services whose locks the caller holds; by name."""
+    repository = context.repository(create=True)
+    now_ns = clock.now_ns()
+    captures: dict[str, _Capture] = {}
+    results: dict[str, ServiceSnapshot] = {}
+    committed: dict[str, Snapshot] = {}
+    with context.state_changes, repository.writer(wait_s=context.wait_s, what="the repository") as writer:
+        try:
+            for service in services:
+                try:
+                    captures[service.name] = _capture(context, repository, writer, service, request, now_ns)
+                except DamagedObject as error:
+                    results[service.name] = _failed(context, repository, service.name, error)
+            wanted = [one for one in captures.values() if one.changed]
+            if not request.dry_run:
+                drafts = [_draft(one, request, now_ns) for one in wanted]
+                committed = {one.service: one for one in writer.commit(drafts)}
+        except (RecoverdError, OSError) as error:
+            for service in services:
+                results.setdefault(service.name, _failed(context, repository, service.name, error))
+            return results
+        fresh = {}
+        for name, capture in captures.items():
+            results[name] = _outcome(context, repository, capture, committed.get(name), dry_run=request.dry_run)
+            if not request.dry_run:
+                save_rows(capture.survey, repository.catalog, committed.get(name) or capture.parent)
+                if not capture.changed and capture.parent is not None:
+                    fresh[name] = Confirmation(now_ns, capture.parent.sequence)
+    confirmations.save(context.runtime_dir, repository, fresh)
+    return results
+
+
+def _capture(
+    context: Context,
+    repository: Repository,
+    writer: Writer,
+    service: Service,
+    request: SnapshotRequest,
+    now_ns: int,
+) -> _Capture:
+    """Survey one service against its newest readable snapshot."""
+    started = time.monotonic()
+    judges = context.judges(service)
+    damage: DamagedObject | None = None
+    for parent in [*reversed([one for one in repository.snapshots(service.name) if not one.imported]), None]:
+        try:
+            survey = survey_service(
+                service,
+                judges,
+                store=writer,
+                parent=parent,
+                memo=repository.catalog,
+                now_ns=now_ns,
+                full_read=request.full_read or damage is not None,
+            )
+            changed, good_changed = _changes(writer, survey, parent)
+        except DamagedObject as error:
+            # Known-good state is carried forward from the newest snapshot that can still be read.
+            damage = error
+            context.events.emit("verify.damage", service=service.name, message=error.message)
+            continue
+        verdict = snapshot_verdict(survey, good_changed=good_changed)
+        forced = request.label is not None or bool(request.tags)
+        wanted = (changed or damage is not None or (forced and parent is not None)) and not _nothing(survey, parent)
+        return _Capture(service, parent, survey, verdict, wanted, time.monotonic() - started)
+    raise damage or AssertionError("the last candidate for a parent is None")
+
+
+def _nothing(survey: ServiceSurvey, parent: Snapshot | None) -> bool:
+    """A service that has not written any state yet has nothing to capture."""
+    return parent is None and all(item.verdict is Verdict.NEW for item in survey.items.values())
+
+
+def _changes(writer: Writer, survey: ServiceSurvey, parent: Snapshot | None) -> tuple[bool, bool]:
+    """Whether anything is new since the parent, and whether something good is."""
+    if parent is None:
+        return True, any(item.files > len(item.findings) for item in survey.items.values())
+    changed = survey.items.keys() != parent.items.keys()
+    good_changed = False
+    for name, item in survey.items.items():
+        before = parent.items.get(name)
+        if before is None:
+            changed = True
+            good_changed = good_changed or item.files > len(item.findings)
+            continue
+        changed = changed or before.verdict != item.verdict or differ(writer, before.root, item.root)
+        good_changed = good_changed or differ(writer, before.good, item.good)
+    return changed or good_changed, good_changed
+
+
+def snapshot_verdict(survey: ServiceSurvey, *, good_changed: bool) -> SnapshotVerdict:
+    """`ok` when everything is; else `partial` when something good is new, `invalid` when nothing is."""
+    if survey.verdict in {Verdict.OK, Verdict.NEW}:
+        return SnapshotVerdict.OK
+    return SnapshotVerdict.PARTIAL if good_changed else SnapshotVerdict.INVALID
+
+
+def _draft(capture: _Capture, request: SnapshotRequest, now_ns: int) -> SnapshotDraft:
+    items = {name: item.record() for name, item in capture.survey.items.items()}
+    return SnapshotDraft(
+        service=capture.service.name,
+        time_ns=now_ns,
+        boot_id=clock.boot_id(),
+        host=clock.host_name(),
+        verdict=capture.verdict,
+        items=items,
+        reason=request.reason,
+        label=request.label,
+        tags=request.tags,
+        parent=capture.parent.sequence if capture.parent is not None else None,
+        files=sum(item.files for item in items.values()),
+        size_bytes=sum(item.size_bytes for item in items.values()),
+    )
+
+
+def _outcome(
+    context: Context, repository: Repository, capture: _Capture, made: Snapshot | None, *, dry_run: bool
+) -> ServiceSnapshot:
+    """The result, told to the events, the run history and the service record."""
+    name = capture.service.name
+    items = capture.survey.items
+    result = ServiceSnapshot(
+        service=name,
+        outcome=UNCHANGED if not capture.changed else INVALID if capture.verdict is SnapshotVerdict.INVALID else SAVED,
+        id=made.id if made is not None else None,
+        verdict=capture.verdict.value if capture.changed or capture.parent is None else capture.parent.verdict.value,
+        size_bytes=sum(item.size_bytes for item in items.values()),
+        new_bytes=made.new_bytes if made is not None else 0,
+        files=sum(item.files for item in items.values()),
+        seconds=capture.seconds,
+        problems=tuple((key, p.place, p.problem) for key, item in items.items() for p in item.problems),
+    )
+    if dry_run:
+        return result
+    repository.catalog.record_run(name, "snapshot", clock.now_ns(), capture.seconds, result.outcome, result.id or "")
+    if repository.record(name).failures:
+        repository.update_record(name, lambda record: replace(record, failures=0, last_error=None))
+    figures: Mapping[str, int | float] = {
+        "files": result.files,
+        "size_bytes": result.size_bytes,
+        "new_bytes": result.new_bytes,
+        "seconds": round(capture.seconds, 3),
+    }
+    context.events.emit(f"snapshot.{result.outcome}", service=name, message=_message(result), **figures)
+    if made is not None:
+        for item, place, sentence in result.problems[:20]:
+            verdict = items[item].verdict
+            if verdict in {Verdict.CORRUPT, Verdict.MISSING, Verdict.UNREADABLE}:
+                context.events.emit(f"state.{verdict}", service=name, item=item, message=f"{place}: {sentence}")
+    return result
+
+
+def _message(result: ServiceSnapshot) -> str:
+    where = f" as {result.id}" if result.id else ""
+    return f"{result.outcome}{where}" + (f" ({result.verdict})" if result.verdict not in {None, "ok"} else "")
+
+
+def _failed(context: Context, repository: Repository, service: str, error: Exception) -> ServiceSnapshot:
+    sentence = error.message if isinstance(error, RecoverdError) else f"{error.__class__.__name__}: {error}"
+    context.events.emit("snapshot.failed", service=service, message=sentence)
+    try:
+        repository.update_record(
+            service, lambda record: replace(record, failures=record.failures + 1, last_error=sentence)
+        )
+        repository.catalog.record_run(service, "snapshot", clock.now_ns(), 0.0, FAILED, sentence)
+    except (RecoverdError, OSError):
+        pass  # a full disk takes no note either; the event has been told
+    return ServiceSnapshot(service, FAILED, error=sentence)
+
+
+def _prune_after(context: Context, services: Sequence[str]) -> int:
+    """Apply retention to the services that got a snapshot. A failure here fails no capture."""
+    from recoverd.operations.prune import PruneRequest, prune
+
+    if not services:
+        return 0
+    try:
+        return len(prune(context, PruneRequest(services=tuple(services))).removed)
+    except LockHeld:
+        return 0  # next time
+    except (RecoverdError, OSError) as error:
+        context.events.emit("prune.failed", message=str(error))
+        return 0

@@ -1,0 +1,111 @@
+"""`recoverd undo`: what a restore replaced comes back; what it wrote goes to quarantine in its place."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from recoverd.config.model import Service
+from recoverd.errors import UsageError
+from recoverd.operations.assess import look
+from recoverd.operations.context import Context
+from recoverd.operations.processes import bring_up, driver_of
+from recoverd.recovery import intents, quarantine
+from recoverd.recovery.quarantine import Quarantined
+
+
+@dataclass(frozen=True, slots=True)
+class UndoRequest:
+    quarantine: str | None = None  # its id; None: the newest
+    start: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class UndoResult:
+    service: str
+    undone: str  # the quarantine that was put back
+    quarantine: str  # where the undone state is now
+    verdict: str  # of live state, now
+    accepted: int  # damaged documents that count as accepted from now on
+    healthy: bool | None
+    why: str = ""
+
+    @property
+    def exit_status(self) -> int:
+        return 1 if self.healthy is False else 0
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "service": self.service,
+            "undone": self.undone,
+            "quarantine": self.quarantine,
+            "verdict": self.verdict,
+            "accepted": self.accepted,
+            "healthy": self.healthy,
+            "why": self.why,
+        }
+
+
+def undo(context: Context, request: UndoRequest) -> UndoResult:
+    """Reverse one restore. It implies `accept` of exactly the content put back, or the next boot would redo it.
+
+    Raises UsageError when there is nothing to undo, StateError, ServiceError, LockHeld.
+    """
+    found = _find(context, request.quarantine)
+    service = context.config.services.get(found.service)
+    if service is None:
+        raise UsageError(
+            f"service {found.service} is not declared any more, so nothing says where its state belongs",
+            hint=f"what was replaced is in {found.path}",
+        )
+    repository = context.repository()
+    what = f"service {service.name}"
+    with repository.service_lock(service.name, wait_s=context.wait_s, what=what):
+        intents.finish_intent(service.name, context.state_dir)
+        driver = driver_of(context, service)
+        running = driver is not None and driver.status().running
+        if driver is not None and running:
+            driver.stop()
+        applied = quarantine.undo(service.name, found.id, state_dir=context.state_dir)
+        verdict, accepted = _accept(context, service)
+        context.events.emit("restore.finished", service=service.name, message=f"{found.id} was undone")
+        up = bring_up(context, service, start=running and request.start)
+    count = sum(len(documents) for documents in accepted.values())
+    return UndoResult(service.name, found.id, applied.quarantine, verdict, count, up.healthy, up.why)
+
+
+def _find(context: Context, wanted: str | None) -> Quarantined:
+    everything = [
+        one
+        for service in sorted({*context.config.services, *quarantine.services(context.state_dir)})
+        for one in quarantine.list_quarantine(context.state_dir, service)
+    ]
+    if not everything:
+        raise UsageError("there is nothing to undo: no restore has replaced anything")
+    if wanted is None:
+        return max(everything, key=lambda one: one.time_ns)
+    for one in everything:
+        if wanted in {one.id, f"{one.service}/{one.id}"}:
+            return one
+    newest = max(everything, key=lambda one: one.time_ns)
+    raise UsageError(f"there is no quarantine {wanted!r}", hint=f"the newest is {newest.service}/{newest.id}")
+
+
+def _accept(context: Context, service: Service) -> tuple[str, Mapping[str, Mapping[str, str]]]:
+    """Call what lies there now good enough to be left alone, as long as its content does not change."""
+    repository = context.repository()
+    with repository.reader() as reader:
+        survey, _ = look(context, service, reader)
+    accepted = {
+        name: {finding.document: finding.content for finding in item.findings if finding.content is not None}
+        for name, item in survey.items.items()
+    }
+    accepted = {name: documents for name, documents in accepted.items() if documents}
+    repository.update_record(service.name, lambda record: replace(record, accepted=accepted))
+    return survey.verdict.value, accepted
+
+
+def undo_hint(service: str, path: str) -> str:
+    """The command that reverses a restore, from the path of its quarantine."""
+    return f"recoverd undo {service}/{path.rstrip('/').rpartition('/')[2]}"

@@ -1,0 +1,160 @@
+"""A choice is one candidate made concrete: what would replace what, and what tells it from other choices."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from recoverd.config.model import Service
+from recoverd.errors import DamagedObject
+from recoverd.recovery.differences import Difference, differences
+from recoverd.recovery.plan import Plan, Target
+from recoverd.recovery.staging import Replacement
+from recoverd.recovery.survey import ServiceSurvey
+from recoverd.recovery.walk import Trees
+from recoverd.repository.records import Marks, Snapshot, SnapshotVerdict
+from recoverd.repository.store import Reader
+from recoverd.repository.trees import EMPTY_TREE, Entry
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One document (or a whole item, document "") that comes from one snapshot."""
+
+    item: str
+    document: str
+    sequence: int
+    time_ns: int
+    content: str
+    reason: str = ""
+
+    @property
+    def target(self) -> Target:
+        return self.item, self.document
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """One way to bring a service's state back."""
+
+    service: str
+    parts: tuple[Part, ...]
+    replacements: tuple[Replacement, ...]
+
+    @property
+    def key(self) -> frozenset[tuple[str, str, str]]:
+        """(item, document, content) of each part: two choices with the same key write the same."""
+        return frozenset((part.item, part.document, part.content) for part in self.parts)
+
+    @property
+    def candidate(self) -> str:
+        """The newest snapshot that it takes from."""
+        return f"{self.service}/{max(part.sequence for part in self.parts)}"
+
+
+def item_choice(service: Service, plan: Plan) -> Choice:
+    """The smallest broken things, each replaced by a version of its own."""
+    return Choice(
+        service.name,
+        tuple(
+            Part(
+                step.item, step.document, step.version.sequence, step.version.time_ns, step.version.content, step.reason
+            )
+            for step in plan.steps
+        ),
+        tuple(
+            Replacement(
+                item=step.item,
+                target=service.state[step.item].path,
+                relative=step.document,
+                entry=step.version.entry,
+                whole=step.version.entry.type == "dir",
+            )
+            for step in plan.steps
+        ),
+    )
+
+
+def snapshot_choice(service: Service, survey: ServiceSurvey, trees: Trees, snapshot: Snapshot, reason: str) -> Choice:
+    """All the state of a service as one snapshot has it. `trees` reads those of the survey and of the repository.
+
+    Items that the snapshot does not have are left alone. Raises DamagedObject.
+    """
+    parts: list[Part] = []
+    replacements: list[Replacement] = []
+    for name, item in service.state.items():
+        record = snapshot.items.get(name)
+        if record is None or record.good is None:
+            continue
+        parts.append(Part(name, "", snapshot.sequence, snapshot.time_ns, record.good, reason))
+        for difference in differences(trees, survey.items[name].root, record.good):
+            replacements += _replacements(name, item.path, difference, trees)
+    return Choice(service.name, tuple(parts), tuple(replacements))
+
+
+def service_choices(
+    service: Service,
+    survey: ServiceSurvey,
+    trees: Trees,
+    snapshots: Sequence[Snapshot],
+    marks: Mapping[int, Marks],
+) -> Iterator[Choice]:
+    """Every `ok` snapshot with all items of the service, newest first, that was not rejected before.
+
+    Snapshots whose trees can't be read are passed over.
+    """
+    for snapshot in snapshots:
+        mark = marks.get(snapshot.sequence, Marks())
+        whole = all(name in snapshot.items for name in service.state)
+        if snapshot.verdict is not SnapshotVerdict.OK or mark.rejected or not whole:
+            continue
+        try:
+            yield snapshot_choice(service, survey, trees, snapshot, "the service is restored as a whole")
+        except DamagedObject:
+            continue
+
+
+def _replacements(item: str, target: str, difference: Difference, trees: Trees) -> Iterator[Replacement]:
+    before, after = difference.before, difference.after
+    if after is not None:
+        if before is None or before.type != "dir" or after.type != "dir":
+            yield Replacement(item, target, difference.path, after, whole=after.type == "dir")
+    elif before is not None:
+        for path in _files_below(trees, difference.path, before):
+            yield Replacement(item, target, path, None)
+
+
+def _files_below(trees: Trees, path: str, entry: Entry) -> Iterator[str]:
+    """What the item covers there: file by file, for a directory may hold names that it does not cover."""
+    if entry.type != "dir":
+        yield path
+        return
+    for one in trees.tree(entry.hash or EMPTY_TREE):
+        yield from _files_below(trees, f"{path}/{one.name}" if path else one.name, one)
+
+
+def damaged_targets(reader: Reader, choice: Choice) -> list[Target]:
+    """The parts whose objects can't be read whole; asked after staging has met damage."""
+    found = []
+    for part, replacement in _paired(choice):
+        try:
+            if replacement.entry is not None:
+                _read_all(reader, replacement.entry)
+        except DamagedObject:
+            found.append(part.target)
+    return list(dict.fromkeys(found))
+
+
+def _paired(choice: Choice) -> Iterator[tuple[Part, Replacement]]:
+    parts = {part.target: part for part in choice.parts}
+    for replacement in choice.replacements:
+        yield parts.get((replacement.item, replacement.relative)) or parts[replacement.item, ""], replacement
+
+
+def _read_all(reader: Reader, entry: Entry) -> None:
+    if entry.type == "dir":
+        for one in reader.tree(entry.hash or EMPTY_TREE):
+            _read_all(reader, one)
+    elif entry.type == "file":
+        for _ in reader.file_chunks(entry):
+            pass

@@ -1,0 +1,177 @@
+"""What a restore will do and why: pure functions from findings, versions and policies to steps.
+
+`restore --dry-run` prints exactly this.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+from recoverd.config.model import Service
+from recoverd.recovery.survey import ServiceSurvey
+from recoverd.repository.trees import Entry
+from recoverd.state.verdicts import Problem, Verdict
+
+Target = tuple[str, str]  # state item, document below it ("" is the item itself)
+
+DEFAULT_POLICIES: Mapping[Verdict, str] = {
+    Verdict.OK: "alert",
+    Verdict.NEW: "alert",
+    Verdict.MISSING: "restore",
+    Verdict.CORRUPT: "restore",
+    Verdict.RESET: "alert",
+    Verdict.NEWER: "alert",
+    Verdict.UNREADABLE: "block",
+}
+NEVER_RESTORED = frozenset({Verdict.OK, Verdict.NEW, Verdict.NEWER, Verdict.UNREADABLE})
+
+
+class Action(StrEnum):
+    LEAVE = "leave"  # live state stays as it is
+    RESTORE = "restore"
+    BLOCK = "block"  # the service must not be started
+
+
+@dataclass(frozen=True, slots=True)
+class Damage:
+    """One damaged document, and what its policy says."""
+
+    item: str
+    document: str
+    verdict: Verdict
+    problems: tuple[Problem, ...]
+    action: Action
+    reason: str
+
+    @property
+    def target(self) -> Target:
+        return self.item, self.document
+
+
+@dataclass(frozen=True, slots=True)
+class Version:
+    """One good version of a document: what a snapshot carries for it."""
+
+    sequence: int
+    time_ns: int
+    entry: Entry
+    root: str = ""  # the item's good tree in that snapshot
+    carried: bool = False  # the snapshot only carries it forward: the live document was damaged then
+
+    @property
+    def content(self) -> str:
+        """What tells versions apart."""
+        return self.entry.hash or self.entry.blocks or self.entry.target or ""
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One document that will be replaced by one version."""
+
+    item: str
+    document: str
+    version: Version
+    verdict: Verdict
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """One restore of one service. Without steps nothing is written."""
+
+    service: str
+    action: Action
+    steps: tuple[Step, ...] = ()
+    reasons: tuple[str, ...] = ()
+
+    @property
+    def candidate(self) -> int | None:
+        """The newest snapshot that the steps take from."""
+        return max((step.version.sequence for step in self.steps), default=None)
+
+    @property
+    def key(self) -> tuple[tuple[str, str, str], ...]:
+        """What tells two plans apart."""
+        return tuple((step.item, step.document, step.version.content) for step in self.steps)
+
+
+def damages(service: Service, survey: ServiceSurvey, accepted: Mapping[str, Mapping[str, str]]) -> tuple[Damage, ...]:
+    """Every document that is not ok, with the action of its policy.
+
+    `accepted`: item -> document -> content hash that its operator called good; it is left alone while its
+    content stays the same.
+    """
+    found = []
+    for name, item in survey.items.items():
+        for finding in item.findings:
+            action, reason = _action(service, finding.verdict)
+            if finding.content is not None and accepted.get(name, {}).get(finding.document) == finding.content:
+                action, reason = Action.LEAVE, "accepted by its operator"
+            found.append(Damage(name, finding.document, finding.verdict, finding.problems, action, reason))
+    return tuple(found)
+
+
+def _action(service: Service, verdict: Verdict) -> tuple[Action, str]:
+    policy = service.restore.verdicts.get(verdict.value, DEFAULT_POLICIES[verdict])
+    if policy == "restore" and verdict not in NEVER_RESTORED:
+        return Action.RESTORE, f"{verdict} state is restored"
+    if policy == "block":
+        return Action.BLOCK, f"{verdict} state blocks the service"
+    return Action.LEAVE, f"{verdict} state is left alone"
+
+
+def plans(
+    service: str,
+    found: Sequence[Damage],
+    versions: Mapping[Target, Sequence[Version]],
+    *,
+    unusable: frozenset[tuple[str, str, str]] = frozenset(),
+) -> list[Plan]:
+    """Every plan worth trying, best first: the newest known-good of each document, then walking back.
+
+    `versions`: for each damaged document its good versions, newest first by sequence. `unusable`: (item,
+    document, content) that turned out to be damaged, or not to pass the schema of today.
+
+    Invariants: each plan names every document to be restored exactly once; no two plans are equal; the first
+    takes the newest usable version of each; going down the list no document gets a newer version.
+    """
+    blocking = [damage for damage in found if damage.action is Action.BLOCK]
+    if blocking:
+        return [Plan(service, Action.BLOCK, reasons=tuple(_sentence(damage) for damage in blocking))]
+    wanted = [damage for damage in found if damage.action is Action.RESTORE]
+    if not wanted:
+        return [Plan(service, Action.LEAVE, reasons=tuple(_sentence(damage) for damage in found))]
+    usable = {
+        damage.target: [v for v in versions.get(damage.target, ()) if (*damage.target, v.content) not in unusable]
+        for damage in wanted
+    }
+    exhausted = [damage for damage in wanted if not usable[damage.target]]
+    if exhausted:
+        return [Plan(service, Action.BLOCK, reasons=tuple(_nothing_left(damage) for damage in exhausted))]
+    cutoffs = sorted({v.sequence for choices in usable.values() for v in choices}, reverse=True)
+    result: list[Plan] = []
+    for cutoff in cutoffs:
+        steps = tuple(_step(damage, usable[damage.target], cutoff) for damage in wanted)
+        plan = Plan(service, Action.RESTORE, steps, tuple(_sentence(damage) for damage in found))
+        if all(plan.key != earlier.key for earlier in result):
+            result.append(plan)
+    return result
+
+
+def _step(damage: Damage, choices: Sequence[Version], cutoff: int) -> Step:
+    """The newest version not newer than the cutoff; the oldest there is where all are newer."""
+    version = next((v for v in choices if v.sequence <= cutoff), choices[-1])
+    return Step(damage.item, damage.document, version, damage.verdict, _sentence(damage))
+
+
+def _sentence(damage: Damage) -> str:
+    where = f"{damage.item}: {damage.document}" if damage.document else damage.item
+    why = f": {damage.problems[0].problem}" if damage.problems else ""
+    return f"{where} is {damage.verdict}{why}; {damage.reason}"
+
+
+def _nothing_left(damage: Damage) -> str:
+    where = f"{damage.item}: {damage.document}" if damage.document else damage.item
+    return f"{where} is {damage.verdict}, and no snapshot holds a good version of it"
