@@ -1,0 +1,184 @@
+"""The command line's grammar: global options, which may stand before or after the command."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, NoReturn
+
+import recoverd
+from recoverd.errors import UsageError
+
+# command -> (module of recoverd.cli, what it does)
+COMMANDS: Mapping[str, tuple[str, str]] = {
+    "check": ("check", "health of everything, for people and for monitoring"),
+    "restore": ("restore", "recover what is not ok, bring services up, prove them"),
+    "undo": ("undo", "reverse a restore"),
+    "assess": ("assess", "the verdict on live state, with problems; changes nothing"),
+    "snapshot": ("snapshot", "capture services now"),
+    "list": ("list", "snapshots with verdict, age, size, and why each is kept"),
+    "show": ("show", "the files of a snapshot, or the content of one"),
+    "prune": ("prune", "apply retention and free what only deleted snapshots used"),
+    "run": ("run", "the scheduler: autosave and prune until told to stop"),
+    "config": ("config", "validate, show, schema, paths"),
+}
+
+NOT_YET = frozenset(
+    [
+        "init",
+        "adopt",
+        "diff",
+        "confirm",
+        "accept",
+        "export",
+        "import",
+        "drill",
+        "verify",
+        "pin",
+        "unpin",
+        "clear",
+        "start",
+        "stop",
+        "restart",
+        "status",
+        "logs",
+        "pause",
+        "resume",
+        "replicate",
+        "bootstrap",
+        "fleet",
+        "report",
+        "units",
+        "migrate",
+    ]
+)
+
+
+class _Parser(argparse.ArgumentParser):
+    """Says what is wrong as every other error is said: one sentence and a hint."""
+
+    def error(self, message: str) -> NoReturn:
+        raise UsageError(message[:1].lower() + message[1:], hint=f"`{self.prog} --help` shows what works")
+
+
+@dataclass(frozen=True, slots=True)
+class Called:
+    """What was asked for: the command (None: help was), and its arguments."""
+
+    command: str | None
+    arguments: argparse.Namespace
+
+
+def _globals(parser: argparse.ArgumentParser, *, first: bool) -> None:
+    """The global options. After the command they have no defaults, so that they don't undo what came before it."""
+
+    def default(value: Any) -> Any:
+        return value if first else argparse.SUPPRESS
+
+    group = parser.add_argument_group("global options")
+    group.add_argument(
+        "--config",
+        metavar="PATH",
+        action="append",
+        default=default(None),
+        help="a configuration file or directory instead of the usual places; repeatable",
+    )
+    group.add_argument("--json", action="store_true", default=default(False), help="one JSON document, nothing else")
+    loud = group.add_mutually_exclusive_group()
+    loud.add_argument("-q", "--quiet", action="store_true", default=default(False), help="only what is not fine")
+    loud.add_argument("-v", "--verbose", action="store_true", default=default(False), help="more of it")
+    group.add_argument(
+        "--debug",
+        metavar="AREA",
+        action="append",
+        default=default(None),
+        help="log one area in detail, such as recovery",
+    )
+    group.add_argument("--no-color", action="store_true", default=default(False), help="plain text on a terminal too")
+    group.add_argument(
+        "--wait", metavar="TIME", default=default(None), help="how long to wait for another recoverd (default 30s)"
+    )
+    group.add_argument("-h", "--help", action="store_true", default=default(False), help="show this help")
+
+
+def parse(argv: list[str]) -> Called:
+    """Raises UsageError for what makes no sense, with a suggestion for a misspelt command."""
+    front = _Parser(prog="recoverd", add_help=False, allow_abbrev=False)
+    _globals(front, first=True)
+    front.add_argument("--version", action="store_true")
+    front.add_argument("command", nargs="?")
+    front.add_argument("rest", nargs=argparse.REMAINDER)
+    called = front.parse_args(argv)
+    if called.version:
+        return Called("version", called)
+    if called.command is None:
+        return Called(None, called)
+    if called.command == "help":
+        if not called.rest:
+            return Called(None, called)
+        called.command, called.rest, called.help = called.rest[0], [], True
+    if called.command not in COMMANDS:
+        raise _unknown(called.command)
+    parser = command_parser(called.command)
+    rest = called.rest
+    if called.help or "-h" in rest or "--help" in rest:
+        called.help = True
+        called.text = parser.format_help()
+        return Called(called.command, called)
+    return Called(called.command, parser.parse_args(rest, called))
+
+
+def command_parser(command: str) -> argparse.ArgumentParser:
+    """The parser of one command; imports only that command's file."""
+    module = load(command)
+    parser = _Parser(
+        prog=f"recoverd {command}",
+        description=module.__doc__,
+        add_help=False,
+        allow_abbrev=False,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    module.add_arguments(parser)
+    _globals(parser, first=False)
+    return parser
+
+
+def load(command: str) -> Any:
+    """The module of a command: it has `add_arguments(parser)` and `run(arguments, terminal) -> exit status`."""
+    import importlib
+
+    return importlib.import_module(f"recoverd.cli.{COMMANDS[command][0]}")
+
+
+def _unknown(command: str) -> UsageError:
+    if command in NOT_YET:
+        return UsageError(
+            f"`recoverd {command}` is not supported yet", hint="`recoverd --help` lists what this version can do"
+        )
+    import difflib
+
+    near = difflib.get_close_matches(command, COMMANDS, n=1)
+    hint = f"did you mean `recoverd {near[0]}`?" if near else "`recoverd --help` lists the commands"
+    return UsageError(f"there is no command {command!r}", hint=hint)
+
+
+def front_help() -> str:
+    """What `recoverd --help` says."""
+    front = _Parser(prog="recoverd", add_help=False)
+    _globals(front, first=True)
+    width = max(len(name) for name in COMMANDS)
+    lines = [
+        f"recoverd {recoverd.__version__}: brings services back with their last known-good state",
+        "",
+        "usage: recoverd [global options] COMMAND [arguments]",
+        "",
+        "commands:",
+        *(f"  {name:{width}}  {words}" for name, (_, words) in COMMANDS.items()),
+        "",
+        front.format_help().partition("global options:")[2].join(["global options:", ""]),
+        "SNAPSHOT is SERVICE/SEQUENCE, SERVICE/good (newest known-good), SERVICE/latest or SERVICE@TIME.",
+        "Exit status: 0 done; 1 failed; 3 degraded; 64 usage; 75 another recoverd is at it; 78 configuration.",
+        "`recoverd COMMAND --help` tells more about one command.",
+    ]
+    return "\n".join(lines)

@@ -1,0 +1,41 @@
+"""Health of the scheduler, the repository and every service, from records.
+
+With --live, state is assessed and probes run as well.
+Exit status: 0 OK, 1 WARNING, 2 CRITICAL, 3 UNKNOWN.
+"""
+
+from __future__ import annotations
+
+import argparse
+
+from recoverd.cli.opening import context_of
+from recoverd.cli.terminal import Terminal
+from recoverd.operations.check import CheckRequest, check
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("services", nargs="*", metavar="SERVICE", help="all by default")
+    parser.add_argument("--live", action="store_true", help="assess state and run probes too")
+    parser.add_argument("--format", choices=("text", "json"), default=None, help="the same as --json for json")
+
+
+def run(options: argparse.Namespace, terminal: Terminal) -> int:
+    terminal.json = terminal.json or options.format == "json"
+    result = check(context_of(options, tolerant=True), CheckRequest(tuple(options.services), options.live))
+    if terminal.json:
+        from recoverd.health.json_format import document
+
+        terminal.print_json("check", **document(result.results))
+    else:
+        from recoverd.health.text import render
+
+        terminal.print(
+            render(
+                result.results,
+                color=terminal.color,
+                symbols=terminal.symbols,
+                verbose=terminal.verbose,
+                quiet=terminal.quiet,
+            )
+        )
+    return result.exit_status

@@ -1,0 +1,91 @@
+"""Capture services now. What did not change makes no new snapshot.
+
+Exit status: 0 captured (or nothing had changed), 3 when a snapshot is partial, 1 when a capture failed or
+held nothing good that is new.
+"""
+
+from __future__ import annotations
+
+import argparse
+
+from recoverd.cli.opening import context_of
+from recoverd.cli.terminal import Terminal
+from recoverd.cli.text import duration, plural, printable, size
+from recoverd.errors import UsageError
+from recoverd.operations.snapshot import SnapshotRequest, SnapshotResult, snapshot
+
+_STYLES = {"saved": "ok", "unchanged": "dim", "invalid": "critical", "failed": "critical"}
+_MOST = 5
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("services", nargs="*", metavar="SERVICE", help="all by default")
+    parser.add_argument("--due", action="store_true", help="only what its autosave schedule says is due")
+    parser.add_argument("--reason", default=None, help="why it is taken (default: manual, or due with --due)")
+    parser.add_argument("--label", help="a name for it; with one, a snapshot is made even if nothing changed")
+    parser.add_argument("--tag", action="append", default=[], help="a tag that retention can keep; repeatable")
+    parser.add_argument("--dry-run", action="store_true", help="say what would be captured")
+
+
+def run(options: argparse.Namespace, terminal: Terminal) -> int:
+    context = context_of(options)
+    names = tuple(options.services)
+    if options.due:
+        from recoverd.operations.due import last_captures, paused_services
+        from recoverd.scheduler.due import due
+        from recoverd.system.clock import now_ns
+
+        chosen = context.select(names)
+        found = due(chosen, last_captures(context), now_ns(), paused=paused_services(context))
+        names = tuple(one.service for one in found)
+        if not names:
+            if terminal.json:
+                terminal.print_json("snapshot", snapshots=[])
+            else:
+                terminal.say("nothing is due")
+            return 0
+    elif names == () and not context.config.services:
+        raise UsageError("no service is declared", hint="`recoverd config paths` shows where recoverd looks")
+    request = SnapshotRequest(
+        services=names,
+        reason=options.reason or ("due" if options.due else "manual"),
+        label=options.label,
+        tags=tuple(options.tag),
+        dry_run=options.dry_run,
+    )
+    result = snapshot(context, request)
+    if terminal.json:
+        terminal.print_json(
+            "snapshot",
+            snapshots=[one.to_json() for one in result.services],
+            pruned=result.pruned,
+            dry_run=result.dry_run,
+        )
+    else:
+        _render(result, terminal)
+    return result.exit_status
+
+
+def _render(result: SnapshotResult, terminal: Terminal) -> None:
+    would = "would be " if result.dry_run else ""
+    for one in result.services:
+        if terminal.quiet and one.outcome in {"saved", "unchanged"} and one.verdict == "ok":
+            continue
+        outcome = terminal.style(one.outcome, _STYLES[one.outcome])
+        line = f"{terminal.style(one.service, 'bold')}: {would}{outcome}"
+        if one.error is not None:
+            line += f": {printable(one.error)}"
+        elif one.id is not None or result.dry_run:
+            name = f" as {one.id}" if one.id is not None else ""
+            partial = f" ({terminal.style('partial', 'warning')})" if one.verdict == "partial" else ""
+            new = f", {size(one.new_bytes)} new" if one.id is not None else ""
+            line += (
+                f"{name}{partial}: {plural(one.files, 'file')}, {size(one.size_bytes)}{new}, {duration(one.seconds)}"
+            )
+        terminal.print(line)
+        for item, place, sentence in one.problems[:_MOST]:
+            terminal.print(f"  {item}: {printable(place)}: {printable(sentence)}")
+        if len(one.problems) > _MOST:
+            terminal.print(f"  and {plural(len(one.problems) - _MOST, 'more problem')}; `recoverd assess` lists all")
+    if result.pruned:
+        terminal.detail(f"retention removed {plural(result.pruned, 'snapshot')}")
