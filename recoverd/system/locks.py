@@ -123,7 +123,10 @@ def _open(path: str) -> int:
     except OSError as error:
         if error.errno not in {errno.EROFS, errno.EACCES}:
             raise
-        return os.open(path, flags)  # a repository that can only be read can still be locked for reading
+        try:
+            return os.open(path, flags)  # a repository that can only be read can still be locked for reading
+        except FileNotFoundError:
+            raise error from None
 
 
 def _is_still(fd: int, path: str) -> bool:

@@ -1,0 +1,313 @@
+"""Staging: what is to be restored is written beside its target first, complete and synced, where it can be judged."""
+
+from __future__ import annotations
+
+import errno
+import itertools
+import json
+import os
+import secrets
+import stat
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from types import TracebackType
+
+from recoverd.errors import StateError
+from recoverd.recovery.extraction import Extraction, Source
+from recoverd.recovery.intents import encode
+from recoverd.recovery.places import PLACE_PREFIX, Place, create_at, opened, remove_place, same_file_system
+from recoverd.repository.trees import Entry
+from recoverd.system.durable import make_directories, syncfs, temporary_name, write_file
+from recoverd.system.mounts import free_bytes
+from recoverd.system.processes import own_identity
+from recoverd.system.walk import lstat_at, open_declared_directory, open_directory_at, open_parent
+
+RECORD = "staging.json"
+_ENTRY_BYTES = 4096  # what a name and an inode cost, roughly
+
+
+@dataclass(frozen=True, slots=True)
+class Replacement:
+    """One thing that a restore changes.
+
+    `target` is the absolute declared path of the item; `relative` is "" for the item itself, or a path below a
+    directory item. `entry` None removes what is there (it goes to quarantine). A directory `entry` is swapped
+    `whole`, with all that lies in the live one, or else file by file: files that the entry lacks then stay.
+    `parents` are the entries of the directories from the item down to the one that holds `relative`, as far as
+    they are known: what is missing of them is made like that.
+    """
+
+    item: str
+    target: str
+    relative: str
+    entry: Entry | None
+    whole: bool = False
+    parents: tuple[Entry, ...] = ()
+
+    @property
+    def path(self) -> str:
+        return f"{self.target}/{self.relative}" if self.relative else self.target
+
+
+@dataclass(slots=True)
+class Staged:
+    """A replacement and where it waits: the number of its place, the name in it."""
+
+    replacement: Replacement
+    place: int
+    slot: str
+    assembled: bool = False  # it lies in a missing directory that was made for it
+
+
+@dataclass(slots=True)
+class Staging:
+    """All that one restore staged; places[0] is its home in the state directory. Closed by `discard` or `apply`."""
+
+    id: str
+    service: str
+    state_dir: str
+    places: list[Place]
+    staged: list[Staged] = field(default_factory=list)
+    groups: dict[tuple[str, str], str] = field(default_factory=dict)  # missing directories (target, path) -> slot
+    notes: list[str] = field(default_factory=list)  # what could not be brought back in full, and does no harm
+    closed: bool = False
+
+    def files(self) -> Iterator[tuple[Replacement, str, int]]:
+        """Every staged regular file: (replacement, document name below the item, open descriptor).
+
+        The name is "" for a file item. The descriptor is closed when the iteration goes on.
+        """
+        for one in self.staged:
+            if one.replacement.entry is not None:
+                yield from _files(self.places[one.place].fd, one.slot, one.replacement, one.replacement.relative)
+
+    def discard(self) -> None:
+        """Remove all that was staged; live state was not touched. Harmless when done twice. Raises OSError."""
+        if not self.closed:
+            for place in self.places[:0:-1]:
+                remove_place(place)
+            remove_place(self.places[0], last=RECORD)
+            self.close()
+
+    def close(self) -> None:
+        """Close the descriptors and leave everything where it is."""
+        if not self.closed:
+            self.closed = True
+            for place in self.places:
+                place.close()
+
+    def __enter__(self) -> Staging:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.discard()
+
+
+def stage(source: Source, service: str, replacements: Sequence[Replacement], *, state_dir: str) -> Staging:
+    """Write what is to be restored into private directories on the targets' own file systems, and sync it.
+
+    Live state is not touched. Raises StateError (no room; a path that can't be reached), DamagedObject and
+    RepositoryError; nothing is left behind then.
+    """
+    _refuse_overlaps(replacements)
+    staging = _begin(service, state_dir)
+    try:
+        for number, replacement in enumerate(replacements, 1):
+            staging.staged.append(Staged(replacement, _place_for(staging, replacement), f"{number:05d}"))
+        _check_room(source, staging)
+        extractions: dict[int, Extraction] = {}
+        for one in staging.staged:
+            if one.replacement.entry is not None:
+                if one.place not in extractions:
+                    extractions[one.place] = Extraction(source, staging.places[one.place].fd)
+                extractions[one.place].write(one.replacement.entry, one.slot, group=one.replacement.target)
+        staging.notes += [note for extraction in extractions.values() for note in extraction.notes]
+        for number in {staging.places[number].device: number for number in (*extractions, 0)}.values():
+            syncfs(staging.places[number].fd)
+    except OSError as error:
+        staging.discard()
+        where = f" at {error.filename}" if error.filename else ""
+        raise StateError(f"{service}: can't stage what is to be restored{where}: {error.strerror or error}") from error
+    except BaseException:
+        staging.discard()
+        raise
+    return staging
+
+
+def _begin(service: str, state_dir: str) -> Staging:
+    """The home of a transaction: its record comes with it, so that it can be told from a leftover at any time."""
+    base_path = os.path.join(state_dir, "staging")
+    make_directories(base_path)
+    base = os.open(base_path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        transaction, temporary = secrets.token_hex(6), temporary_name()
+        fd = create_at(base, temporary)
+        staging = Staging(transaction, service, state_dir, [opened(os.path.join(base_path, transaction), fd)])
+        _record(staging, [])
+        os.rename(temporary, transaction, src_dir_fd=base, dst_dir_fd=base)
+    finally:
+        os.close(base)
+    return staging
+
+
+def _record(staging: Staging, planned: Sequence[str]) -> None:
+    """Write down whose staging this is, and all its places; `planned` ones may or may not exist yet."""
+    foreign = [{"path": place.path, "inode": str(place.inode)} for place in staging.places[1:]]
+    foreign += [{"path": path, "inode": ""} for path in planned]
+    record = {"id": staging.id, "service": staging.service, "process": own_identity().to_json(), "places": foreign}
+    write_file(staging.places[0].fd, RECORD, encode(record))
+
+
+def read_record(home_fd: int) -> dict[str, object] | None:
+    """The record of a staging, None when it is absent or damaged."""
+    try:
+        fd = os.open(RECORD, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=home_fd)
+        with open(fd, "rb") as file:
+            value = json.loads(file.read())
+    except (OSError, ValueError):
+        return None
+    return value if isinstance(value, dict) else None
+
+
+def nearest_directory(replacement: Replacement) -> int:
+    """The deepest existing directory on the way to where a replacement goes, opened; the item's own at the top.
+
+    Raises StateError when even the directory above the declared path is out of reach, OSError.
+    """
+    try:
+        if not replacement.relative and not _by_file(replacement):
+            return open_parent(replacement.target, create=True)[0]
+        try:
+            here = open_declared_directory(replacement.target)
+        except (FileNotFoundError, NotADirectoryError):
+            return open_parent(replacement.target, create=True)[0]
+    except NotADirectoryError as error:
+        raise StateError(f"{replacement.target}: something that is not a directory lies on the way") from error
+    for part in replacement.relative.split("/")[:-1]:
+        try:
+            below = open_directory_at(here, part)
+        except (FileNotFoundError, NotADirectoryError):
+            break
+        os.close(here)
+        here = below
+    return here
+
+
+def _by_file(replacement: Replacement) -> bool:
+    """Whether files inside the live directory are swapped, so that its own file system counts."""
+    if replacement.entry is None or replacement.entry.type != "dir" or replacement.relative:
+        return False
+    return not replacement.whole or is_mount_root(replacement.target)
+
+
+def is_mount_root(path: str) -> bool:
+    """Whether a declared directory is the root of a mount or of a btrfs subvolume: such a one can't be renamed."""
+    try:
+        inside = open_declared_directory(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    try:
+        parent, _ = open_parent(path)
+        try:
+            return not same_file_system(inside, parent)
+        finally:
+            os.close(parent)
+    finally:
+        os.close(inside)
+
+
+def _place_for(staging: Staging, replacement: Replacement) -> int:
+    """The place on the replacement's file system; made beside the item if there is none yet."""
+    where = nearest_directory(replacement)
+    try:
+        for number, place in enumerate(staging.places):
+            if same_file_system(place.fd, where):
+                return number
+        beside, _ = open_parent(replacement.target)
+        try:
+            staging.places.append(_make_beside(staging, replacement, beside, where))
+        finally:
+            os.close(beside)
+    finally:
+        os.close(where)
+    _record(staging, [])
+    return len(staging.places) - 1
+
+
+def _make_beside(staging: Staging, replacement: Replacement, beside: int, where: int) -> Place:
+    name = PLACE_PREFIX + staging.id + (f"-{len(staging.places)}" if len(staging.places) > 1 else "")
+    refused: OSError | None = None
+    for directory, path in (
+        (beside, os.path.dirname(replacement.target)),
+        (where, os.readlink(f"/proc/self/fd/{where}")),
+    ):
+        if same_file_system(directory, where):
+            full = os.path.join(path, name)
+            _record(staging, [full])
+            try:
+                return opened(full, create_at(directory, name))
+            except OSError as error:
+                if error.errno not in {errno.EACCES, errno.EPERM, errno.EROFS}:
+                    raise
+                error.filename = full
+                refused = error
+    raise refused or OSError(errno.EXDEV, os.strerror(errno.EXDEV), replacement.target)
+
+
+def _refuse_overlaps(replacements: Sequence[Replacement]) -> None:
+    paths = sorted(f"{replacement.path}/" for replacement in replacements)
+    for one, other in itertools.pairwise(paths):
+        if other.startswith(one):
+            raise ValueError(f"two replacements overlap: {one} and {other}")
+
+
+def _check_room(source: Source, staging: Staging) -> None:
+    needed: dict[int, int] = {}
+    targets: dict[int, str] = {}
+    linked: set[tuple[str, str]] = set()
+    for one in staging.staged:
+        if one.replacement.entry is not None:
+            device = staging.places[one.place].device
+            targets.setdefault(device, one.replacement.target)
+            size = _size(source, one.replacement.entry, one.replacement.target, linked)
+            needed[device] = needed.get(device, 0) + size
+    for place in staging.places:
+        wanted = needed.pop(place.device, 0)
+        free, _ = free_bytes(place.fd)
+        if wanted > free:
+            missing = (wanted - free + (1 << 20) - 1) >> 20
+            raise StateError(
+                f"{staging.service}: there is no room to restore {targets[place.device]}: {missing} MiB more "
+                f"are needed on its file system ({wanted >> 20} MiB to write, {free >> 20} MiB free)",
+                hint="make room there and restore again; nothing was changed",
+            )
+
+
+def _size(source: Source, entry: Entry, item: str, linked: set[tuple[str, str]]) -> int:
+    if entry.type == "dir":
+        return _ENTRY_BYTES + sum(_size(source, below, item, linked) for below in source.tree(entry.hash or ""))
+    if entry.hard_link is not None:
+        if (item, entry.hard_link) in linked:
+            return _ENTRY_BYTES
+        linked.add((item, entry.hard_link))
+    # how much of a sparse file is data is only known once it is read; too little room ends the staging cleanly then
+    return _ENTRY_BYTES + (0 if entry.sparse else entry.size)
+
+
+def _files(dir_fd: int, name: str, replacement: Replacement, relative: str) -> Iterator[tuple[Replacement, str, int]]:
+    status = lstat_at(dir_fd, name)
+    if stat.S_ISREG(status.st_mode):
+        fd = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=dir_fd)
+        try:
+            yield replacement, relative, fd
+        finally:
+            os.close(fd)
+    elif stat.S_ISDIR(status.st_mode):
+        below = open_directory_at(dir_fd, name)
+        try:
+            for child in sorted(os.listdir(below)):
+                yield from _files(below, child, replacement, f"{relative}/{child}" if relative else child)
+        finally:
+            os.close(below)
