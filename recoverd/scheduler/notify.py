@@ -7,6 +7,8 @@ import socket
 import threading
 from collections.abc import Callable, Mapping
 
+_PATIENCE_S = 1.0  # the socket's queue may be full while systemd is busy; that must not stop autosave
+
 
 def notify(*assignments: str, environment: Mapping[str, str] | None = None) -> None:
     """Send `READY=1`, `STOPPING=1`, … to $NOTIFY_SOCKET; nothing without one, or when systemd does not listen."""
@@ -14,6 +16,7 @@ def notify(*assignments: str, environment: Mapping[str, str] | None = None) -> N
     if not address.startswith(("/", "@")):
         return
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as channel:
+        channel.settimeout(_PATIENCE_S)
         try:
             channel.sendto("\n".join(assignments).encode(), "\0" + address[1:] if address[0] == "@" else address)
         except OSError:
