@@ -51,6 +51,8 @@ class Judgement:
     notes: tuple[Problem, ...] = ()  # worth knowing, changes no verdict (duplicate keys, …)
     unchecked: bool = False  # ok only as far as the format goes: nothing declares what valid content is
     version: str | None = None  # the value of the declared version field, where one is declared
+    blank: bool = False  # holds nothing, in a format where that can be right: wrong if the known-good was not blank
+    detected: str = ""  # for `format: auto`: what it was taken for; wrong if the known-good was something parsable
 
 
 OK = Judgement(Verdict.OK)
