@@ -6,7 +6,7 @@ import json
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import groupby
+from itertools import groupby, pairwise
 
 from recoverd.errors import RepositoryError
 
@@ -67,7 +67,7 @@ def decode_blocks(data: bytes) -> BlockList:
     document = json.loads(data)
     found = BlockList(document["block_size"], int(document["size"]), tuple(document["list"]))
     blocks = sum(run if isinstance(run, int) else 1 for run in found.runs)
-    neighbours = zip(found.runs, found.runs[1:], strict=False)
-    if blocks != -(-found.size // found.block_size) or any(isinstance(a, int) and isinstance(b, int) for a, b in neighbours):
+    holes_meet = any(isinstance(a, int) and isinstance(b, int) for a, b in pairwise(found.runs))
+    if blocks != -(-found.size // found.block_size) or holes_meet:
         raise RepositoryError("a block list does not fit the size of its file")
     return found

@@ -102,8 +102,8 @@ class PackWriter:
         self._parts: list[bytes] = []  # the open frame
         self._open_size = 0
         self._open_objects: list[tuple[str, int, int]] = []
-        self._waiting = 0
-        self.taken_bytes = 0  # of tar archive, before compression
+        self._where: dict[str, tuple[int, int, int]] = {}  # of the first `_looked` frames
+        self._looked = 0
 
     def add(self, object_hash: str, data: bytes) -> None:
         """Append an object, which must not be in the pack yet. Raises OSError when writing fails, perhaps later."""
@@ -113,9 +113,7 @@ class PackWriter:
         header = tar_header(object_hash.encode("ascii"), size)
         self._open_objects.append((object_hash, self._open_size + _BLOCK, size))
         self._parts += (header, data, padding(size))
-        length = _BLOCK + size + -size % _BLOCK
-        self._open_size += length
-        self.taken_bytes += length
+        self._open_size += _BLOCK + size + -size % _BLOCK
         if self._open_size >= FRAME_BYTES:
             self.flush()
 
@@ -129,6 +127,17 @@ class PackWriter:
     def written_bytes(self) -> int:
         """How large the file is by now; frames that are still being compressed are not counted."""
         return self._written
+
+    def locate(self, object_hash: str) -> Location:
+        """Where an object that was added lies. Raises OSError when writing it failed, KeyError."""
+        self.flush()
+        while self._looked < len(self._frames):
+            for name, at, size in self._frames[self._looked][2]:
+                self._where[name] = (self._looked, at, size)
+            self._looked += 1
+        number, at, size = self._where[object_hash]
+        future, frame_size, _ = self._frames[number]
+        return Location(*future.result(), frame_size, at, size)
 
     def index(self) -> Index:
         """Where all objects added so far lie. Raises OSError when writing them failed."""
@@ -236,7 +245,7 @@ def _parse_index(document: bytes, room: int, pack: str) -> Index:
     try:
         parsed = json.loads(document)
         if parsed["pack"] != PACK_VERSION:
-            raise _damaged(pack, f"its index has version {parsed['pack']!r}, and this recoverd understands {PACK_VERSION}")
+            raise _damaged(pack, f"its index has version {parsed['pack']!r}, not {PACK_VERSION}")
         for frame in parsed["frames"]:
             offset, length, size = (_whole(frame[key]) for key in ("offset", "length", "size"))
             if offset + length > room or size > _MOST_FRAME_BYTES:

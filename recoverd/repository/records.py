@@ -75,6 +75,25 @@ class Snapshot:
 
 
 @dataclass(frozen=True, slots=True)
+class SnapshotDraft:
+    """A snapshot to be committed: all of it but `sequence` and `new_bytes`, which the commit assigns."""
+
+    service: str
+    time_ns: int
+    boot_id: str
+    host: str
+    verdict: SnapshotVerdict
+    items: Mapping[str, ItemRecord]
+    reason: str = "manual"
+    label: str | None = None
+    tags: tuple[str, ...] = ()
+    parent: int | None = None
+    files: int = 0
+    size_bytes: int = 0
+    imported: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Marks:
     """The mutable facts of a snapshot. The file is absent while all of them have these defaults."""
 

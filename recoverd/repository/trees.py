@@ -12,9 +12,9 @@ import binascii
 import json
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from json.encoder import encode_basestring_ascii as quoted
-from operator import itemgetter
+from operator import attrgetter, itemgetter
 from typing import Any
 
 from blake3 import blake3
@@ -57,26 +57,13 @@ class Entry:
     sparse: bool = False
 
 
+_ALL_BUT_MTIME = attrgetter(*(field.name for field in fields(Entry) if field.name != "mtime_ns"))
+
+
 def same_but_mtime(a: Entry, b: Entry) -> bool:
-    """Whether two entries differ at most in their time. Trees of directories are compared by hash, so a time
-    that changed further down is a difference here."""
-    return (
-        a.hash == b.hash
-        and a.blocks == b.blocks
-        and a.name == b.name
-        and a.type == b.type
-        and a.mode == b.mode
-        and a.uid == b.uid
-        and a.gid == b.gid
-        and a.user == b.user
-        and a.group == b.group
-        and a.size == b.size
-        and a.block_size == b.block_size
-        and a.target == b.target
-        and a.xattrs == b.xattrs
-        and a.hard_link == b.hard_link
-        and a.sparse == b.sparse
-    )
+    """Whether two entries differ at most in their time. Directories are compared by the hash of their tree, so a
+    time that changed further down is a difference here."""
+    return bool(_ALL_BUT_MTIME(a) == _ALL_BUT_MTIME(b))
 
 
 def encode_tree(entries: Sequence[Entry]) -> bytes:
@@ -115,7 +102,7 @@ def decode_tree(data: bytes) -> tuple[Entry, ...]:
 
 
 def decode_parts(data: bytes) -> tuple[str, ...] | None:
-    """The hashes of the parts if this is a large directory's tree, None if it is an unsplit one. Raises RepositoryError."""
+    """The hashes of the parts of a large directory's tree, None for an unsplit one. Raises RepositoryError."""
     if not data.startswith(_PARTS_HEAD):
         return None
     body = data[len(_PARTS_HEAD) - 1 :]

@@ -1,0 +1,323 @@
+"""The catalog: where objects lie, and what makes looking again cheap. Derived or expendable, never the truth.
+
+What it says of objects is checked by hash whenever one is read; what it says of snapshots carries the record's own
+checksum. It is caught up by listing the packs, and rebuilt from their indexes when it is lost or damaged.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from recoverd.errors import RepositoryError
+from recoverd.repository.database import Database, Unwritable
+from recoverd.repository.packs import PACK_NAME, SUFFIX, Index, Location, read_index
+
+if TYPE_CHECKING:
+    import sqlite3
+    from collections.abc import Callable
+
+MOST_RUNS = 200  # kept of each service and kind
+MOST_VERDICTS = 500_000  # of judges, kept in the memo
+_CHUNK = 500  # parameters of one statement
+
+_log = logging.getLogger("recoverd.repository")
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One run of an operation, for figures and trends."""
+
+    service: str
+    kind: str
+    time_ns: int
+    seconds: float
+    outcome: str
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class CachedRecord:
+    """The bytes of a snapshot record, valid while the file still has this size and mtime."""
+
+    size: int
+    mtime_ns: int
+    record: bytes
+
+
+class Catalog:
+    """Every write may be skipped when the file can't be written; every read copes with an empty catalog."""
+
+    def __init__(self, path: str, packs_path: str, repository_id: str) -> None:
+        self._database = Database(path, repository_id)
+        self._packs_path = packs_path
+        self._caught_up = -1  # the database's generation when it last was
+        self._warned: set[str] = set()
+
+    def close(self) -> None:
+        self._database.close()
+
+    # --- objects
+
+    def locations(self, object_hash: str) -> list[tuple[str, Location]]:
+        """(pack, location) of every copy of an object; usually one, none when it is not stored."""
+        self._ready()
+        rows = self._database.read(lambda db: db.execute(_LOCATIONS, (bytes.fromhex(object_hash),)).fetchall())
+        return [(row[0], Location(*row[1:])) for row in rows]
+
+    def knows(self, object_hash: str) -> bool:
+        """Whether an object is stored."""
+        self._ready()
+        key = (bytes.fromhex(object_hash),)
+        return self._database.read(lambda db: db.execute(_KNOWN, key).fetchone()) is not None
+
+    def packs_of(self, hashes: Iterable[str]) -> dict[str, set[int]]:
+        """The numbers of the packs that hold each object; an object that is not stored is left out."""
+        found: dict[str, set[int]] = {}
+        keys = [bytes.fromhex(value) for value in hashes]
+
+        def work(db: sqlite3.Connection) -> None:
+            for chunk in _chunks(keys):
+                marks = ",".join("?" * len(chunk))
+                query = f"SELECT hash, pack FROM objects WHERE hash IN ({marks})"  # noqa: S608 - question marks
+                for key, pack in db.execute(query, chunk):
+                    found.setdefault(key.hex(), set()).add(pack)
+
+        self._database.read(work)
+        return found
+
+    def stamp(self) -> tuple[str, dict[int, tuple[str, int]]]:
+        """Which catalog this is, and every pack in it: (name, bytes) by number. Numbers are small, and used again."""
+        self._ready()
+
+        def work(db: sqlite3.Connection) -> tuple[str, dict[int, tuple[str, int]]]:
+            with_name = {number: (name, size) for number, name, size in _all_packs(db)}
+            return db.execute("SELECT instance FROM about").fetchone()[0], with_name
+
+        return self._database.read(work)
+
+    def add_packs(self, packs: Mapping[str, tuple[int, Index]]) -> None:
+        """Add packs by name: (bytes of the file, index). What can't be added now is found by listing later."""
+
+        def work(db: sqlite3.Connection) -> None:
+            for name, (size, index) in packs.items():
+                number = db.execute(_FREE_NUMBER).fetchone()[0]
+                if db.execute("INSERT OR IGNORE INTO packs VALUES (?, ?, ?)", (number, name, size)).rowcount != 1:
+                    continue  # another process was faster
+                rows = sorted(
+                    (bytes.fromhex(key), number, x.frame_offset, x.frame_length, x.frame_size, x.offset, x.size)
+                    for key, x in index.items()
+                )
+                db.executemany("INSERT OR REPLACE INTO objects VALUES (?, ?, ?, ?, ?, ?, ?)", rows)
+
+        self._try(work)
+
+    def drop_packs(self, names: Iterable[str]) -> None:
+        """Forget packs that are gone, and all that was concluded from them."""
+
+        def work(db: sqlite3.Connection) -> None:
+            numbers = set()
+            for name in names:
+                row = db.execute("SELECT id FROM packs WHERE name = ?", (name,)).fetchone()
+                if row is not None:
+                    db.execute("DELETE FROM memo WHERE hash IN (SELECT hash FROM objects WHERE pack = ?)", row)
+                    db.execute("DELETE FROM objects WHERE pack = ?", row)
+                    db.execute("DELETE FROM packs WHERE id = ?", row)
+                    numbers.add(row[0])
+            if numbers:
+                gone = sum(1 << number for number in numbers)
+                stale = [(tree,) for tree, base, bits in db.execute("SELECT * FROM reach") if _bits(base, bits) & gone]
+                db.executemany("DELETE FROM reach WHERE tree = ?", stale)
+
+        self._try(work)
+
+    def catch_up(self) -> None:
+        """Compare with the packs that exist: add what is new, forget what is gone.
+
+        Raises OSError when they can't be listed.
+        """
+        known = {name: size for _, name, size in self._database.read(_all_packs)}  # first: packs come before rows
+        generation = self._database.generation
+        on_disk = self._listed()
+        gone = [name for name, size in known.items() if on_disk.get(name) != size]
+        if gone:
+            self.drop_packs(gone)
+        for name in sorted(on_disk.keys() - (known.keys() - set(gone))):
+            self._add_from_file(name, on_disk[name])
+        self._caught_up = generation
+
+    def _listed(self) -> dict[str, int]:
+        found: dict[str, int] = {}
+        with os.scandir(self._packs_path) as directories:
+            for directory in directories:
+                if len(directory.name) == 2 and directory.is_dir(follow_symlinks=False):
+                    with os.scandir(directory.path) as files:
+                        for file in files:
+                            match = PACK_NAME.fullmatch(file.name)
+                            if match and match[1].startswith(directory.name):
+                                found[match[1]] = file.stat(follow_symlinks=False).st_size
+        return found
+
+    def _add_from_file(self, name: str, size: int) -> None:
+        try:
+            fd = os.open(f"{self._packs_path}/{name[:2]}/{name}{SUFFIX}", os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+            try:
+                index = read_index(fd, name)
+            finally:
+                os.close(fd)
+        except (OSError, RepositoryError) as error:
+            if name not in self._warned:
+                self._warned.add(name)
+                _log.warning("the pack %s can't be read: %s", name, error)
+            return
+        self.add_packs({name: (size, index)})
+
+    def _ready(self) -> None:
+        """A catalog that was empty when it was opened is filled before it is asked."""
+        if self._caught_up < 0:
+            self._database.read(_all_packs)  # opens it, and so tells whether it is a new one
+            self._caught_up = 0
+        if self._caught_up < self._database.generation:
+            self.catch_up()
+
+    # --- what prune remembers: the packs that a tree reaches, itself included
+
+    def reached(self, tree_hash: str) -> int | None:
+        """A bit for the number of every pack that the tree needs; None when nobody has looked."""
+        key = (bytes.fromhex(tree_hash),)
+        row = self._database.read(lambda db: db.execute("SELECT base, bits FROM reach WHERE tree = ?", key).fetchone())
+        return _bits(*row) if row else None
+
+    def remember_reached(self, reached: Mapping[str, int]) -> None:
+        rows = []
+        for tree, bits in reached.items():
+            base = ((bits & -bits).bit_length() - 1) // 8 if bits else 0
+            shifted = bits >> (8 * base)
+            rows.append((bytes.fromhex(tree), base, shifted.to_bytes((shifted.bit_length() + 7) // 8, "little")))
+        self._try(lambda db: db.executemany("INSERT OR REPLACE INTO reach VALUES (?, ?, ?)", rows))
+
+    # --- snapshot records
+
+    def cached_records(self, service: str) -> dict[int, CachedRecord]:
+        rows = self._database.read(
+            lambda db: db.execute(
+                "SELECT sequence, size, mtime_ns, record FROM snapshots WHERE service = ?", (service,)
+            ).fetchall()
+        )
+        return {row[0]: CachedRecord(*row[1:]) for row in rows}
+
+    def cache_records(self, service: str, records: Mapping[int, CachedRecord], gone: Iterable[int] = ()) -> None:
+        def work(db: sqlite3.Connection) -> None:
+            db.executemany("DELETE FROM snapshots WHERE service = ? AND sequence = ?", [(service, n) for n in gone])
+            db.executemany(
+                "INSERT OR REPLACE INTO snapshots VALUES (?, ?, ?, ?, ?)",
+                [(service, number, x.size, x.mtime_ns, x.record) for number, x in records.items()],
+            )
+
+        self._try(work)
+
+    # --- memory of the other rooms
+
+    def memo(self, judge: str, hashes: Sequence[str]) -> dict[str, bytes]:
+        """What `judge` said of contents, by content hash; those it has not seen are left out."""
+        found: dict[str, bytes] = {}
+
+        def work(db: sqlite3.Connection) -> None:
+            for chunk in _chunks([bytes.fromhex(value) for value in hashes]):
+                marks = ",".join("?" * len(chunk))
+                query = f"SELECT hash, verdict FROM memo WHERE judge = ? AND hash IN ({marks})"  # noqa: S608 - question marks
+                found.update((key.hex(), verdict) for key, verdict in db.execute(query, [judge, *chunk]))
+
+        self._database.read(work)
+        return found
+
+    def remember(self, judge: str, verdicts: Mapping[str, bytes]) -> None:
+        """Keep what `judge` says of contents, as opaque bytes. When there are too many, the oldest are forgotten."""
+        rows = [(bytes.fromhex(value), judge, verdict) for value, verdict in verdicts.items()]
+
+        def work(db: sqlite3.Connection) -> None:
+            db.executemany("INSERT OR REPLACE INTO memo VALUES (?, ?, ?)", rows)
+            db.execute("DELETE FROM memo WHERE rowid <= (SELECT max(rowid) FROM memo) - ?", (MOST_VERDICTS,))
+
+        if rows:
+            self._try(work)
+
+    def stat_cache(self, item_key: str) -> dict[str, bytes]:
+        """The packed stat rows of an item, by directory below it."""
+        query = "SELECT directory, row FROM stat_cache WHERE item = ?"
+        rows = self._database.read(lambda db: db.execute(query, (item_key,)).fetchall())
+        return {os.fsdecode(directory): row for directory, row in rows}
+
+    def save_stat_cache(self, item_key: str, rows: Mapping[str, bytes | None]) -> None:
+        """Replace the rows of some directories; None deletes one."""
+
+        def work(db: sqlite3.Connection) -> None:
+            for directory, row in rows.items():
+                if row is None:
+                    db.execute(
+                        "DELETE FROM stat_cache WHERE item = ? AND directory = ?", (item_key, os.fsencode(directory))
+                    )
+                else:
+                    db.execute(
+                        "INSERT OR REPLACE INTO stat_cache VALUES (?, ?, ?)", (item_key, os.fsencode(directory), row)
+                    )
+
+        if rows:
+            self._try(work)
+
+    def record_run(self, service: str, kind: str, time_ns: int, seconds: float, outcome: str, detail: str) -> None:
+        """Note a run; only the newest of each service and kind are kept."""
+
+        def work(db: sqlite3.Connection) -> None:
+            db.execute(
+                "INSERT INTO runs (service, kind, time_ns, seconds, outcome, detail) VALUES (?, ?, ?, ?, ?, ?)",
+                (service, kind, time_ns, seconds, outcome, detail),
+            )
+            db.execute(
+                "DELETE FROM runs WHERE service = ?1 AND kind = ?2 AND id <= (SELECT id FROM runs"
+                " WHERE service = ?1 AND kind = ?2 ORDER BY id DESC LIMIT 1 OFFSET ?3)",
+                (service, kind, MOST_RUNS),
+            )
+
+        self._try(work)
+
+    def runs(self, service: str, kind: str, limit: int) -> list[Run]:
+        """The newest runs, newest first."""
+        query = (
+            "SELECT service, kind, time_ns, seconds, outcome, detail FROM runs"
+            " WHERE service = ? AND kind = ? ORDER BY id DESC LIMIT ?"
+        )
+        rows = self._database.read(lambda db: db.execute(query, (service, kind, limit)).fetchall())
+        return [Run(*row) for row in rows]
+
+    def _try(self, work: Callable[[sqlite3.Connection], Any]) -> None:
+        try:
+            self._database.write(work)
+        except Unwritable as error:
+            _log.debug("the catalog was not updated: %s", error)
+
+
+_LOCATIONS = (
+    "SELECT name, frame_offset, frame_length, frame_size, offset, objects.size"
+    " FROM objects JOIN packs ON packs.id = objects.pack WHERE hash = ?"
+)
+_KNOWN = "SELECT 1 FROM objects WHERE hash = ? LIMIT 1"
+_FREE_NUMBER = (
+    "SELECT CASE WHEN NOT EXISTS (SELECT 1 FROM packs WHERE id = 1) THEN 1 ELSE (SELECT id + 1 FROM packs AS a"
+    " WHERE NOT EXISTS (SELECT 1 FROM packs AS b WHERE b.id = a.id + 1) ORDER BY id LIMIT 1) END"
+)
+
+
+def _all_packs(db: sqlite3.Connection) -> list[tuple[int, str, int]]:
+    return db.execute("SELECT id, name, size FROM packs").fetchall()
+
+
+def _chunks(keys: list[bytes]) -> Iterable[list[bytes]]:
+    return (keys[start : start + _CHUNK] for start in range(0, len(keys), _CHUNK))
+
+
+def _bits(base: int, bits: bytes) -> int:
+    return int.from_bytes(bits, "little") << (8 * base)

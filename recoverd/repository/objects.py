@@ -1,0 +1,160 @@
+"""Reading objects: every byte that leaves the repository has been checked against the hash it is stored under."""
+
+from __future__ import annotations
+
+import os
+from collections import OrderedDict
+from collections.abc import Iterator
+from types import TracebackType
+from typing import Self
+
+from blake3 import blake3
+
+from recoverd.errors import DamagedObject, RepositoryError
+from recoverd.repository.blocks import BlockList, decode_blocks
+from recoverd.repository.catalog import Catalog
+from recoverd.repository.packs import FRAME_BYTES, SUFFIX, Location, read_frame
+from recoverd.repository.trees import EMPTY_TREE, Entry, decode_parts, decode_tree, join_parts
+from recoverd.repository.zstandard import ZstdError
+from recoverd.system.locks import FileLock
+
+_CACHED_FRAMES = 64  # of about FRAME_BYTES; larger ones hold one object and are not kept
+_OPEN_PACKS = 16
+
+
+class Reader:
+    """Reads objects by hash. Holds a lock (if it is given one) from `with` to the end of the block.
+
+    Not for use by several threads at once.
+    """
+
+    def __init__(self, packs_path: str, catalog: Catalog, lock: FileLock | None) -> None:
+        self._packs_path = packs_path
+        self._catalog = catalog
+        self._lock = lock
+        self._frames: OrderedDict[tuple[str, int], bytes] = OrderedDict()
+        self._files: OrderedDict[str, int] = OrderedDict()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close files and release the lock; harmless when done twice."""
+        self._frames.clear()
+        while self._files:
+            os.close(self._files.popitem()[1])
+        if self._lock is not None:
+            self._lock.release()
+
+    def read(self, object_hash: str) -> bytes:
+        """The bytes of an object. Raises DamagedObject when no intact copy is stored, RepositoryError."""
+        problem: DamagedObject | None = None
+        for caught_up in (False, True):
+            if caught_up:  # it may lie in a pack that the catalog has not heard of
+                self._forget_files()
+                self._catch_up()
+            for pack, location in self._catalog.locations(object_hash):
+                try:
+                    return self._read_at(object_hash, pack, location)
+                except DamagedObject as error:
+                    problem = error
+        raise problem or DamagedObject(object_hash, f"object {object_hash} is not in the repository")
+
+    def tree(self, tree_hash: str) -> tuple[Entry, ...]:
+        """The entries of a directory, sorted by the bytes of their names; parts are joined. Raises DamagedObject."""
+        if tree_hash == EMPTY_TREE:
+            return ()
+        data = self.read(tree_hash)
+        try:
+            parts = decode_parts(data)
+            return decode_tree(data) if parts is None else join_parts([decode_tree(self.read(x)) for x in parts])
+        except DamagedObject:
+            raise
+        except RepositoryError as error:
+            raise DamagedObject(tree_hash, f"object {tree_hash}: {error.message}") from None
+
+    def block_list(self, blocks_hash: str) -> BlockList:
+        """The block list of a large file. Raises DamagedObject."""
+        data = self.read(blocks_hash)
+        try:
+            return decode_blocks(data)
+        except RepositoryError as error:
+            raise DamagedObject(blocks_hash, f"object {blocks_hash}: {error.message}") from None
+
+    def file_chunks(self, entry: Entry) -> Iterator[bytes | int]:
+        """The content of a file entry in order: bytes, or a number: the length of a hole. Raises DamagedObject."""
+        if entry.hash is not None:
+            yield self._sized(entry.hash, entry.size)
+        elif entry.blocks is not None:
+            blocks = self.block_list(entry.blocks)
+            if (blocks.size, blocks.block_size) != (entry.size, entry.block_size):
+                raise DamagedObject(entry.blocks, f"the block list of {entry.name!r} is that of another file")
+            for content, length in blocks.pieces():
+                yield length if content is None else self._sized(content, length)
+
+    def item_entry(self, root: str) -> Entry | None:
+        """The single entry of an item's root tree; None when the item's path was absent. Raises DamagedObject."""
+        entries = self.tree(root)
+        if len(entries) > 1:
+            raise DamagedObject(root, f"tree {root} should hold one item and holds {len(entries)} names")
+        return entries[0] if entries else None
+
+    def _sized(self, object_hash: str, size: int) -> bytes:
+        data = self.read(object_hash)
+        if len(data) != size:
+            raise DamagedObject(object_hash, f"object {object_hash} has {len(data)} bytes where {size} are expected")
+        return data
+
+    def _read_at(self, object_hash: str, pack: str, location: Location) -> bytes:
+        key = pack, location.frame_offset
+        frame = self._frames.get(key)
+        if frame is None or len(frame) != location.frame_size:
+            try:
+                frame = read_frame(self._file(pack), location)
+            except FileNotFoundError:
+                raise DamagedObject(object_hash, f"object {object_hash}: pack {pack} is gone", pack=pack) from None
+            except (OSError, ZstdError, ValueError, OverflowError, MemoryError) as error:
+                raise DamagedObject(
+                    object_hash, f"object {object_hash} can't be read from pack {pack}: {error}", pack=pack
+                ) from None
+            if len(frame) <= 2 * FRAME_BYTES:
+                self._frames[key] = frame
+                if len(self._frames) > _CACHED_FRAMES:
+                    self._frames.popitem(last=False)
+        else:
+            self._frames.move_to_end(key)
+        data = frame[location.offset : location.offset + location.size]
+        if blake3(data).hexdigest() != object_hash:
+            raise DamagedObject(object_hash, f"object {object_hash} in pack {pack} has other bytes", pack=pack)
+        return data
+
+    def _file(self, pack: str) -> int:
+        fd = self._files.get(pack)
+        if fd is None:
+            fd = os.open(self._pack_path(pack), os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+            self._files[pack] = fd
+            if len(self._files) > _OPEN_PACKS:
+                os.close(self._files.popitem(last=False)[1])
+        else:
+            self._files.move_to_end(pack)
+        return fd
+
+    def _pack_path(self, pack: str) -> str:
+        return f"{self._packs_path}/{pack[:2]}/{pack}{SUFFIX}"
+
+    def _forget_files(self) -> None:
+        """Packs may have been replaced (healed) under their names."""
+        self._frames.clear()
+        while self._files:
+            os.close(self._files.popitem()[1])
+
+    def _catch_up(self) -> None:
+        try:
+            self._catalog.catch_up()
+        except OSError as error:
+            raise RepositoryError(f"the packs can't be listed: {error}") from None

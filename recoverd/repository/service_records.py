@@ -1,0 +1,112 @@
+"""What recoverd remembers of a service between runs: one small file, replaced atomically under a short lock.
+
+A damaged one is moved aside and the service starts with defaults: nothing in it can lose a snapshot, because
+sequences are also read off the records that exist.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Callable
+from typing import Any
+
+from recoverd.repository.fields import Fields, Malformed, as_text, canonical, check_version, parse
+from recoverd.repository.records import ServiceRecord
+from recoverd.system import clock, durable, locks
+
+SERVICE_RECORD_VERSION = 1
+_log = logging.getLogger("recoverd.repository")
+
+
+def encode_service_record(service: str, record: ServiceRecord) -> bytes:
+    document: dict[str, Any] = {
+        "service_record": SERVICE_RECORD_VERSION,
+        "service": service,
+        "next_sequence": record.next_sequence,
+        "paused": record.paused,
+        "confirmed_ns": None if record.confirmed_ns is None else str(record.confirmed_ns),
+        "confirmed_sequence": record.confirmed_sequence,
+        "accepted": {item: dict(documents) for item, documents in record.accepted.items()},
+        "process": dict(record.process),
+        "blocked": record.blocked,
+        "last_restore": dict(record.last_restore),
+        "failures": record.failures,
+        "last_error": record.last_error,
+    }
+    return canonical(document).encode("ascii") + b"\n"
+
+
+def decode_service_record(data: bytes, service: str) -> ServiceRecord:
+    """Raises ValueError when the bytes are no record of this service, RepositoryError for a newer version.
+
+    Fields that are not known are left out: they are memory, not data.
+    """
+    fields = parse(data)
+    check_version(fields, "service_record", SERVICE_RECORD_VERSION, f"the record of service {service}")
+    if fields.text("service") != service:
+        raise Malformed("it is the record of another service")
+    return ServiceRecord(
+        next_sequence=max(1, fields.whole("next_sequence")),
+        paused=fields.flag("paused"),
+        confirmed_ns=fields.long_or_none("confirmed_ns"),
+        confirmed_sequence=fields.whole_or_none("confirmed_sequence"),
+        accepted=fields.objects("accepted", _all_texts),
+        process=fields.any_object("process"),
+        blocked=fields.text_or_none("blocked"),
+        last_restore=fields.any_object("last_restore"),
+        failures=fields.whole("failures"),
+        last_error=fields.text_or_none("last_error"),
+    )
+
+
+def _all_texts(fields: Fields) -> dict[str, str]:
+    return {key: as_text(value) for key, value in fields.rest().items()}
+
+
+class ServiceRecords:
+    """The records in STATE_DIR/services."""
+
+    def __init__(self, directory: str) -> None:
+        self._directory = directory
+
+    def get(self, service: str) -> ServiceRecord:
+        """The record; defaults when there is none or it is damaged. Raises RepositoryError for a newer version."""
+        path = self._path(service)
+        try:
+            with open(path, "rb") as file:
+                return decode_service_record(file.read(), service)
+        except FileNotFoundError:
+            return ServiceRecord()
+        except (OSError, ValueError) as error:
+            _log.warning("the record of service %s can't be read, so defaults are used: %s: %s", service, path, error)
+            return ServiceRecord()
+
+    def update(self, service: str, change: Callable[[ServiceRecord], ServiceRecord]) -> ServiceRecord:
+        """Replace the record durably; concurrent updates wait for each other. A damaged one is moved aside first.
+
+        Raises RepositoryError for a newer version, and OSError.
+        """
+        durable.make_directories(self._directory)
+        with locks.acquire(f"{self._directory}/.lock", wait_s=30.0, what="the record of a service"):
+            self._move_damaged_aside(service)
+            before = self.get(service)
+            after = change(before)
+            if after != before:
+                durable.write_path(self._path(service), encode_service_record(service, after))
+        return after
+
+    def _move_damaged_aside(self, service: str) -> None:
+        path = self._path(service)
+        try:
+            with open(path, "rb") as file:
+                decode_service_record(file.read(), service)
+        except FileNotFoundError:
+            pass
+        except ValueError:
+            moment = clock.rfc3339(clock.now_ns()).replace(":", "")
+            os.rename(path, f"{path}.damaged-{moment}")
+            _log.warning("the damaged record of service %s was moved to %s.damaged-%s", service, path, moment)
+
+    def _path(self, service: str) -> str:
+        return f"{self._directory}/{service}.json"

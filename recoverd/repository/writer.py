@@ -1,0 +1,287 @@
+"""Writing: objects into packs, packs to the disk, then records. The rename of a record is its commit point."""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from types import TracebackType
+
+from blake3 import blake3
+
+from recoverd.errors import RepositoryError
+from recoverd.repository.blocks import encode_blocks
+from recoverd.repository.catalog import Catalog
+from recoverd.repository.objects import Reader
+from recoverd.repository.packs import PACK_BYTES, SUFFIX, Index, Location, PackWriter, read_frame
+from recoverd.repository.records import Snapshot, SnapshotDraft
+from recoverd.repository.trees import EMPTY_TREE, Entry, tree_objects
+from recoverd.system import durable
+from recoverd.system.locks import FileLock
+
+_CHILD = re.compile(
+    rb'"(?:hash|blocks)":"([0-9a-f]{64})"'
+)  # can't stand inside a JSON string: quotes are escaped there
+_TEXT_HASH = re.compile(rb'"([0-9a-f]{64})"')
+_log = logging.getLogger("recoverd.repository")
+
+
+@dataclass(slots=True)
+class _NewPack:
+    """A pack of this session: `writer` while it grows, then `name` and `index`."""
+
+    temporary: str
+    fd: int
+    writer: PackWriter | None
+    name: str = ""
+    index: Index | None = None
+    size: int = 0
+
+
+class Writer(Reader):
+    """Puts objects and commits snapshots; the only one of a repository, because it holds its lock.
+
+    What is put and not committed when the writer closes is forgotten. `record` writes a snapshot record
+    durably, `sequence` tells the next one of a service.
+    """
+
+    def __init__(
+        self,
+        packs_path: str,
+        catalog: Catalog,
+        lock: FileLock,
+        *,
+        compression: int,
+        sequence: Callable[[str], int],
+        record: Callable[[SnapshotDraft, int, int], Snapshot],
+    ) -> None:
+        super().__init__(packs_path, catalog, lock)
+        self._compression = compression
+        self._sequence = sequence
+        self._record = record
+        self._packs: list[_NewPack] = []
+        self._new: dict[str, _NewPack] = {}
+        self._sizes: dict[str, int] = {}  # of new objects, uncompressed
+        self._stored: set[str] = set()  # known to the catalog, asked in this session
+        self._children: dict[str, tuple[str, ...]] = {}  # of the trees and block lists put in this session
+        with _explained("prepared for writing"):
+            self._directory = os.open(packs_path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            with _explained("prepared for writing"):
+                _remove_leftovers(self._directory)
+                catalog.catch_up()
+        except BaseException:
+            os.close(self._directory)
+            raise
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        if self._directory >= 0:
+            self.discard()
+            os.close(self._directory)
+            self._directory = -1
+        super().close()
+
+    @property
+    def busy(self) -> bool:
+        """Whether something was put that is not committed yet."""
+        return bool(self._new or self._stored or self._children)
+
+    def has(self, object_hash: str) -> bool:
+        """Whether an object is stored, or will be at the next commit."""
+        if object_hash in self._new or object_hash in self._stored:
+            return True
+        if self._catalog.knows(object_hash):
+            self._stored.add(object_hash)
+            return True
+        return False
+
+    def put(self, data: bytes) -> str:
+        """Store an object unless it is stored already; returns its BLAKE3 in hex. Raises RepositoryError."""
+        object_hash = blake3(data).hexdigest()
+        if not self.has(object_hash):
+            with _explained("written"):
+                self._add(object_hash, data)
+        return object_hash
+
+    def put_tree(self, entries: Sequence[Entry]) -> str:
+        """Store a directory, in parts if it is large; returns the hash of its tree.
+
+        Raises RepositoryError, and ValueError for entries that no directory can hold.
+        """
+        tree_hash = EMPTY_TREE
+        objects = tree_objects(entries)
+        for data in objects:
+            tree_hash = self.put(data)
+            if tree_hash not in self._children:
+                split = len(objects) > 1 and data is objects[-1]
+                found = (_TEXT_HASH if split else _CHILD).findall(data)
+                self._children[tree_hash] = tuple(child.decode() for child in found)
+        return tree_hash
+
+    def put_blocks(self, hashes: Sequence[str | None], block_size: int, size: int) -> str:
+        """Store the block list of a large file; None is a hole. Raises RepositoryError, and ValueError."""
+        blocks_hash = self.put(encode_blocks(hashes, block_size, size))
+        self._children[blocks_hash] = tuple(dict.fromkeys(x for x in hashes if x is not None))
+        return blocks_hash
+
+    def read(self, object_hash: str) -> bytes:
+        pack = self._new.get(object_hash)
+        if pack is None:
+            return super().read(object_hash)
+        with _explained("read back"):
+            location = pack.writer.locate(object_hash) if pack.writer else (pack.index or {})[object_hash]
+            if pack.writer:
+                return _object(pack.fd, location)
+            fd = os.open(pack.temporary, os.O_RDONLY | os.O_CLOEXEC, dir_fd=self._directory)
+            try:
+                return _object(fd, location)
+            finally:
+                os.close(fd)
+
+    def commit(self, drafts: Sequence[SnapshotDraft]) -> list[Snapshot]:
+        """Make snapshots durable: packs first, then each record, then the catalog. Without drafts nothing is kept.
+
+        After an error no snapshot is there by half: those whose record was written are there, the others are not.
+        Raises RepositoryError, also when a draft names an object that was never put.
+        """
+        if not drafts:
+            self.discard()
+            return []
+        try:
+            shares = self._account(drafts)
+            with _explained("written"):
+                sizes = self._seal()
+                snapshots = [
+                    self._record(draft, self._sequence(draft.service), round(sum(sizes[x] for x in share)))
+                    for draft, share in zip(drafts, shares, strict=True)
+                ]
+            self._catalog.add_packs({pack.name: (pack.size, pack.index or {}) for pack in self._packs})
+            self._packs.clear()
+        finally:
+            self.discard()
+        return snapshots
+
+    def discard(self) -> None:
+        """Forget what was put since the last commit."""
+        for pack in self._packs:
+            if pack.writer is not None:
+                pack.writer.close()
+                os.close(pack.fd)
+            try:
+                os.unlink(pack.temporary, dir_fd=self._directory)
+            except OSError:
+                pass  # renamed by a commit that failed later, or left to the next writer
+        for known in (self._packs, self._new, self._sizes, self._stored, self._children):
+            known.clear()
+
+    def _add(self, object_hash: str, data: bytes) -> None:
+        pack = self._packs[-1] if self._packs else None
+        if pack is None or pack.writer is None:
+            temporary = durable.temporary_name()
+            flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+            fd = os.open(temporary, flags, 0o600, dir_fd=self._directory)
+            pack = _NewPack(temporary, fd, PackWriter(fd, compression=self._compression))
+            self._packs.append(pack)
+        assert pack.writer is not None
+        pack.writer.add(object_hash, data)
+        self._new[object_hash] = pack
+        self._sizes[object_hash] = len(data)
+        if pack.writer.written_bytes >= PACK_BYTES:
+            self._finish(pack)
+
+    def _finish(self, pack: _NewPack) -> None:
+        """Complete a pack file and bring it to the disk, still under its temporary name."""
+        if pack.writer is None:
+            return
+        writer = pack.writer
+        pack.name, pack.index = writer.finish()
+        os.fsync(pack.fd)
+        pack.size = os.fstat(pack.fd).st_size
+        pack.writer = None
+        os.close(pack.fd)
+
+    def _seal(self) -> dict[str, float]:
+        """Give the packs of this session their names, durably. Returns what each new object takes, in bytes."""
+        for pack in self._packs:
+            self._finish(pack)
+        for pack in self._packs:
+            self._place(pack)
+        shares: dict[str, float] = dict.fromkeys(self._sizes, 0.0)
+        for pack in self._packs:
+            assert pack.index is not None
+            total = sum(location.size + 512 for location in pack.index.values())
+            # index and footer are shared out with the rest
+            shares.update({key: pack.size * (x.size + 512) / total for key, x in pack.index.items()})
+        return shares
+
+    def _place(self, pack: _NewPack) -> None:
+        directory = pack.name[:2]
+        try:
+            os.mkdir(directory, 0o700, dir_fd=self._directory)
+            durable.fsync_directory(self._directory)
+        except FileExistsError:
+            pass
+        flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+        fd = os.open(directory, flags, dir_fd=self._directory)
+        try:
+            os.rename(pack.temporary, pack.name + SUFFIX, src_dir_fd=self._directory, dst_dir_fd=fd)
+            durable.fsync_directory(fd)
+        finally:
+            os.close(fd)
+
+    def _account(self, drafts: Sequence[SnapshotDraft]) -> list[list[str]]:
+        """For each draft the new objects that it alone, or it first, needs. Raises RepositoryError for missing ones."""
+        seen: set[str] = {EMPTY_TREE}
+        shares = []
+        for draft in drafts:
+            share = []
+            waiting = [root for item in draft.items.values() for root in (item.root, item.good) if root is not None]
+            while waiting:
+                object_hash = waiting.pop()
+                if object_hash in seen:
+                    continue
+                seen.add(object_hash)
+                if object_hash in self._new:
+                    share.append(object_hash)
+                elif not self.has(object_hash):
+                    raise RepositoryError(f"a snapshot of {draft.service} needs {object_hash}, which is not stored")
+                waiting.extend(self._children.get(object_hash, ()))
+            shares.append(share)
+        return shares
+
+
+def _object(fd: int, location: Location) -> bytes:
+    return read_frame(fd, location)[location.offset : location.offset + location.size]
+
+
+def _remove_leftovers(directory: int) -> None:
+    """Delete what writers that are gone have left. The lock says that no other one is at work, so all of it is left."""
+    for name in os.listdir(directory):
+        if name.startswith(durable.TEMPORARY_PREFIX):
+            os.unlink(name, dir_fd=directory)
+
+
+@contextmanager
+def _explained(verb: str) -> Iterator[None]:
+    """Errors of the operating system as a sentence with a hint."""
+    try:
+        yield
+    except OSError as error:
+        hint = _HINTS.get(error.errno or 0)
+        raise RepositoryError(f"the repository can't be {verb}: {error.strerror or error}", hint=hint) from error
+
+
+_HINTS: Mapping[int, str] = {
+    28: "free some space on its file system, or let `recoverd prune` keep less",  # ENOSPC
+    122: "the quota of its owner is used up: free some space, or let `recoverd prune` keep less",  # EDQUOT
+    30: "its file system is mounted read-only",  # EROFS
+    13: "run recoverd as the user who owns the repository",  # EACCES
+}
