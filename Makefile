@@ -1,0 +1,58 @@
+# Two commands set everything up on a fresh machine: `make demo` and `make test`.
+SHELL := /bin/bash
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+WORKERS ?= 2
+
+.PHONY: demo test torture lint format lock clean help
+help:
+	@echo "make demo     install into $(VENV) and run the main job for real, for everybody to see"
+	@echo "make test     all tests; attacks are seeded samples"
+	@echo "make torture  the same with every point of every attack (long)"
+	@echo "make lint     ruff, mypy --strict, import-linter"
+	@echo "make format   put the code into its one style"
+	@echo "make lock     write requirements.lock anew from pyproject.toml"
+
+$(STAMP): pyproject.toml requirements.lock
+	@test -x $(BIN)/python || python3 -m venv $(VENV) 2>/dev/null || $(MAKE) --no-print-directory venv-package
+	@$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	@$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+
+# Debian ships venv in a package of its own.
+.PHONY: venv-package
+venv-package:
+	@rm -rf $(VENV)
+	@if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+	    apt-get install -y -qq python3-venv >/dev/null || (apt-get update -qq && apt-get install -y -qq python3-venv >/dev/null); \
+	    python3 -m venv $(VENV); \
+	else echo "python3 has no venv module: install it first (apt-get install python3-venv)" >&2; exit 1; fi
+
+demo: $(STAMP)
+	@$(BIN)/python tests/end_to_end/demo.py
+
+test: $(STAMP)
+	@$(BIN)/coverage erase
+	$(BIN)/pytest -n $(WORKERS) --dist loadgroup --cov --cov-report=term
+
+torture: $(STAMP)
+	RECOVERD_TORTURE=1 $(BIN)/pytest -n $(WORKERS) --dist loadgroup --timeout 7200 tests/crash
+
+lint: $(STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: $(STAMP)
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+lock: $(STAMP)
+	$(BIN)/pip install --quiet pip-tools
+	$(BIN)/pip-compile --quiet --extra dev --generate-hashes --strip-extras --allow-unsafe --no-header \
+	    --no-emit-index-url --no-emit-find-links --no-emit-trusted-host -o requirements.lock pyproject.toml
+
+clean:
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage*
