@@ -54,7 +54,7 @@ class CommandDriver:
                 return Started(already=True, identity=record.identity, pid=record.identity.pid)
             if record.identity is not None:
                 # children that outlived the former main process would write into the same state
-                process_tree.end_tree(record.identity, record.token, timeout_s=self._run.stop_timeout_s)
+                self._end(record, record.identity)
             identity = self._launch(record)
             return Started(already=False, identity=identity, pid=identity.pid)
 
@@ -66,13 +66,7 @@ class CommandDriver:
                 self._save(record)
             if record.identity is None:
                 return Stopped(was_running=False, how="not running", seconds=0.0)
-            number = signals.Signals[f"SIG{self._run.stop_signal.removeprefix('SIG')}"]
-            try:
-                ended = process_tree.end_tree(
-                    record.identity, record.token, stop_signal=number, timeout_s=self._run.stop_timeout_s
-                )
-            except ServiceError as error:
-                raise ServiceError(f"{self._name} can't be stopped: {error.message}", hint=error.hint) from error
+            ended = self._end(record, record.identity)
             if ended.main:
                 now = now_ns()
                 clean = now if ended.how == "term" else record.last_clean_stop_ns
@@ -132,6 +126,13 @@ class CommandDriver:
             gid=account.gid,
             groups=account.groups,
         )
+
+    def _end(self, record: ProcessRecord, main: ProcessIdentity) -> process_tree.Ended:
+        number = signals.Signals[f"SIG{self._run.stop_signal.removeprefix('SIG')}"]
+        try:
+            return process_tree.end_tree(main, record.token, stop_signal=number, timeout_s=self._run.stop_timeout_s)
+        except ServiceError as error:
+            raise ServiceError(f"{self._name} can't be stopped: {error.message}", hint=error.hint) from error
 
     def _settled(self) -> ProcessRecord:
         """The record, once no process that it names is between being made and executing the command.

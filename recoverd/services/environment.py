@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from recoverd.config.model import Run, Secret
-from recoverd.errors import ServiceError
+from recoverd.errors import ConfigError, ServiceError
 
 START_ID = "RECOVERD_START_ID"
 DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -66,7 +66,7 @@ def build_environment(
     """The environment of the service: little of recoverd's own `environ`, then what is declared, then `extra_env`.
 
     A service that runs as somebody else does not inherit the PATH of recoverd's user.
-    Raises ConfigError or ServiceError as `recoverd.config.secrets.resolve` does.
+    Raises ServiceError when a secret can't be had.
     """
     inherited = environ.get("PATH") if account.groups is None else None
     env = {
@@ -78,13 +78,21 @@ def build_environment(
     }
     for name, value in run.env.items():
         if isinstance(value, Secret):
-            from recoverd.config.secrets import resolve
-
-            env[name] = resolve(value, environ)
+            env[name] = _fetch(name, value, environ)
         else:
             env[name] = value
     env.update(extra_env)
     return env
+
+
+def _fetch(name: str, secret: Secret, environ: Mapping[str, str]) -> str:
+    from recoverd.config.secrets import resolve
+
+    try:
+        return resolve(secret, environ)
+    except ConfigError as error:
+        sentences = "; ".join(problem.sentence for problem in error.problems)
+        raise ServiceError(f"its variable {name} has no value: {sentences}", hint=error.hint) from error
 
 
 def _user(user: str) -> pwd.struct_passwd | None:

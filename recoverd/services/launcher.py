@@ -69,10 +69,21 @@ def become(spec: dict[str, Any], results: int) -> None:  # pragma: no cover
     os.umask(spec["umask"])
 
 
+def find_program(name: str, path: str) -> str:
+    """The program that a bare name means. Directories that can't be searched hold nothing, as for a shell."""
+    if "/" in name:
+        return name
+    for directory in path.split(":"):
+        program = os.path.join(directory or ".", name)
+        if os.access(program, os.X_OK) and not os.path.isdir(program):
+            return program
+    raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), name)
+
+
 def execute(spec: dict[str, Any], results: int) -> NoReturn:  # pragma: no cover
-    command = spec["command"]
+    command, env = spec["command"], spec["env"]
     try:
-        os.execvpe(command[0], command, spec["env"])  # noqa: S606 - the operator's command, on purpose without a shell
+        os.execve(find_program(command[0], env["PATH"]), command, env)  # noqa: S606 - on purpose without a shell
     except (OSError, ValueError) as error:
         missing = isinstance(error, OSError) and error.errno == errno.ENOENT
         # a file that is there and yet "not found" has a first line that names a missing interpreter

@@ -10,12 +10,13 @@ import subprocess
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
+from signal import SIGKILL
 from typing import Any
 
 from recoverd.errors import ServiceError
 from recoverd.services import launcher
 from recoverd.system.clock import monotonic_s
-from recoverd.system.processes import ProcessIdentity, identify
+from recoverd.system.processes import ProcessIdentity, identify, signal
 
 DEADLINE_S = 20.0  # for each of the two steps; only a file system that hangs takes as long
 
@@ -40,18 +41,25 @@ class Launch:
         """Create the process, detached from the caller, with `log_fd` as its output. Raises ServiceError."""
         self._spec = spec
         self._deadline_s = deadline_s
+        self._waiting: ProcessIdentity | None = None  # exists, and has not executed the command yet
         # -I and -S: neither the environment nor site packages have a say, and it starts in half the time
-        self._process = subprocess.Popen(
-            [sys.executable, "-I", "-S", launcher.__file__],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=log_fd,
-            cwd="/",
-            env={name: os.environ[name] for name in ("LD_LIBRARY_PATH",) if name in os.environ},
-            start_new_session=True,
-        )
         try:
-            self.identity = self._prepare()
+            self._process = subprocess.Popen(
+                [sys.executable, "-I", "-S", launcher.__file__],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=log_fd,
+                cwd="/",
+                env={name: os.environ[name] for name in ("LD_LIBRARY_PATH",) if name in os.environ},
+                start_new_session=True,
+            )
+        except OSError as error:
+            raise ServiceError(
+                f"no process can be started: {error.strerror}",
+                hint=f"see whether {sys.executable} is there, and what `ulimit -u` and the memory allow",
+            ) from error
+        try:
+            self.identity = self._waiting = self._prepare()
         except BaseException:
             self.abandon()
             raise
@@ -68,15 +76,19 @@ class Launch:
         answer = self._receive()
         if answer:
             raise self._failure(answer)
+        self._waiting = None
 
     def abandon(self) -> None:
-        """Close the pipes: a process that was not released ends. Harmless after `release`."""
+        """End a process that was not released, or that did not come to execute the command. Harmless after that."""
         assert self._process.stdin is not None and self._process.stdout is not None
         self._process.stdout.close()
         self._process.stdin.close()
         if self._process.poll() is None:
             self._process.kill()
             self._process.wait()
+        if self._waiting is not None:
+            # one that was told to go on, and hangs in a dead file system, must not begin when that comes back
+            signal(self._waiting, SIGKILL)
 
     def _prepare(self) -> ProcessIdentity:
         spec = self._spec

@@ -24,6 +24,7 @@ _LINE_CHARACTERS = 200
 _FIRST_PAUSE_S = 0.05
 _LONGEST_PAUSE_S = 0.5
 _SHORTEST_TIMEOUT_S = 0.1
+_REAPED_WITHIN_S = 1.0  # a killed command; one that waits for a dead disk is left to itself
 
 
 def run_probe(probe: Probe, *, driver: Driver | None) -> ProbeResult:
@@ -155,16 +156,20 @@ def _command(command: Sequence[str], timeout_s: float) -> tuple[bool, str]:
         )
     except (OSError, ValueError) as error:
         return False, f"{shown} can't be run: {_sentence(error, timeout_s)}"
-    with process:
-        try:
+    assert process.stdout is not None
+    try:
+        with process.stdout:
             tail, ended = _follow(process, timeout_s)
-        finally:
+    finally:
+        try:
             # also what it left running; its group can't be another's, as its leader was not waited for yet
-            try:
-                os.killpg(process.pid, signal.SIGKILL)
-            except ProcessLookupError:
-                pass
-        status = process.wait()
+            os.killpg(process.pid, signal.SIGKILL)
+        except PermissionError:
+            pass  # it became somebody else, as sudo does, and recoverd runs as a plain user
+    try:
+        status = process.wait(0.0 if ended else _REAPED_WITHIN_S)
+    except subprocess.TimeoutExpired:
+        status = -signal.SIGKILL
     if not ended:
         return False, f"{shown} did not end within {timeout_s:g} s"
     lines = tail.decode("utf-8", "replace").strip().splitlines()

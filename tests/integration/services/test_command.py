@@ -17,7 +17,8 @@ from typing import Any
 import pytest
 
 from recoverd.config.model import Secret
-from recoverd.errors import RecoverdError, ServiceError
+from recoverd.errors import ServiceError
+from recoverd.services import process_tree
 from recoverd.services.command import CommandDriver
 from recoverd.services.process_record import Phase, ProcessRecord
 from recoverd.system.processes import ProcessIdentity, identify, is_alive
@@ -157,8 +158,26 @@ def test_secrets_reach_the_process_only(make_driver: Make, log_says: Says, tmp_p
     assert surroundings(log_says('"status"'))["env"]["API_TOKEN"] == "s3cr3t"
     assert "s3cr3t" not in (tmp_path / "ledger.json").read_text()
     assert b"s3cr3t" not in Path(f"/proc/{started.pid}/cmdline").read_bytes()
-    with pytest.raises(RecoverdError):
-        make_driver("/bin/true", env={"X": Secret("env", "RECOVERD_NOT_SET")}, log=str(tmp_path / "x.log"))._spec("t")
+
+
+def test_secret_that_is_not_there(make_driver: Make, tmp_path: Path) -> None:
+    """Without its secret a service is not started, and the reason is remembered like any other."""
+    driver = make_driver("/bin/sleep", "600", env={"API_TOKEN": Secret("env", "RECOVERD_NOT_SET")})
+    with pytest.raises(ServiceError, match="variable API_TOKEN has no value: .*RECOVERD_NOT_SET is not set"):
+        driver.start()
+    assert record_of(tmp_path).phase is Phase.FAILED
+
+
+def test_what_does_not_end_blocks(make_driver: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A service that can't be stopped is an error with its name, and is not recorded as stopped."""
+    driver = make_driver("/bin/sleep", "600", stop_timeout_s=0.05)
+    driver.start()
+    with monkeypatch.context() as patch:
+        patch.setattr(process_tree, "_signal", lambda identity, number: None)  # as in uninterruptible sleep
+        patch.setitem(process_tree.end_tree.__kwdefaults__, "kill_timeout_s", 0.1)
+        with pytest.raises(ServiceError, match=r"agent can't be stopped: process \d+ does not end"):
+            driver.stop()
+    assert driver.status().running
 
 
 @as_root
