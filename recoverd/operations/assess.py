@@ -12,7 +12,7 @@ from recoverd.errors import DamagedObject
 from recoverd.operations.context import Context
 from recoverd.recovery.survey import ItemSurvey, Scratch, ServiceSurvey, survey_service
 from recoverd.recovery.walk import Memo
-from recoverd.repository.store import Reader
+from recoverd.repository.objects import Reader
 from recoverd.state.verdicts import Verdict
 from recoverd.system import clock
 

@@ -148,10 +148,16 @@ def _service(
         last_error=record.last_error if record is not None else None,
         runs=tuple(CaptureRun(run.time_ns, run.seconds, run.outcome == "failed") for run in reversed(runs)),
         blocked=record.blocked if record is not None else None,
-        open_intent=intent.description if intent is not None else None,
+        open_intent=_intent(intent),
         process=_process(context, service) if repository is not None else None,
         live=_live(context, service) if request.live else None,
     )
+
+
+def _intent(intent: OpenIntent | None) -> str | None:
+    if intent is None:
+        return None
+    return intent.problem or f"a restore of {clock.rfc3339(intent.time_ns)} with {intent.steps} steps was interrupted"
 
 
 def _snapshot(snapshot: Snapshot | None) -> SnapshotFacts | None:

@@ -10,7 +10,9 @@ import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 
+from recoverd.repository.records import ServiceRecord
 from recoverd.repository.store import Repository
 from recoverd.system import durable
 
@@ -47,11 +49,15 @@ def confirmed(runtime_dir: str, repository: Repository) -> dict[str, Confirmatio
     return result | load(runtime_dir, repository)
 
 
+def _confirm(one: Confirmation, record: ServiceRecord) -> ServiceRecord:
+    return replace(record, confirmed_ns=one.time_ns, confirmed_sequence=one.sequence)
+
+
 def save(runtime_dir: str, repository: Repository, fresh: Mapping[str, Confirmation]) -> None:
     """Note confirmations; those whose record on disk is over an hour old reach it. Best effort but for the record."""
     if not fresh:
         return
-    everything = load(runtime_dir, repository) | fresh
+    everything = load(runtime_dir, repository) | dict(fresh)
     document = {service: {"time_ns": str(one.time_ns), "sequence": one.sequence} for service, one in everything.items()}
     try:
         os.makedirs(runtime_dir, mode=0o700, exist_ok=True)
@@ -64,7 +70,4 @@ def save(runtime_dir: str, repository: Repository, fresh: Mapping[str, Confirmat
     for service, one in fresh.items():
         record = repository.record(service)
         if one.time_ns - (record.confirmed_ns or 0) >= HOURLY_NS:
-            repository.update_record(
-                service,
-                lambda old, one=one: replace(old, confirmed_ns=one.time_ns, confirmed_sequence=one.sequence),
-            )
+            repository.update_record(service, partial(_confirm, one))

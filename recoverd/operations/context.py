@@ -26,6 +26,7 @@ class Context:
     wait_s: float = DEFAULT_WAIT_S
     _repository: Repository | None = None
     _judges: dict[str, dict[str, Judge]] = field(default_factory=dict)
+    changed_files: tuple[str, ...] = ()  # configuration files that the running scheduler has not loaded
     state_changes: threading.RLock = field(default_factory=threading.RLock)  # services are proven side by side
 
     @property
@@ -42,7 +43,7 @@ class Context:
                         f"there is no repository at {path}",
                         hint="`recoverd snapshot` or `recoverd run` creates it with the first snapshot",
                     )
-                Repository.create(path, state_dir=self.state_dir, compression=self.config.repository.compression)
+                Repository.create(path, compression=self.config.repository.compression)
             self._repository = Repository.open(
                 path, state_dir=self.state_dir, compression=self.config.repository.compression
             )

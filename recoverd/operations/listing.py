@@ -12,10 +12,10 @@ from recoverd.operations import confirmations
 from recoverd.operations.context import Context, unknown_service
 from recoverd.operations.naming import find_snapshot
 from recoverd.operations.prune import decisions
-from recoverd.recovery.candidates import entry_at
+from recoverd.recovery.candidates import find
 from recoverd.recovery.walk import Trees
+from recoverd.repository.objects import Reader
 from recoverd.repository.records import Marks, Snapshot
-from recoverd.repository.store import Reader
 from recoverd.repository.trees import EMPTY_TREE, Entry
 from recoverd.system import clock
 
@@ -97,13 +97,11 @@ def list_snapshots(context: Context, services: tuple[str, ...] = ()) -> ListResu
                 Listed(
                     snapshot,
                     marks.get(snapshot.sequence, Marks()),
-                    kept.get(snapshot.sequence, ("undeclared",))
-                    if declared is None
-                    else kept.get(snapshot.sequence, ()),
+                    kept.get(snapshot.sequence, otherwise),
                     last.time_ns if last is not None and last.sequence == snapshot.sequence else None,
                 )
             )
-        unreadable += [str(error) for error in repository.unreadable_records(name)]
+        unreadable += repository.unreadable_records(name).values()
     return ListResult(tuple(found), tuple(unreadable))
 
 
@@ -186,7 +184,7 @@ def show_file(context: Context, name: str, path: str, out: BinaryIO, *, good: bo
         )
     root = record.good if good else record.root
     with context.repository().reader() as reader:
-        entry = entry_at(reader, root, below) if root is not None else None
+        entry = find(reader, root, below)[0] if root is not None else None
         if entry is None or entry.type != "file":
             what = "has no file" if entry is None else f"has a {'directory' if entry.type == 'dir' else 'link'} at"
             raise UsageError(f"snapshot {snapshot.id} {what} {path!r}", hint=f"recoverd show {snapshot.id}")

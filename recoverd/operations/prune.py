@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from recoverd.config.model import Service
@@ -74,8 +74,9 @@ def prune(context: Context, request: PruneRequest) -> PruneResult:
         removed = tuple(f"{name}/{sequence}" for name, sequences in doomed.items() for sequence in sequences)
         if request.dry_run:
             return PruneResult(tuple(kept), removed, 0, tuple(notes), dry_run=True)
-        pruned = pruning.prune(writer, doomed)
-    notes += pruned.notes
+        pruned = pruning.prune(repository, writer, doomed)
+    if pruned.kept_data is not None:
+        notes.append(pruned.kept_data)
     if removed:
         context.events.emit("prune.finished", removed=len(removed), freed_bytes=pruned.freed_bytes)
     return PruneResult(tuple(kept), removed, pruned.freed_bytes, tuple(notes))
@@ -85,13 +86,14 @@ def decisions(context: Context, repository: Repository, service: Service) -> lis
     """What retention says of each snapshot of one service, newest first."""
     marks = repository.all_marks(service.name)
     snapshots = repository.snapshots(service.name)
-    return retention.decide(
+    found = retention.decide(
         service.retention,
         [candidate(snapshot, marks.get(snapshot.sequence)) for snapshot in snapshots],
         now_ns=clock.now_ns(),
         zone=context.config.timezone,
         protected=_carriers(snapshots, marks),
     )
+    return [replace(one, rules=tuple(dict.fromkeys(one.rules))) for one in found]
 
 
 def candidate(snapshot: Snapshot, marks: Marks | None) -> retention.Candidate:

@@ -6,6 +6,7 @@ this carries it out, one choice after the other.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -18,13 +19,13 @@ from recoverd.operations.context import Context
 from recoverd.operations.processes import Up, bring_up, driver_of
 from recoverd.operations.restore import Attempt, ItemOutcome, RestoreRequest, ServiceRestore
 from recoverd.operations.snapshot import SnapshotRequest, capture_locked
-from recoverd.recovery import intents, quarantine, staging, swapping
+from recoverd.recovery import quarantine, staging, swapping
 from recoverd.recovery.candidates import eligible, good_versions
 from recoverd.recovery.choices import Choice, damaged_targets, item_choice, service_choices, snapshot_choice
 from recoverd.recovery.plan import Action, Damage, Target, damages, plans
 from recoverd.recovery.survey import Scratch, ServiceSurvey
+from recoverd.repository.objects import Reader
 from recoverd.repository.records import Marks, Snapshot
-from recoverd.repository.store import Reader
 from recoverd.state.verdicts import Verdict, worst
 from recoverd.system import clock
 
@@ -106,9 +107,10 @@ class Restoration:
 
     def _finish_before(self) -> None:
         """A restore that was interrupted is finished or taken back before anything else."""
-        finished = intents.finish_intent(self.service.name, self.context.state_dir)
+        finished = swapping.finish_intent(self.service.name, self.context.state_dir)
         if finished is not None:
-            self.notes.append(f"an interrupted restore was {finished.outcome}")
+            done = "finished" if finished.outcome == "forward" else "taken back"
+            self.notes.append(f"a restore that was interrupted before has been {done}")
 
     def _look(self, reader: Reader) -> _Look:
         survey, trees = look(self.context, self.service, reader)
@@ -293,7 +295,9 @@ class Restoration:
             if driver is not None and driver.status().running:
                 driver.stop()
             for applied in reversed(self.applied):
-                quarantine.undo(self.service.name, applied.id, state_dir=self.context.state_dir)
+                quarantine.undo(
+                    self.service.name, os.path.basename(applied.quarantine), state_dir=self.context.state_dir
+                )
             for sequence, item in dict.fromkeys(self.rejected):
                 self._mark(sequence, item, None)
         if self.was_running and driver is not None:

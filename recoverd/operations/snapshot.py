@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -15,8 +15,9 @@ from recoverd.operations.confirmations import Confirmation
 from recoverd.operations.context import Context
 from recoverd.recovery.differences import differ
 from recoverd.recovery.survey import ServiceSurvey, save_rows, survey_service
-from recoverd.repository.records import Snapshot, SnapshotVerdict
-from recoverd.repository.store import Repository, SnapshotDraft, Writer
+from recoverd.repository.records import Snapshot, SnapshotDraft, SnapshotVerdict
+from recoverd.repository.store import Repository
+from recoverd.repository.writer import Writer
 from recoverd.state.verdicts import Verdict
 from recoverd.system import clock
 
@@ -258,13 +259,15 @@ def _outcome(
     repository.catalog.record_run(name, "snapshot", clock.now_ns(), capture.seconds, result.outcome, result.id or "")
     if repository.record(name).failures:
         repository.update_record(name, lambda record: replace(record, failures=0, last_error=None))
-    figures: Mapping[str, int | float] = {
-        "files": result.files,
-        "size_bytes": result.size_bytes,
-        "new_bytes": result.new_bytes,
-        "seconds": round(capture.seconds, 3),
-    }
-    context.events.emit(f"snapshot.{result.outcome}", service=name, message=_message(result), **figures)
+    context.events.emit(
+        f"snapshot.{result.outcome}",
+        service=name,
+        message=_message(result),
+        files=result.files,
+        size_bytes=result.size_bytes,
+        new_bytes=result.new_bytes,
+        seconds=round(capture.seconds, 3),
+    )
     if made is not None:
         for item, place, sentence in result.problems[:20]:
             verdict = items[item].verdict

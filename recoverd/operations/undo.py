@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -11,7 +12,7 @@ from recoverd.errors import UsageError
 from recoverd.operations.assess import look
 from recoverd.operations.context import Context
 from recoverd.operations.processes import bring_up, driver_of
-from recoverd.recovery import intents, quarantine
+from recoverd.recovery import quarantine, swapping
 from recoverd.recovery.quarantine import Quarantined
 
 
@@ -52,17 +53,17 @@ def undo(context: Context, request: UndoRequest) -> UndoResult:
 
     Raises UsageError when there is nothing to undo, StateError, ServiceError, LockHeld.
     """
-    found = _find(context, request.quarantine)
-    service = context.config.services.get(found.service)
+    name, found = _find(context, request.quarantine)
+    service = context.config.services.get(name)
     if service is None:
         raise UsageError(
-            f"service {found.service} is not declared any more, so nothing says where its state belongs",
+            f"service {name} is not declared any more, so nothing says where its state belongs",
             hint=f"what was replaced is in {found.path}",
         )
     repository = context.repository()
     what = f"service {service.name}"
     with repository.service_lock(service.name, wait_s=context.wait_s, what=what):
-        intents.finish_intent(service.name, context.state_dir)
+        swapping.finish_intent(service.name, context.state_dir)
         driver = driver_of(context, service)
         running = driver is not None and driver.status().running
         if driver is not None and running:
@@ -75,21 +76,26 @@ def undo(context: Context, request: UndoRequest) -> UndoResult:
     return UndoResult(service.name, found.id, applied.quarantine, verdict, count, up.healthy, up.why)
 
 
-def _find(context: Context, wanted: str | None) -> Quarantined:
+def _find(context: Context, wanted: str | None) -> tuple[str, Quarantined]:
+    """The service, and which of its quarantines: the newest of all, or the one named."""
+    try:
+        services = sorted(os.listdir(os.path.join(context.state_dir, "quarantine")))
+    except FileNotFoundError:
+        services = []
     everything = [
-        one
-        for service in sorted({*context.config.services, *quarantine.services(context.state_dir)})
-        for one in quarantine.list_quarantine(context.state_dir, service)
+        (service, one) for service in services for one in quarantine.list_quarantine(context.state_dir, service)
     ]
     if not everything:
-        raise UsageError("there is nothing to undo: no restore has replaced anything")
+        raise UsageError(
+            "there is nothing to undo: no restore has replaced anything", hint="`recoverd list` shows the snapshots"
+        )
+    newest = max(everything, key=lambda pair: (pair[1].time_ns, pair[1].sequence))
     if wanted is None:
-        return max(everything, key=lambda one: one.time_ns)
-    for one in everything:
-        if wanted in {one.id, f"{one.service}/{one.id}"}:
-            return one
-    newest = max(everything, key=lambda one: one.time_ns)
-    raise UsageError(f"there is no quarantine {wanted!r}", hint=f"the newest is {newest.service}/{newest.id}")
+        return newest
+    for service, one in everything:
+        if wanted in {one.id, f"{service}/{one.id}"}:
+            return service, one
+    raise UsageError(f"there is no quarantine {wanted!r}", hint=f"the newest is {newest[0]}/{newest[1].id}")
 
 
 def _accept(context: Context, service: Service) -> tuple[str, Mapping[str, Mapping[str, str]]]:
@@ -104,8 +110,3 @@ def _accept(context: Context, service: Service) -> tuple[str, Mapping[str, Mappi
     accepted = {name: documents for name, documents in accepted.items() if documents}
     repository.update_record(service.name, lambda record: replace(record, accepted=accepted))
     return survey.verdict.value, accepted
-
-
-def undo_hint(service: str, path: str) -> str:
-    """The command that reverses a restore, from the path of its quarantine."""
-    return f"recoverd undo {service}/{path.rstrip('/').rpartition('/')[2]}"

@@ -44,14 +44,14 @@ def good_versions(
             if item is None or item.good is None:
                 continue
             try:
-                entry = entry_at(trees, item.good, target[1])
+                entry, parents = find(trees, item.good, target[1])
             except DamagedObject as error:
                 damage.append(f"{snapshot.id}: {error.message}")
                 continue
             if entry is None:
                 continue
             live = target[1] not in item.damaged and "" not in item.damaged
-            version = Version(snapshot.sequence, snapshot.time_ns, entry, item.good, carried=not live)
+            version = Version(snapshot.sequence, snapshot.time_ns, entry, item.good, parents, carried=not live)
             mark = marks.get(snapshot.sequence)
             if mark is not None and target[0] in mark.rejected:
                 rejected[target].add(version.content)
@@ -74,13 +74,16 @@ def _add(found: list[Version], version: Version, most: int) -> None:
         found.append(version)
 
 
-def entry_at(trees: Trees, root: str, document: str) -> Entry | None:
-    """The entry of one document in an item's root tree ("" is the item itself). Raises DamagedObject."""
+def find(trees: Trees, root: str, document: str) -> tuple[Entry | None, tuple[Entry, ...]]:
+    """The entry of one document in an item's root tree ("" is the item itself), and the directories above it.
+
+    Raises DamagedObject.
+    """
     entry = next(iter(trees.tree(root)), None)
-    if not document:
-        return entry
-    for name in document.split("/"):
+    parents: list[Entry] = []
+    for name in document.split("/") if document else ():
         if entry is None or entry.type != "dir" or entry.hash is None:
-            return None
+            return None, ()
+        parents.append(entry)
         entry = next((one for one in trees.tree(entry.hash) if one.name == name), None)
-    return entry
+    return entry, tuple(parents)

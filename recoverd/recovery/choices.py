@@ -12,8 +12,8 @@ from recoverd.recovery.plan import Plan, Target
 from recoverd.recovery.staging import Replacement
 from recoverd.recovery.survey import ServiceSurvey
 from recoverd.recovery.walk import Trees
+from recoverd.repository.objects import Reader
 from recoverd.repository.records import Marks, Snapshot, SnapshotVerdict
-from recoverd.repository.store import Reader
 from recoverd.repository.trees import EMPTY_TREE, Entry
 
 
@@ -69,6 +69,7 @@ def item_choice(service: Service, plan: Plan) -> Choice:
                 relative=step.document,
                 entry=step.version.entry,
                 whole=step.version.entry.type == "dir",
+                parents=step.version.parents,
             )
             for step in plan.steps
         ),

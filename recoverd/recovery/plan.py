@@ -58,6 +58,7 @@ class Version:
     time_ns: int
     entry: Entry
     root: str = ""  # the item's good tree in that snapshot
+    parents: tuple[Entry, ...] = ()  # the directories from the item down to the one that holds it
     carried: bool = False  # the snapshot only carries it forward: the live document was damaged then
 
     @property

@@ -74,7 +74,7 @@ class ItemSurvey:
     judge: str
     unchecked: int = 0
     notes: tuple[Problem, ...] = ()  # skipped sockets and the like; duplicate keys
-    rows: Mapping[str, Row] | None = None  # the stat cache to save, by directory below the item
+    rows: Mapping[str, Row | None] | None = None  # the stat cache to save, by directory below the item; None: gone
 
     def record(self) -> ItemRecord:
         """The item as a snapshot records it."""
@@ -145,7 +145,8 @@ def save_rows(survey: ServiceSurvey, memo: Memo, parent: Snapshot | None) -> Non
         kept = parent.items[name]
         if item.root == kept.root and item.good == kept.good:
             memo.save_stat_cache(
-                item_key(survey.service, name), {below: encode(row) for below, row in item.rows.items()}
+                item_key(survey.service, name),
+                {below: encode(row) if row is not None else None for below, row in item.rows.items()},
             )
 
 
@@ -182,7 +183,8 @@ def _survey_item(
             tree = walk.directory(fd, "", _known(store, item, before), only=only)
             if only is not None and not tree.files and not tree.findings:
                 return _absent(item, outline)  # it vanished between two looks
-            return _present(outline, store, fd, tree, walk, only)
+            gone: dict[str, Row | None] = dict.fromkeys(rows.keys() - walk.new_rows.keys())
+            return _present(replace(outline, rows=gone | walk.new_rows), store, fd, tree, only)
     except FileNotFoundError:
         return _absent(item, outline)
     except _WrongKind as error:
@@ -241,7 +243,7 @@ def _directory_tree(store: Store, root: str | None) -> str | None:
     return next((entry.hash for entry in store.tree(root) if entry.type == "dir"), None)
 
 
-def _present(outline: ItemSurvey, store: Store, fd: int, tree: Tree, walk: Walk, only: str | None) -> ItemSurvey:
+def _present(outline: ItemSurvey, store: Store, fd: int, tree: Tree, only: str | None) -> ItemSurvey:
     root, good = tree.root, tree.good
     if only is None:
         name = os.path.basename(outline.path)
@@ -263,7 +265,6 @@ def _present(outline: ItemSurvey, store: Store, fd: int, tree: Tree, walk: Walk,
         size_bytes=tree.size_bytes,
         unchecked=tree.unchecked,
         notes=tuple(tree.notes)[:MOST_PROBLEMS],
-        rows=walk.new_rows,
     )
 
 

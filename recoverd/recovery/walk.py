@@ -306,7 +306,8 @@ class Walk:
                 judgement = decode_judgement(remembered[content])
             else:
                 judgement = self._judge.judge(place.path(one.name), one.read.data)
-                learnt[content] = encode_judgement(judgement)
+                if judgement.verdict is not Verdict.UNREADABLE:  # it could not be judged this time
+                    learnt[content] = encode_judgement(judgement)
             status = one.read.stat
             link = self._hard_link(place, one.name, status)
             xattrs = xattrs_at(place.fd, one.name)
