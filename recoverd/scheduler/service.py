@@ -16,10 +16,10 @@ from dataclasses import dataclass
 from recoverd.config.model import Service
 from recoverd.errors import ConfigError, LockHeld, RecoverdError
 from recoverd.events.text import duration, plural
-from recoverd.operations import due as records
-from recoverd.operations import snapshot as capturing
 from recoverd.operations.context import Context
+from recoverd.operations.due import last_captures as recorded_captures
 from recoverd.operations.snapshot import SnapshotRequest, SnapshotResult
+from recoverd.operations.snapshot import snapshot as take_snapshot
 from recoverd.scheduler.due import after_step_s, due, scheduled, waits_s
 from recoverd.scheduler.notify import Watchdog, notify
 from recoverd.scheduler.signals import AskedTwice, Mailbox, Request, Signals
@@ -42,7 +42,7 @@ class Timings:
     step_s: float = 2.0  # the wall clock was set when it moved so much against the monotonic one
     retry_first_s: float = 1.0  # after a capture that could not even begin; doubled each time
     retry_most_s: float = 60.0
-    shutdown_wait_s: float = 10.0  # for a lock that another recoverd holds when we are asked to stop
+    lock_wait_s: float = 2.0  # for another recoverd, while waiting longer would only make signals wait too
     same_signal_s: float = 0.5  # a second SIGTERM so soon is the same wish
     longest_capture_s: float = 3600.0  # a capture that takes longer hangs: the watchdog may bark
 
@@ -52,7 +52,7 @@ def run(
     *,
     snapshot: Capture | None = None,
     last_captures: LastCaptures | None = None,
-    announce: Callable[[str], None] = print,
+    announce: Callable[[str], None] = _LOG.info,
     timings: Timings = Timings(),
     environment: Mapping[str, str] | None = None,
 ) -> int:
@@ -76,8 +76,8 @@ def run(
                     context,
                     open_context,
                     mailbox,
-                    capture=snapshot or capturing.snapshot,
-                    last_captures=last_captures or records.last_captures,
+                    capture=snapshot or take_snapshot,
+                    last_captures=last_captures or recorded_captures,
                     timings=timings,
                     environment=os.environ if environment is None else environment,
                 )
@@ -106,6 +106,7 @@ class Loop:
         self._context, self._open_context, self._mailbox = context, open_context, mailbox
         self._capture, self._last_captures = capture, last_captures
         self._timings, self._environment = timings, environment
+        self._wait_s = context.wait_s
         self._timetable = Timetable(mailbox.put)
         self._watchdog = Watchdog(self._is_alive, environment)
         self._due: dict[str, str] = {}  # service -> why
@@ -244,9 +245,10 @@ class Loop:
 
     def _take(self, names: tuple[str, ...], reason: str) -> SnapshotResult:
         last = reason == "shutdown"
-        return self._capture(
-            self._context, SnapshotRequest(services=names, reason=reason, full_read=last, prune=not last)
-        )
+        # A scheduled capture can come later; for the last one there is no later.
+        self._context.wait_s = self._wait_s if last else min(self._wait_s, self._timings.lock_wait_s)
+        request = SnapshotRequest(services=names, reason=reason, full_read=last, prune=not last)
+        return self._capture(self._context, request)
 
     def _try_again(self, names: Iterable[str], reasons: Mapping[str, str], pause_s: float) -> None:
         self._due.update({name: reasons[name] for name in names})
@@ -287,7 +289,7 @@ class Loop:
             if os.path.realpath(new.state_dir) != os.path.realpath(self._context.state_dir):
                 problems.append(f"state_dir became {new.state_dir}: that needs a restart of `recoverd run`")
             if not problems:
-                self._context = new
+                self._context, self._wait_s = new, new.wait_s
                 self._plan(catch_up=False)
         except ConfigError as error:
             problems = [str(problem) for problem in error.problems] or [error.message]
@@ -310,19 +312,12 @@ class Loop:
         if not names:
             return 0
         self._capturing = True
-        deadline_s = clock.monotonic_s() + self._timings.shutdown_wait_s
-        while True:
-            try:
-                result = self._take(names, "shutdown")
-                return 1 if any(service.outcome == "failed" for service in result.services) else 0
-            except LockHeld as error:
-                if clock.monotonic_s() >= deadline_s:
-                    self._tell_failure(names, error)
-                    return 1
-                time.sleep(0.1)
-            except Exception as error:
-                self._tell_failure(names, error)
-                return 1
+        try:
+            result = self._take(names, "shutdown")
+        except Exception as error:
+            self._tell_failure(names, error)
+            return 1
+        return 1 if any(service.outcome == "failed" for service in result.services) else 0
 
     def _is_alive(self) -> bool:
         """For the watchdog, from its thread: the loop turns, or a capture takes its time but not for ever."""

@@ -40,9 +40,7 @@ from recoverd.scheduler import timetable
 from recoverd.scheduler.service import Timings, run
 from recoverd.system import clock
 
-TIMINGS = Timings(
-    gather_s=0.1, tick_s=0.05, retry_first_s=0.1, retry_most_s=0.4, shutdown_wait_s=0.5, same_signal_s=0.3
-)
+TIMINGS = Timings(gather_s=0.1, tick_s=0.05, retry_first_s=0.1, retry_most_s=0.4, lock_wait_s=2.0, same_signal_s=0.3)
 
 
 @dataclass
@@ -66,6 +64,7 @@ class FakeContext:
     directory: Path
     config: Config
     events: Events
+    wait_s: float = 7.0
 
     @property
     def state_dir(self) -> str:
@@ -98,12 +97,13 @@ def _service(name: str, every: float | None = None, on_shutdown: bool = False) -
     return Service(name, Place("f", 1, 1), state={"main": StateItem("main", ItemKind.FILE, "/x")}, autosave=autosave)
 
 
-def snapshot(directory: Path, request: SnapshotRequest) -> SnapshotResult:
+def snapshot(directory: Path, context: Context, request: SnapshotRequest) -> SnapshotResult:
     call: dict[str, Any] = {
         "services": list(request.services),
         "reason": request.reason,
         "full_read": request.full_read,
         "prune": request.prune,
+        "wait_s": context.wait_s,
         "time": time.monotonic(),
     }
     with open(directory / "calls.jsonl", "a", encoding="utf-8") as file:
@@ -145,7 +145,7 @@ def step_the_clock(path: Path) -> None:
             return super().now(tz) + timedelta(seconds=step_s())
 
     clock.now_ns = lambda: time.time_ns() + int(step_s() * 1e9)
-    timetable.datetime = Stepped  # type: ignore[misc]
+    vars(timetable)["datetime"] = Stepped
     apscheduler.schedulers.base.datetime = Stepped
 
 
@@ -156,7 +156,7 @@ def main() -> int:
     try:
         return run(
             lambda: open_context(directory),
-            snapshot=lambda context, request: snapshot(directory, request),
+            snapshot=lambda context, request: snapshot(directory, context, request),
             last_captures=lambda context: last_captures(directory),
             announce=lambda line: print(line, flush=True),
             timings=TIMINGS,

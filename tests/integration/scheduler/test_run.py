@@ -80,13 +80,14 @@ def test_a_stop_takes_the_shutdown_snapshots(world: World, number: int) -> None:
 
 
 def test_a_capture_under_way_is_finished_first(world: World) -> None:
-    """SIGTERM in the middle of a capture loses neither it nor the shutdown snapshot."""
+    """SIGTERM in the middle of a capture loses neither it nor the shutdown snapshot, which waits longer for locks."""
     world.write("mode", "slow 0.6")
     world.configure(a=NEVER | {"on_shutdown": True})
     run = world.start()
     run.until(world.calls, "a capture under way")
     assert run.stop() == 0
     assert [call["reason"] for call in world.calls()] == ["scheduled", "shutdown"]
+    assert [call["wait_s"] for call in world.calls()] == [2.0, 7.0]
     assert (world.directory / "finished").read_text() == "xx"
 
 
@@ -292,10 +293,8 @@ def test_a_shutdown_snapshot_that_failed_is_no_success(world: World, mode: str) 
     world.configure(a={"on_shutdown": True})
     world.write("mode", mode)
     run = world.start()
-    began = time.monotonic()
     assert run.stop() == 1
-    assert time.monotonic() - began < 10
-    assert len(world.calls()) > 1 if mode == "locked" else len(world.calls()) == 1
+    assert len(world.calls()) == 1
     assert mode == "failing" or "error snapshot.failed a: " in run.log()
 
 

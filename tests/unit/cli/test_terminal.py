@@ -13,7 +13,7 @@ import termios
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TextIO
+from typing import Any, TextIO
 
 import pytest
 
@@ -54,7 +54,7 @@ def screen() -> Iterator[Screen]:
     os.close(master)
 
 
-def piped(**options: bool) -> tuple[Terminal, io.StringIO, io.StringIO]:
+def piped(**options: Any) -> tuple[Terminal, io.StringIO, io.StringIO]:
     out, err = io.StringIO(), io.StringIO()
     return Terminal(out, err, environment={}, **options), out, err
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -128,5 +129,8 @@ def test_health_imports_nothing_heavy(module: str) -> None:
     """architecture.md, "Heavy imports are late": `check` answers in well under 150 ms."""
     heavy = "yaml jsonschema psutil apscheduler sqlite3 rich referencing statistics asyncio"
     code = f"import sys, recoverd.health.{module}; print([m for m in {heavy.split()!r} if m in sys.modules])"
-    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("COVERAGE")}
+    found = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment
+    ).stdout
     assert found.strip() == "[]"
