@@ -157,14 +157,14 @@ class Board:
         try:
             if step.new is None:
                 if seen.target is not None:
-                    _settle(parent, name, slots, slot, both=seen.slot is not None)
+                    _shift(parent, name, slots, slot)
                 return
             if how is Condition.TODO:
                 self._bring(parent, name, slots, slot, seen)
             elif seen.slot == step.new.inode:
                 os.unlink(slot, dir_fd=slots)  # moved by link, and killed before the unlink
-            if _exists(slots, slot + ASIDE):
-                move(slots, slot + ASIDE, slots, slot)
+            if _inode(slots, slot + ASIDE, self.device(step.place)) is not None:
+                _shift(slots, slot + ASIDE, slots, slot)
         except OSError as error:
             if error.errno in _UNSWAPPABLE and self.look(step) == seen and _are_directories(parent, name, slots, slot):
                 raise WholeRefused(step, error) from error
@@ -178,7 +178,7 @@ class Board:
                 exchange(slots, slot, parent, name)
                 return
             except ExchangeRefused:
-                move(parent, name, slots, slot + ASIDE)
+                _shift(parent, name, slots, slot + ASIDE)
         move(slots, slot, parent, name)
 
     def take_back(self, step: Step) -> None:
@@ -192,15 +192,14 @@ class Board:
             parent, name = self._of_target(step)
             slots, slot = self._of_slot(step)
             self._touch(step)
-            if seen.slot == step.new.inode:
-                os.unlink(slot, dir_fd=slots)
-            elif seen.slot is not None:
+            if seen.slot is None or seen.slot == step.new.inode:
+                _shift(parent, name, slots, slot)
+            else:
                 try:
                     exchange(slots, slot, parent, name)
-                    return
                 except ExchangeRefused:
-                    move(slots, slot, slots, slot + ASIDE)
-            move(parent, name, slots, slot)
+                    _shift(slots, slot, slots, slot + ASIDE)
+                    move(parent, name, slots, slot)
             seen = self.look(step)
         if seen.aside is not None:
             self._put_back(step, slot_suffix=ASIDE, seen_target=seen.target, waiting=seen.aside)
@@ -241,19 +240,14 @@ def _inode(dir_fd: int, name: str, device: int) -> int | None:
     return status.st_ino if status.st_dev == device else ELSEWHERE
 
 
-def _exists(dir_fd: int, name: str) -> bool:
+def _shift(src_dir: int, src: str, dst_dir: int, dst: str) -> None:
+    """Move, or finish a move by link and unlink that was killed in between: then both names are one object."""
     try:
-        lstat_at(dir_fd, name)
-    except FileNotFoundError:
-        return False
-    return True
-
-
-def _settle(parent: int, name: str, slots: int, slot: str, *, both: bool) -> None:
-    if both:
-        os.unlink(name, dir_fd=parent)  # linked to the slot, and killed before the unlink
-    else:
-        move(parent, name, slots, slot)
+        move(src_dir, src, dst_dir, dst)
+    except FileExistsError:
+        if not os.path.samestat(lstat_at(src_dir, src), lstat_at(dst_dir, dst)):
+            raise
+        os.unlink(src, dir_fd=src_dir)
 
 
 def _are_directories(parent: int, name: str, slots: int, slot: str) -> bool:

@@ -14,6 +14,7 @@ from recoverd.recovery.steps import Step
 from recoverd.system.clock import now_ns
 
 EVIDENCE = "evidence.json"
+PENDING_PREFIX = "evidence-"
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +60,7 @@ def next_quarantine(state_dir: str, service: str, transaction: str) -> tuple[str
 
 def pending_name(intent: Intent) -> str:
     """What the evidence is called until the swap is done: an undo still needs that of the quarantine it starts from."""
-    return f"evidence-{intent.id}.json"
+    return f"{PENDING_PREFIX}{intent.id}.json"
 
 
 def where_kept(intent: Intent, step: Step) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 
 from recoverd.recovery import intents
+from recoverd.recovery.evidence import PENDING_PREFIX
 from recoverd.recovery.places import Place, empty, opened, parent_of, remove_place, remove_tree, reopen
 from recoverd.recovery.staging import RECORD, read_record
 from recoverd.system.durable import TEMPORARY_PREFIX, is_leftover
@@ -13,7 +14,11 @@ from recoverd.system.walk import open_directory_at
 
 
 def clean_leftovers(service: str, state_dir: str) -> None:
-    """Remove stagings of this service whose process is gone, with their places beside targets. Raises OSError."""
+    """Remove stagings of this service whose process is gone, with their places beside targets.
+
+    The caller holds the service's lock, and the service has no open intent. Raises OSError.
+    """
+    _clean_quarantine(os.path.join(state_dir, "quarantine", service))
     base_path = os.path.join(state_dir, "staging")
     try:
         base = os.open(base_path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -23,14 +28,45 @@ def clean_leftovers(service: str, state_dir: str) -> None:
         named = {intent.id for intent in intents.open_intents(state_dir)}
         unreadable = any(intent.problem for intent in intents.open_intents(state_dir))
         for name in sorted(os.listdir(base)):
-            if name.startswith(TEMPORARY_PREFIX):
-                if is_leftover(name):
-                    remove_tree(base, name)
-            elif name not in named and not unreadable:
+            if not name.startswith(TEMPORARY_PREFIX) and name not in named and not unreadable:
                 _clean(base, base_path, name, service)
+        sweep(base)
         os.fsync(base)
     finally:
         os.close(base)
+    try:
+        records = os.open(os.path.join(state_dir, "intents"), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return
+    try:
+        sweep(records)
+    finally:
+        os.close(records)
+
+
+def _clean_quarantine(path: str) -> None:
+    """Evidence of an undo that died before its intent was written: nothing came of it."""
+    try:
+        names = sorted(os.listdir(path))
+    except FileNotFoundError:
+        return
+    for name in names:
+        place = reopen(os.path.join(path, name), None)
+        if place is not None:
+            try:
+                sweep(place.fd)
+                for below in os.listdir(place.fd):
+                    if below.startswith(PENDING_PREFIX):
+                        os.unlink(below, dir_fd=place.fd)
+            finally:
+                place.close()
+
+
+def sweep(dir_fd: int) -> None:
+    """Remove the temporary files of dead processes from one of recoverd's own directories. Raises OSError."""
+    for name in os.listdir(dir_fd):
+        if is_leftover(name):
+            remove_tree(dir_fd, name)
 
 
 def _clean(base: int, base_path: str, name: str, service: str) -> None:

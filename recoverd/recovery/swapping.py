@@ -17,7 +17,7 @@ from recoverd.recovery.assembling import assemble
 from recoverd.recovery.board import Board, WholeRefused
 from recoverd.recovery.evidence import EVIDENCE, encode_evidence, next_quarantine, pending_name, where_kept
 from recoverd.recovery.intents import Intent, PlaceRecord
-from recoverd.recovery.leftovers import clean_leftovers
+from recoverd.recovery.leftovers import clean_leftovers, sweep
 from recoverd.recovery.places import Place, remove_place, reopen, same_file_system
 from recoverd.recovery.staging import RECORD, Staging
 from recoverd.recovery.steps import Outcome, Step, decide
@@ -239,6 +239,7 @@ def _conclude(intent: Intent, board: Board, state_dir: str) -> Applied:
     else:
         _rename_if_there(home, pending_name(intent), EVIDENCE)
         _rename_if_there(home, RECORD, None)
+        sweep(home.fd)
         os.fsync(home.fd)
         os.rename(intent.places[0].path, intent.quarantine)
         _sync_directory(os.path.dirname(intent.quarantine))
