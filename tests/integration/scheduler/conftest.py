@@ -63,6 +63,7 @@ class World:
     """The directory that children work in, and all of them."""
 
     directory: Path
+    script: Path = CHILD
     environment: dict[str, str] = field(default_factory=dict)
     children: list[Run] = field(default_factory=list)
 
@@ -80,7 +81,7 @@ class World:
         out, err = self.directory / f"{number}.out", self.directory / f"{number}.err"
         with out.open("wb") as stdout, err.open("wb") as stderr:
             process = subprocess.Popen(
-                [sys.executable, str(CHILD), str(self.directory)],
+                [sys.executable, str(self.script), str(self.directory)],
                 stdin=subprocess.DEVNULL,
                 stdout=stdout,
                 stderr=stderr,

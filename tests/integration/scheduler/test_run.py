@@ -31,8 +31,8 @@ def test_all_that_is_due_is_captured_in_one_call(world: World) -> None:
     calls = world.calls()
     assert [call["services"] for call in calls] == [["a", "b", "c"]] * len(calls)
     assert all(call["reason"] == "scheduled" and call["prune"] and not call["full_read"] for call in calls)
-    pauses = [later["time"] - earlier["time"] for earlier, later in itertools.pairwise(calls)]
-    assert all(0.1 < pause < 5 for pause in pauses)
+    elapsed_s = calls[-1]["time"] - calls[0]["time"]
+    assert len(calls) <= elapsed_s / 0.2 + 2  # no tick is captured twice
 
 
 def test_at_the_start_only_what_is_overdue_is_captured(world: World) -> None:
@@ -238,10 +238,11 @@ def test_a_capture_slower_than_its_interval_does_not_chase_itself(world: World) 
     world.write("mode", "slow 0.5")
     world.configure(a={"every": 0.4})
     run = world.start()
-    run.until(lambda: len(world.calls()) >= 4, "captures")
+    run.until(lambda: len(world.calls()) >= 5, "captures")
     run.stop()
     times = [call["time"] for call in world.calls("scheduled")]
-    assert all(later - earlier >= 0.55 for earlier, later in itertools.pairwise(times))
+    # At 0.8, 1.6, 2.4, …: the first interval that begins after a capture; one that chased itself takes 0.6.
+    assert (times[-1] - times[1]) / (len(times) - 2) > 0.7
 
 
 def test_paused_services_are_left_alone_until_resumed(world: World) -> None:
