@@ -1,4 +1,4 @@
-"""A small world for transactions: live state, a repository in memory, a process that dies where it is told to."""
+"""A small world for transactions: live state, a repository, a process that dies where it is told to."""
 
 from __future__ import annotations
 
@@ -13,44 +13,58 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import pytest
-from blake3 import blake3
 
-from recoverd.recovery.staging import Replacement
+from recoverd.recovery.staging import Replacement, Staging, stage
+from recoverd.repository.records import ItemRecord, SnapshotDraft, SnapshotVerdict
+from recoverd.repository.store import Repository
 from recoverd.repository.trees import Entry
+from recoverd.repository.writer import Writer
 from recoverd.system import swap
+from recoverd.system.clock import boot_id
 
 _NAMES = "rename mkdir rmdir unlink link symlink"
 MUTATING = tuple(f"{_NAMES} fsync write open ftruncate fchmod fchown chown utime setxattr".split(" "))
 MTIME = 1_700_000_000_123_456_789
 
 
-class MemoryRepository:
-    """What a restore reads from: trees and contents by hash."""
+class Store:
+    """A real repository with one snapshot that holds every entry the restores need."""
 
-    def __init__(self) -> None:
-        self.trees: dict[str, tuple[Entry, ...]] = {}
-        self.contents: dict[str, bytes] = {}
+    def __init__(self, place: Path) -> None:
+        self.path, self.catalog = str(place / "repository"), str(place / "catalog")
+        os.mkdir(self.catalog)
+        Repository.create(self.path)
+        self.entries: dict[str, Entry] = {}
+        repository = self.open()
+        with repository.writer(wait_s=0, what="test") as writer:
+            for name, value, mode in (
+                ("config.json", b'{"good": 1}', 0o640),
+                ("a.json", b'{"a": 1}', 0o640),
+                ("m.json", b'{"m": 1}', 0o640),
+                ("n.json", b'{"n": 1}', 0o640),
+                ("docs", {}, 0o750),
+                ("sub", {}, 0o751),
+                ("deep", {}, 0o700),
+                ("data", {"x": b"x" * 1000, "y": {"z": b"z"}}, 0o750),
+            ):
+                self.entries[name] = self._put(writer, name, value, mode)
+            root = writer.put_tree(sorted(self.entries.values(), key=lambda entry: entry.name))
+            item = ItemRecord("directory", "/srv", root, root, 0, 0, "ok")
+            writer.commit([SnapshotDraft("svc", MTIME, boot_id(), "host", SnapshotVerdict.OK, {"all": item})])
+        repository.close()
 
-    def tree(self, tree_hash: str) -> tuple[Entry, ...]:
-        return self.trees[tree_hash]
+    def open(self) -> Repository:
+        return Repository.open(self.path, state_dir=self.catalog)
 
-    def file_chunks(self, entry: Entry) -> Iterator[bytes | int]:
-        data = self.contents[entry.hash or ""]
-        half = len(data) // 2
-        yield data[:half]
-        yield data[half:]
-
-    def entry(self, name: str, value: bytes | dict[str, Any], mode: int | None = None) -> Entry:
-        """A file of these bytes, or a directory of these entries."""
+    def _put(self, writer: Writer, name: str, value: bytes | dict[str, Any], mode: int) -> Entry:
         uid, gid = os.geteuid(), os.getegid()
         if isinstance(value, bytes):
-            content = blake3(value).hexdigest()
-            self.contents[content] = value
-            return Entry(name, "file", mode or 0o640, uid, gid, "", "", len(value), MTIME, hash=content)
-        children = tuple(self.entry(child, below) for child, below in sorted(value.items()))
-        tree = blake3(repr(children).encode()).hexdigest()
-        self.trees[tree] = children
-        return Entry(name, "dir", mode or 0o750, uid, gid, "", "", 0, MTIME, hash=tree)
+            return Entry(name, "file", mode, uid, gid, "", "", len(value), MTIME, hash=writer.put(value))
+        children = [
+            self._put(writer, child, below, 0o640 if isinstance(below, bytes) else 0o750)
+            for child, below in value.items()
+        ]
+        return Entry(name, "dir", mode, uid, gid, "", "", 0, MTIME, hash=writer.put_tree(children))
 
 
 def contents(path: Path) -> dict[str, bytes | None]:
@@ -91,10 +105,10 @@ class World:
         "data/y/z": b"z",
     }
 
-    def __init__(self, place: Path, state_dir: Path) -> None:
+    def __init__(self, place: Path, state_dir: Path, store: Store) -> None:
         self.live = place / "live"
         self.state_dir = str(state_dir)
-        self.repository = MemoryRepository()
+        self.store = store
         for name, data in self.old.items():
             path = self.live / name
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -104,17 +118,23 @@ class World:
                 path.write_bytes(data)
 
     def replacements(self, *, whole: bool = True) -> list[Replacement]:
-        entry, docs = self.repository.entry, str(self.live / "docs")
-        parents = (entry("docs", {}), entry("sub", {}, 0o751), entry("deep", {}, 0o700))
-        data = entry("data", {"x": b"x" * 1000, "y": {"z": b"z"}})
+        entries, docs = self.store.entries, str(self.live / "docs")
+        parents = (entries["docs"], entries["sub"], entries["deep"])
         return [
-            Replacement("config", str(self.live / "config.json"), "", entry("config.json", b'{"good": 1}')),
-            Replacement("docs", docs, "a.json", entry("a.json", b'{"a": 1}')),
-            Replacement("docs", docs, "sub/deep/m.json", entry("m.json", b'{"m": 1}'), parents=parents),
-            Replacement("docs", docs, "sub/n.json", entry("n.json", b'{"n": 1}'), parents=parents[:2]),
+            Replacement("config", str(self.live / "config.json"), "", entries["config.json"]),
+            Replacement("docs", docs, "a.json", entries["a.json"]),
+            Replacement("docs", docs, "sub/deep/m.json", entries["m.json"], parents=parents),
+            Replacement("docs", docs, "sub/n.json", entries["n.json"], parents=parents[:2]),
             Replacement("docs", docs, "extra.json", None),
-            Replacement("data", str(self.live / "data"), "", data, whole=whole),
+            Replacement("data", str(self.live / "data"), "", entries["data"], whole=whole),
         ]
+
+    def stage(self, *, whole: bool = True) -> Staging:
+        repository = self.store.open()
+        with repository.reader() as reader:
+            staging = stage(reader, "svc", self.replacements(whole=whole), state_dir=self.state_dir)
+        repository.close()
+        return staging
 
     def state(self) -> dict[str, bytes | None]:
         return contents(self.live)
@@ -208,7 +228,7 @@ def tools() -> type[Toolbox]:
 def world(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[World]:
     """The state directory on the targets' file system, or on another one."""
     if request.param == "one file system":
-        yield World(tmp_path, tmp_path / "recoverd")
+        yield World(tmp_path, tmp_path / "recoverd", Store(tmp_path))
         return
     import shutil
     import tempfile
@@ -217,5 +237,5 @@ def world(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[World]:
     if not os.access(memory, os.W_OK) or os.stat(memory).st_dev == tmp_path.stat().st_dev:
         pytest.skip("needs a second file system to write to")
     state_dir = Path(tempfile.mkdtemp(dir=memory))
-    yield World(tmp_path, state_dir)
+    yield World(tmp_path, state_dir, Store(tmp_path))
     shutil.rmtree(state_dir)

@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 
 from recoverd.recovery.quarantine import list_quarantine, undo
-from recoverd.recovery.staging import stage
 from recoverd.recovery.swapping import apply, finish_intent
 
 EXCHANGE, NOREPLACE = 2, 1
@@ -18,8 +17,7 @@ ALL = 10**9
 
 
 def restore(world: Any, *, whole: bool = True) -> None:
-    staging = stage(world.repository, "svc", world.replacements(whole=whole), state_dir=world.state_dir)
-    apply(staging, state_dir=world.state_dir, evidence={"why": "test"})
+    apply(world.stage(whole=whole), state_dir=world.state_dir, evidence={"why": "test"})
 
 
 def quarantined(world: Any, tools: Any) -> set[bytes]:
@@ -65,7 +63,7 @@ def kind_of_disk(request: pytest.FixtureRequest, tools: Any, monkeypatch: pytest
 
 def fresh(tools: Any, world: Any, number: int) -> Any:
     place = world.live.parent / f"{number}"
-    return tools.World(place, Path(world.state_dir) / f"{number}")
+    return tools.World(place, Path(world.state_dir) / f"{number}", world.store)
 
 
 def test_a_restore_killed_anywhere_is_all_or_nothing(world: Any, tools: Any, kind_of_disk: str) -> None:
