@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import secrets
 import signal as signals
 import time
 from collections.abc import Mapping
@@ -14,7 +13,6 @@ from recoverd.errors import ServiceError
 from recoverd.services import process_tree
 from recoverd.services.driver import Ledger, ServiceStatus, Started, Stopped
 from recoverd.services.environment import START_ID, build_environment, find_account
-from recoverd.services.launching import DEADLINE_S, Launch, LaunchSpec
 from recoverd.services.logs import open_log
 from recoverd.services.process_record import Phase, ProcessRecord
 from recoverd.system import locks
@@ -23,6 +21,7 @@ from recoverd.system.durable import make_directories
 from recoverd.system.processes import ProcessIdentity, is_alive
 
 _EXECUTES_WITHIN_S = 1.0
+_OTHERS_TAKE_S = 60.0  # at most, beside the stop timeout: killing what is left, and both steps of a launch
 
 
 class CommandDriver:
@@ -87,7 +86,9 @@ class CommandDriver:
 
     def _launch(self, record: ProcessRecord) -> ProcessIdentity:
         """Start the process of which `record` is the former one. Raises ServiceError."""
-        token = secrets.token_hex(16)
+        from recoverd.services.launching import Launch, LaunchSpec
+
+        token = os.urandom(16).hex()
         ended_alone = record.phase in {Phase.STARTING, Phase.RUNNING}
         record = replace(
             record,
@@ -99,7 +100,16 @@ class CommandDriver:
             error="",
         )
         try:
-            spec = self._spec(token)
+            account = find_account(self._run)
+            env = build_environment(self._run, account, environ=os.environ, extra_env=self._extra_env)
+            spec = LaunchSpec(
+                command=self._run.command,
+                env={**env, START_ID: token},
+                cwd=self._run.cwd or "/",
+                uid=account.uid,
+                gid=account.gid,
+                groups=account.groups,
+            )
             log_fd = open_log(self._run.log or os.path.join(self._log_dir, f"{self._name}.log"))
             try:
                 with Launch(spec, log_fd) as launch:
@@ -113,19 +123,6 @@ class CommandDriver:
             raise ServiceError(f"{self._name} can't be started: {error.message}", hint=error.hint) from error
         self._save(replace(record, phase=Phase.RUNNING))
         return launch.identity
-
-    def _spec(self, token: str) -> LaunchSpec:
-        account = find_account(self._run)
-        env = build_environment(self._run, account, environ=os.environ, extra_env=self._extra_env)
-        env[START_ID] = token
-        return LaunchSpec(
-            command=self._run.command,
-            env=env,
-            cwd=self._run.cwd or "/",
-            uid=account.uid,
-            gid=account.gid,
-            groups=account.groups,
-        )
 
     def _end(self, record: ProcessRecord, main: ProcessIdentity) -> process_tree.Ended:
         number = signals.Signals[f"SIG{self._run.stop_signal.removeprefix('SIG')}"]
@@ -152,7 +149,7 @@ class CommandDriver:
 
     def _exclusively(self) -> locks.FileLock:
         path = os.path.join(self._log_dir, f"{self._name}.lock")
-        wait_s = self._run.stop_timeout_s + process_tree.KILL_TIMEOUT_S + 2 * DEADLINE_S
+        wait_s = self._run.stop_timeout_s + _OTHERS_TAKE_S
         try:
             make_directories(self._log_dir, mode=0o750)
             return locks.acquire(path, wait_s=wait_s, what=f"the process of {self._name}")

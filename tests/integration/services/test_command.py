@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import signal
@@ -163,7 +164,7 @@ def test_secrets_reach_the_process_only(make_driver: Make, log_says: Says, tmp_p
 def test_secret_that_is_not_there(make_driver: Make, tmp_path: Path) -> None:
     """Without its secret a service is not started, and the reason is remembered like any other."""
     driver = make_driver("/bin/sleep", "600", env={"API_TOKEN": Secret("env", "RECOVERD_NOT_SET")})
-    with pytest.raises(ServiceError, match="variable API_TOKEN has no value: .*RECOVERD_NOT_SET is not set"):
+    with pytest.raises(ServiceError, match=r"variable API_TOKEN has no value: .*RECOVERD_NOT_SET is not set"):
         driver.start()
     assert record_of(tmp_path).phase is Phase.FAILED
 
@@ -174,7 +175,7 @@ def test_what_does_not_end_blocks(make_driver: Make, monkeypatch: pytest.MonkeyP
     driver.start()
     with monkeypatch.context() as patch:
         patch.setattr(process_tree, "_signal", lambda identity, number: None)  # as in uninterruptible sleep
-        patch.setitem(process_tree.end_tree.__kwdefaults__, "kill_timeout_s", 0.1)
+        patch.setattr(process_tree, "end_tree", functools.partial(process_tree.end_tree, kill_timeout_s=0.1))
         with pytest.raises(ServiceError, match=r"agent can't be stopped: process \d+ does not end"):
             driver.stop()
     assert driver.status().running
@@ -375,6 +376,28 @@ def test_no_process_that_nobody_knows(
     assert driver.status().running
 
 
+@pytest.mark.parametrize(
+    ("seconds", "token", "already"),
+    [
+        ("0.3", "another token", False),  # it was about to end, its recoverd being dead
+        ("600", "the token", True),  # it has executed the command
+        ("600", "another token", True),  # it has, and hides its environment, or it would have ended
+    ],
+)
+def test_a_start_that_was_broken_off_is_waited_for(
+    seconds: str, token: str, already: bool, make_driver: Make, tmp_path: Path, mark: str
+) -> None:
+    """Between being made and executing the command a process is not yet the service, though it is alive."""
+    env = {"RECOVERD_START_ID": token, "RECOVERD_TEST": mark}
+    with subprocess.Popen(["/bin/sleep", seconds], env=env, start_new_session=True) as process:
+        identity = identify(process.pid)
+        write_record(tmp_path, ProcessRecord("running", Phase.STARTING, identity, "the token", started_ns=1))
+        started = make_driver("/bin/sleep", "600").start()
+        process.kill()
+    assert started.already == already
+    assert (started.identity == identity) == already
+
+
 def test_concurrent_starts_start_one(make_driver: Make, tmp_path: Path, mark: str, marked: Marked) -> None:
     """Two recoverds and several threads start at once: there is one process, and one of them has started it."""
     parents = [recoverd(tmp_path, mark, "/bin/sleep", "600") for _ in range(2)]
@@ -482,15 +505,17 @@ def test_stop_ends_the_whole_tree(make_driver: Make, log_says: Says, marked: Mar
     assert not marked()
 
 
-def test_stop_finds_an_orphan_without_environment(make_driver: Make, log_says: Says) -> None:
-    """An orphan that carries no start id is told by the session it shares with the main process."""
+def test_stop_finds_relatives_without_environment(make_driver: Make, log_says: Says) -> None:
+    """Who carries no start id is told by descent, or by the session that it shares with the main process."""
     driver = make_driver("has_children.py", "--forget-environment")
     driver.start()
-    log = log_says("orphan")
-    orphan = identify(int(next(line for line in log.splitlines() if "orphan" in line).split()[1]))
-    assert orphan is not None
+    lines = (log_says("child") + log_says("orphan")).splitlines()
+    relatives = [identify(int(line.split()[1])) for line in lines if line.startswith(("child", "orphan"))]
+    assert len(set(relatives)) == 2
     driver.stop()
-    wait_gone(orphan, within_s=0.1)
+    for relative in relatives:
+        assert relative is not None
+        assert not is_alive(relative)
 
 
 def test_stop_kills_what_ignores_the_signal(make_driver: Make, log_says: Says, tmp_path: Path) -> None:
@@ -524,6 +549,30 @@ def test_stop_gives_time_to_flush(make_driver: Make, log_says: Says, tmp_path: P
     assert (tmp_path / "state.json").read_text() == ""
     assert driver.stop().how == "term"
     assert json.loads((tmp_path / "state.json").read_text()) == {"flushed": True}
+
+
+def test_stop_lets_the_main_process_end_its_children(make_driver: Make, log_says: Says) -> None:
+    """The main process is asked alone at first, so that it can end its children in its own order."""
+    code = "sleep 600 & C=$!; trap 'sleep 0.2; kill -0 $C && echo child is there; exit' TERM; echo ready; wait"
+    driver = make_driver("/bin/sh", "-c", code)
+    driver.start()
+    log_says("ready")
+    assert driver.stop().how == "term"
+    log_says("child is there")
+
+
+def test_stop_asks_the_children_of_a_main_process_that_waits(make_driver: Make, log_says: Says) -> None:
+    """A main process that only ends after its children gets its chance: they are asked at half of the timeout."""
+    code = (
+        "import signal, subprocess; child = subprocess.Popen(['/bin/sleep', '600']);"
+        "signal.signal(signal.SIGTERM, lambda *_: None); print('ready'); child.wait()"
+    )
+    driver = make_driver(sys.executable, "-u", "-c", code, stop_timeout_s=2.0)
+    driver.start()
+    log_says("ready")
+    stopped = driver.stop()
+    assert stopped.how == "term"
+    assert 1.0 <= stopped.seconds < 2.0
 
 
 def test_stop_uses_the_declared_signal(make_driver: Make, log_says: Says) -> None:

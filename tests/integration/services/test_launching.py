@@ -129,6 +129,15 @@ def test_a_process_that_survives_sigkill_is_an_error(sleeper: ProcessIdentity, m
         end_tree(sleeper, "", timeout_s=0.1, kill_timeout_s=0.1)
 
 
+def test_nobody_means_seen_twice(sleeper: ProcessIdentity, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A look that just misses a process which is being forked does not make the service ended."""
+    looks = [[sleeper], [], [sleeper]]
+    really = process_tree.members
+    monkeypatch.setattr(process_tree, "members", lambda *all_: looks.pop(0) if looks else really(*all_))
+    end_tree(sleeper, "", stop_signal=signal.SIGCONT, timeout_s=0.3)
+    assert not is_alive(sleeper)
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs a process of somebody else")
 def test_a_process_of_somebody_else_is_an_error() -> None:
     """A plain user's recoverd can't end what has become root: that is told, and is no success."""

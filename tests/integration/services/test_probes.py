@@ -145,7 +145,7 @@ def test_http_deadline_is_for_all_of_it() -> None:
     with serving(drip) as address:
         result = http(f"http://{address}/", timeout_s=0.4)
         assert (result.healthy, result.message) == (False, f"http://{address}/: no answer within 0.4 s")
-        assert result.seconds < 1
+        assert result.seconds < 2
     with serving(lambda _: None, accepts=False) as address:
         assert http(f"http://{address}/", timeout_s=0.2).message == f"http://{address}/: no answer within 0.2 s"
 
