@@ -104,6 +104,7 @@ class PackWriter:
         self._open_objects: list[tuple[str, int, int]] = []
         self._where: dict[str, tuple[int, int, int]] = {}  # of the first `_looked` frames
         self._looked = 0
+        self._measured = 0  # frames, when `reaches` was last asked
 
     def add(self, object_hash: str, data: bytes) -> None:
         """Append an object, which must not be in the pack yet. Raises OSError when writing fails, perhaps later."""
@@ -123,10 +124,19 @@ class PackWriter:
             self._frames.append((self._submit(self._parts), self._open_size, self._open_objects))
             self._parts, self._open_size, self._open_objects = [], 0, []
 
-    @property
-    def written_bytes(self) -> int:
-        """How large the file is by now; frames that are still being compressed are not counted."""
-        return self._written
+    def reaches(self, size: int) -> bool:
+        """Whether the frames closed so far take `size` bytes or more. The same objects give the same answer.
+
+        Raises OSError when writing failed.
+        """
+        if len(self._frames) == self._measured:
+            return False
+        self._measured = len(self._frames)
+        waiting = sum(x + x // 128 + 512 for future, x, _ in self._frames[-_MOST_WAITING:] if not future.done())
+        if self._written + waiting < size:
+            return False
+        self._frames[-1][0].result()
+        return self._written >= size
 
     def locate(self, object_hash: str) -> Location:
         """Where an object that was added lies. Raises OSError when writing it failed, KeyError."""

@@ -194,7 +194,7 @@ class Writer(Reader):
         pack.writer.add(object_hash, data)
         self._new[object_hash] = pack
         self._sizes[object_hash] = len(data)
-        if pack.writer.written_bytes >= PACK_BYTES:
+        if pack.writer.reaches(PACK_BYTES):
             self._finish(pack)
 
     def _finish(self, pack: _NewPack) -> None:
@@ -216,10 +216,7 @@ class Writer(Reader):
             self._place(pack)
         shares: dict[str, float] = dict.fromkeys(self._sizes, 0.0)
         for pack in self._packs:
-            assert pack.index is not None
-            total = sum(location.size + 512 for location in pack.index.values())
-            # index and footer are shared out with the rest
-            shares.update({key: pack.size * (x.size + 512) / total for key, x in pack.index.items()})
+            shares.update(_shares(pack.index or {}, pack.size))
         return shares
 
     def _place(self, pack: _NewPack) -> None:
@@ -256,6 +253,17 @@ class Writer(Reader):
                 waiting.extend(self._children.get(object_hash, ()))
             shares.append(share)
         return shares
+
+
+def _shares(index: Index, pack_bytes: int) -> dict[str, float]:
+    """What each object takes of a pack: its part of the frame, and as much more as index and footer take of all."""
+    used: dict[int, int] = {}
+    lengths: dict[int, int] = {}
+    for location in index.values():
+        used[location.frame_offset] = used.get(location.frame_offset, 0) + location.size + 512  # tar header
+        lengths[location.frame_offset] = location.frame_length
+    whole = pack_bytes / sum(lengths.values())
+    return {key: whole * x.frame_length * (x.size + 512) / used[x.frame_offset] for key, x in index.items()}
 
 
 def _object(fd: int, location: Location) -> bytes:
