@@ -411,6 +411,9 @@ class Walk:
     def _subdirectories(self, place: _Directory, names: Sequence[str]) -> dict[str, Tree]:
         children: dict[str, Tree] = {}
         for name in names:
+            if self._replaces_document(place, name):
+                self._carry(place, name, Verdict.CORRUPT, "is a directory where a regular file is expected")
+                continue
             try:
                 child_fd = open_directory_at(place.fd, name)
             except (FileNotFoundError, NotADirectoryError):
@@ -431,6 +434,12 @@ class Walk:
             place.root.append(root)
             place.good.append(root if child.good == child.root else replace(root, hash=child.good))
         return children
+
+    def _replaces_document(self, place: _Directory, name: str) -> bool:
+        if place.row is not None and name in place.row.children:
+            return False  # it was a directory before
+        good = self._good_before(place, name)
+        return good is not None and good.type == "file"
 
     def _child(self, tree: str | None, name: str) -> str | None:
         if tree is None:

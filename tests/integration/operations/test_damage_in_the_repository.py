@@ -1,0 +1,127 @@
+"""Promise 7: damage in the repository is detected, never restored; the next candidate is taken."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from conftest import House
+
+
+def _flip(path: Path, offset: int) -> None:
+    data = bytearray(path.read_bytes())
+    data[offset] ^= 0x40
+    path.chmod(0o600)
+    path.write_bytes(data)
+
+
+def _new_pack(house: House, before: list[Path]) -> Path:
+    return next(path for path in house.packs if path not in before)
+
+
+def test_a_damaged_pack_makes_the_next_older_candidate_win(house: House) -> None:
+    old = house.write(1)
+    house.snapshot()
+    before = house.packs
+    house.write(2)
+    house.snapshot()
+    pack = _new_pack(house, before)
+    for offset in range(0, pack.stat().st_size // 2, 7):
+        _flip(pack, offset)
+    house.state.write_bytes(b"")
+    house.reopen()
+    result = house.restore()
+    assert (result.outcome, result.exit_status) == ("restored", 0)
+    assert house.state.read_bytes() == old
+    assert next(one.candidate for one in result.items if one.source == "snapshot") == "app/1"
+
+
+def test_no_flipped_bit_ever_reaches_the_disk(house: House) -> None:
+    """Seeded flips anywhere in any pack: what is restored is one of the versions that were captured, or nothing."""
+    versions = [house.write(0)]
+    house.snapshot()
+    for counter in (1, 2):
+        versions.append(house.write(counter))
+        house.snapshot()
+    originals = {path: path.read_bytes() for path in house.packs}
+    dice = random.Random(20260)
+    outcomes = set()
+    for _ in range(25):
+        path = dice.choice(list(originals))
+        _flip(path, dice.randrange(len(originals[path])))
+        house.state.write_bytes(b"")
+        house.reopen()
+        result = house.restore()
+        outcomes.add(result.outcome)
+        if result.outcome == "restored":
+            assert house.state.read_bytes() in versions
+        else:
+            assert result.exit_status == 1
+            assert house.state.read_bytes() == b""
+        for each, data in originals.items():
+            if not each.exists() or each.read_bytes() != data:
+                each.write_bytes(data)
+    assert "restored" in outcomes
+
+
+def test_a_deleted_pack_is_named_and_passed_over(house: House) -> None:
+    old = house.write(1)
+    house.snapshot()
+    before = house.packs
+    house.write(2)
+    house.snapshot()
+    _new_pack(house, before).unlink()
+    house.state.write_bytes(b"")
+    house.reopen()
+    result = house.restore()
+    assert result.outcome == "restored"
+    assert house.state.read_bytes() == old
+
+
+def test_known_good_is_carried_forward_past_a_damaged_parent(house: House) -> None:
+    """The newest snapshot's trees are gone: the next capture builds on the newest that can still be read."""
+    house.write(1)
+    house.snapshot()
+    before = house.packs
+    house.write(2)
+    house.snapshot()
+    _new_pack(house, before).unlink()
+    (house.state_dir / "catalog.sqlite").unlink()
+    house.state.write_bytes(b"")
+    house.reopen()
+    captured = house.snapshot()
+    assert captured.outcome in {"saved", "invalid"}
+    house.reopen()
+    assert house.restore().outcome == "restored"
+    assert b'"counter": 1' in house.state.read_bytes()
+
+
+def test_a_damaged_record_is_told_and_the_others_still_work(house: House) -> None:
+    good = house.write(1)
+    house.snapshot()
+    house.write(2)
+    house.snapshot()
+    record = house.state_dir / "repository" / "snapshots" / "app" / "000000000002.json"
+    _flip(record, 100)
+    house.state.write_bytes(b"")
+    house.reopen()
+    assert house.restore().outcome == "restored"
+    assert house.state.read_bytes() == good
+    assert any(result.status != "OK" and "read" in result.message for result in house.check().results)
+
+
+def test_without_a_catalog_everything_still_works(house: House) -> None:
+    good = house.write(1)
+    house.snapshot()
+    for damage in ("gone", "garbage"):
+        house.context.repository().close()
+        for path in house.state_dir.glob("catalog.sqlite*"):
+            path.unlink()
+        if damage == "garbage":
+            (house.state_dir / "catalog.sqlite").write_bytes(b"not a database at all" * 100)
+        house.reopen()
+        house.state.write_bytes(b"")
+        assert house.restore().outcome == "restored"
+        assert house.state.read_bytes() == good
