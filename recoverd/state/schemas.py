@@ -133,22 +133,24 @@ class _Crawler:
             # jsonschema would choose its validator by this key, and leave ours.
             document = {key: value for key, value in document.items() if key != "$schema"}
         self.documents[uri] = document
-        self._walk(document, uri, uri)
+        found: list[tuple[str, str]] = []
+        self._walk(document, uri, found)
+        # Only now are all names known that parts of the document give themselves.
+        for base, reference in found:
+            self._follow(reference, base, uri)
 
-    def _walk(self, node: Any, base: str, file: str) -> None:
-        """Follows the references of a schema and of all schemas in it; `file` is the URI of the file it stands in."""
+    def _walk(self, node: Any, base: str, found: list[tuple[str, str]]) -> None:
+        """Collects the references of a schema and of all schemas in it, with their base URIs, and its patterns."""
         if isinstance(node, list):
             for member in node:
-                self._walk(member, base, file)
+                self._walk(member, base, found)
         if not isinstance(node, dict):
             return
         own = node.get("id" if DRAFTS[self.draft] in ("Draft3Validator", "Draft4Validator") else "$id")
         if isinstance(own, str):
             base = urljoin(base, own)
             self.documents.setdefault(urldefrag(base)[0], node)
-        for key in _REFERENCES:
-            if isinstance(node.get(key), str):
-                self._follow(node[key], base, file)
+        found.extend((base, node[key]) for key in _REFERENCES if isinstance(node.get(key), str))
         if isinstance(node.get("pattern"), str):
             self.patterns.add(node["pattern"])
         for key, value in node.items():
@@ -156,9 +158,9 @@ class _Crawler:
                 if key == "patternProperties":
                     self.patterns.update(value)
                 for member in value.values():
-                    self._walk(member, base, file)
+                    self._walk(member, base, found)
             elif key not in _NOT_SCHEMAS:
-                self._walk(value, base, file)
+                self._walk(value, base, found)
 
     def _work(self, pattern: str) -> Work | None:
         try:
@@ -214,7 +216,7 @@ class _Crawler:
             fd = os.open(real, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
         except OSError as error:
             raise self._error(f"$ref {reference!r}: {real} can't be read: {error.strerror}") from None
-        with os.fdopen(fd, "rb") as file:
+        try:
             status = os.fstat(fd)
             if not stat.S_ISREG(status.st_mode):
                 raise self._error(f"$ref {reference!r}: {real} is not a regular file")
@@ -223,7 +225,10 @@ class _Crawler:
                     f"$ref {reference!r}: others than root can write {real}",
                     hint=f"chown root {real} and chmod go-w {real}",
                 )
-            data = file.read(_MOST_SCHEMA_BYTES + 1)
+            with os.fdopen(fd, "rb", closefd=False) as file:
+                data = file.read(_MOST_SCHEMA_BYTES + 1)
+        finally:
+            os.close(fd)
         if len(data) > _MOST_SCHEMA_BYTES:
             raise self._error(f"$ref {reference!r}: {real} is larger than {_MOST_SCHEMA_BYTES} bytes")
         return data
@@ -290,7 +295,7 @@ class Validator:
 
 @cache
 def _strict_draft(draft: str) -> Any:
-    """jsonschema's validator of a draft, less two keywords that hostile documents could use."""
+    """jsonschema's validator of a draft; keywords that a hostile document could make slow or fail are our own."""
     import jsonschema
     from jsonschema.exceptions import ValidationError
 
@@ -308,9 +313,22 @@ def _strict_draft(draft: str) -> Any:
         ):
             yield ValidationError("has equal items")
 
+    def properties(validator: Any, declared: Any, instance: Any, _schema: Any) -> Iterator[ValidationError]:
+        # jsonschema's own forgets the place of a property whose schema is `false`.
+        if not validator.is_type(instance, "object"):
+            return
+        for key, schema in declared.items():
+            if key in instance and schema is False:
+                nothing: Any = None
+                yield ValidationError("is not allowed", validator=nothing, path=[key], instance=instance[key])
+            elif key in instance:
+                yield from validator.descend(instance[key], schema, path=key, schema_path=key)
+
     extend: Any = jsonschema.validators.extend
     base = getattr(jsonschema, DRAFTS[draft])
-    ours = {"multipleOf": multiple_of, "divisibleBy": multiple_of, "uniqueItems": unique_items}
+    ours: dict[str, Any] = {"multipleOf": multiple_of, "divisibleBy": multiple_of, "uniqueItems": unique_items}
+    if base not in (jsonschema.Draft3Validator, jsonschema.Draft4Validator):
+        ours["properties"] = properties
     return extend(base, {keyword: check for keyword, check in ours.items() if keyword in base.VALIDATORS})
 
 

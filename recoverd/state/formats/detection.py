@@ -25,7 +25,7 @@ _BEGINS_LIKE_JSON = re.compile(
     + _SPACE
     + rb'(?:["}]|\Z)|(?<=[\[ \t\r\n])(?:["\]]|(?:-?[0-9][-+.0-9eE]*|true|false|null)'
     + _SPACE
-    + rb"[,\]])|\Z)"
+    + rb"(?:[,\]]|\Z))|\Z)"
 )
 # "[1]" or "[true]" with something else in the next line is the heading of an INI file.
 _HEADING = re.compile(rb"[ \t\r\n]*\[[^\[\]{}\",\n]*\][ \t\r]*\n\s*[^\s\[]")

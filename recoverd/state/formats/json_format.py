@@ -7,6 +7,7 @@ silent about duplicate keys and lone surrogates; all four are dealt with here. W
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Iterator
 from itertools import accumulate
@@ -26,6 +27,7 @@ _ESCAPE = re.compile(r"\\(?:u([0-9a-fA-F]{4})|.)", re.DOTALL)
 _NOT_BRACKETS = {code: None for code in range(128) if chr(code) not in "[]{}"}
 _STEP = {"[": 1, "{": 1, "]": -1, "}": -1}
 _WORDS = ("true", "false", "null", "NaN", "Infinity", "-Infinity")
+_NUMBER_TAIL = re.compile(r"\.|\.?[eE][+-]?")  # what is left over of a number that was cut
 _CHUNK_DIGITS = 4000  # Python refuses to read more than 4300 at once
 
 
@@ -45,7 +47,7 @@ class LongInteger(int):
     """An integer of more than 4300 digits, which Python refuses to print: it prints as how long it is."""
 
     def __repr__(self) -> str:
-        return f"an integer of about {int(self.bit_length() * 0.30103) + 1} digits"
+        return f"an integer of about {int((self.bit_length() - 1) * math.log10(2)) + 1} digits"
 
     __str__ = __repr__
 
@@ -92,7 +94,7 @@ def parse(data: bytes, *, allow: frozenset[str] = frozenset(), limits: Limits | 
     try:
         text = data.decode("utf-8")
     except UnicodeDecodeError as error:
-        return _bad(*_not_utf8(data, error, line))
+        return _bad(*_not_utf8(data, error))
     notes: tuple[Problem, ...] = ()
     if text.startswith(_BOM):
         text = text[1:]
@@ -155,8 +157,8 @@ def _positions(text: str, word: str) -> Iterator[int]:
             yield match.start()
 
 
-def _not_utf8(data: bytes, error: UnicodeDecodeError, line: int) -> tuple[str, str]:
-    where = f"byte {error.start}" if line == 1 else f"line {line}, byte {error.start}"
+def _not_utf8(data: bytes, error: UnicodeDecodeError) -> tuple[str, str]:
+    where = f"byte {error.start}"
     if data[:2] in (b"\xff\xfe", b"\xfe\xff"):
         return where, "is UTF-16, not UTF-8"
     if data[:2] == b"\x1f\x8b" or data[:4] == b"\x28\xb5\x2f\xfd":
@@ -247,6 +249,7 @@ def _explain(data: bytes, text: str, error: json.JSONDecodeError, line: int) -> 
     if error.pos + len(rest.rstrip(JSON_SPACE)) >= end and (
         (error.msg.startswith("Invalid \\u") and '"' not in rest)
         or any(word.startswith(rest.rstrip(JSON_SPACE)) for word in _WORDS)
+        or _NUMBER_TAIL.fullmatch(rest.rstrip(JSON_SPACE))
     ):
         return place(text, end, line), "ends in the middle of a value"
     if error.msg == "Extra data":

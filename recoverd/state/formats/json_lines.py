@@ -107,7 +107,7 @@ class LinesReader:
         self._report(*(Problem(self._place(problem.place), problem.problem) for problem in found))
 
     def _on_this_line(self, problem: Problem, line: bytes) -> Problem:
-        return Problem(problem.place or f"line {self._line}", blank(line) or problem.problem)
+        return Problem(self._place(problem.place), blank(line) or problem.problem)
 
     def _place(self, inner: str) -> str:
         if inner.startswith("line "):
