@@ -86,16 +86,15 @@ def relative_time(time_ns: int, now_ns: int) -> str:
 
 
 def _whole(seconds: int, *, parts: int) -> str:
-    for rank, (unit, length) in enumerate(_STEPS):
-        if seconds >= length:
-            first, rest = divmod(seconds, length)
-            words = f"{first} {unit}"
-            if parts > 1 and rank + 1 < len(_STEPS):
-                next_unit, next_length = _STEPS[rank + 1]
-                if rest // next_length:
-                    words += f" {rest // next_length} {next_unit}"
-            return words
-    return "0 s"
+    """At least one second, in its largest unit and, with two parts, the one below."""
+    rank = next(rank for rank, (_, length) in enumerate(_STEPS) if seconds >= length)
+    unit, length = _STEPS[rank]
+    words = f"{seconds // length} {unit}"
+    if parts > 1 and rank + 1 < len(_STEPS):
+        next_unit, next_length = _STEPS[rank + 1]
+        if rest := seconds % length // next_length:
+            words += f" {rest} {next_unit}"
+    return words
 
 
 def plural(count: int, noun: str) -> str:
