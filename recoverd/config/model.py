@@ -67,6 +67,9 @@ class Retention:
     keep_invalid: int = 3
 
 
+DEFAULT_RETENTION = Retention(last=10, hourly=24, daily=14)
+
+
 @dataclass(frozen=True, slots=True)
 class Autosave:
     every_s: float | None = None
@@ -187,7 +190,7 @@ class Service:
     after: tuple[str, ...] = ()
     state: Mapping[str, StateItem] = field(default_factory=lambda: EMPTY)
     autosave: Autosave = Autosave()
-    retention: Retention = Retention(last=10, hourly=24, daily=14)
+    retention: Retention = DEFAULT_RETENTION
     restore: Restore = Restore()
     health: Health = Health()
     check: CheckThresholds = CheckThresholds()

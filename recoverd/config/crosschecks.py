@@ -1,0 +1,47 @@
+"""What only several services, or several items of one, can do wrong. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+
+from recoverd.config.items import Claim, is_inside
+
+
+def cycles(after: Mapping[str, Sequence[str]]) -> Iterator[tuple[str, ...]]:
+    """The ways on which services wait for one another, each once round: ("a", "b", "a").
+
+    `after` maps each service to those it starts after; names that are no service are left out.
+    """
+    done: set[str] = set()
+    for first in after:
+        way = [first] if first not in done else []  # from `first` to where we are
+        pending = [iter(after[name]) for name in way]
+        while pending:
+            other = next(pending[-1], None)
+            if other is None:
+                pending.pop()
+                done.add(way.pop())
+            elif other in way:
+                yield (*way[way.index(other) :], other)
+            elif other in after and other not in done:
+                way.append(other)
+                pending.append(iter(after[other]))
+
+
+def overlaps(claims: Sequence[Claim]) -> Iterator[tuple[Claim, str]]:
+    """Claims that meet an earlier one, with a sentence: in a service paths lie apart, between services they differ."""
+    by_path: dict[str, Claim] = {}
+    by_service: dict[str, list[Claim]] = {}
+    for claim in claims:
+        others = by_service.setdefault(claim.service, [])
+        same = by_path.setdefault(claim.path, claim)
+        if same is not claim:
+            whose = f'item "{same.item}"' if claim.service == same.service else f'service "{same.service}"'
+            yield claim, f"{claim.path} is the path of {whose} as well ({same.place.file}:{same.place.line})"
+        for other in others:
+            at = f'item "{other.item}" ({other.place.file}:{other.place.line}): items must not overlap'
+            if claim.path != other.path and is_inside(claim.path, other.path):
+                yield claim, f"{claim.path} lies inside {at}"
+            elif claim.path != other.path and is_inside(other.path, claim.path):
+                yield claim, f"{claim.path} contains {at}"
+        others.append(claim)

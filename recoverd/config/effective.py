@@ -1,0 +1,188 @@
+"""The loaded configuration as JSON, so that `check` and its kin start without parsing YAML or checking schemas.
+
+`decode_if_current` gives it back only as long as loading again would give the same: the same request, the same
+places with the same files in them, the same content, the same variables of the environment, still trusted.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import fields, is_dataclass
+from enum import Enum
+from typing import Any
+
+import recoverd
+from recoverd.config import places, trust
+from recoverd.config.model import (
+    Autosave,
+    CheckThresholds,
+    Config,
+    FailedService,
+    Format,
+    Health,
+    ItemKind,
+    LogConfig,
+    Place,
+    Probe,
+    ProbeKind,
+    RepositoryConfig,
+    Restore,
+    Retention,
+    Run,
+    RunKind,
+    SchemaSource,
+    Secret,
+    Service,
+    Span,
+    StateItem,
+)
+from recoverd.config.sources import SourceFile, Sources, digest, search_digest
+
+_REVISION = 1
+_Decoder = Callable[[Any], Any]
+
+
+def encode(
+    config: Config, sources: Sources, paths: Sequence[str] | None, *, euid: int, home: str, prefix: str = ""
+) -> bytes:
+    """JSON of a configuration that was loaded strictly, with what it was made of and what was asked for."""
+    document = {
+        "recoverd": recoverd.__version__,
+        "revision": _REVISION,
+        "request": _request(paths, euid, home, prefix),
+        "search": sources.search,
+        "environment": dict(sources.environment),
+        "files": [
+            [file.path, file.digest, file.size_bytes, str(file.mtime_ns), str(file.inode)] for file in sources.files
+        ],
+        "config": _plain(config),
+    }
+    return json.dumps(document, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "surrogateescape")
+
+
+def decode_if_current(
+    data: bytes,
+    paths: Sequence[str] | None,
+    *,
+    environ: Mapping[str, str],
+    euid: int,
+    home: str,
+    prefix: str = "",
+) -> Config | None:
+    """The configuration in `data`; None when it must be loaded again, or when `data` is not what `encode` wrote."""
+    try:
+        document = json.loads(data.decode("utf-8", "surrogateescape"))
+        if document["recoverd"] != recoverd.__version__ or document["revision"] != _REVISION:
+            return None
+        if document["request"] != _request(paths, euid, home, prefix):
+            return None
+        if any(environ.get(name) != value for name, value in document["environment"].items()):
+            return None
+        search = places.find(paths, environ=environ, euid=euid, home=home, prefix=prefix)
+        if search_digest(search) != document["search"]:
+            return None
+        for path, known, size_bytes, mtime_ns, inode in document["files"]:
+            if not _is_current(SourceFile(path, known, size_bytes, int(mtime_ns), int(inode)), euid):
+                return None
+        config: Config = _config(document["config"])
+        return config
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
+        return None
+
+
+def _request(paths: Sequence[str] | None, euid: int, home: str, prefix: str) -> dict[str, Any]:
+    return {
+        "paths": [os.path.abspath(path) for path in paths] if paths else None,
+        "euid": euid,
+        "home": home,
+        "prefix": prefix,
+    }
+
+
+def _is_current(file: SourceFile, euid: int) -> bool:
+    if file.digest is None:
+        return not os.path.lexists(file.path)
+    try:
+        status = os.stat(file.path)
+        if (status.st_size, status.st_mtime_ns, status.st_ino) != (file.size_bytes, file.mtime_ns, file.inode):
+            return False
+        # also a change within one tick of the clock, or with its time set back, must not go unseen
+        return digest(trust.read(file.path, most_bytes=file.size_bytes, euid=euid)) == file.digest
+    except (OSError, trust.Unusable):
+        return False
+
+
+def _plain(value: Any) -> Any:
+    if is_dataclass(value):
+        return {field.name: _plain(getattr(value, field.name)) for field in fields(value)}
+    if isinstance(value, Enum):
+        return value.value
+    if isinstance(value, Mapping):
+        return {key: _plain(each) for key, each in value.items()}
+    if isinstance(value, frozenset):
+        return sorted(value)
+    if isinstance(value, tuple | list):
+        return [_plain(each) for each in value]
+    return value
+
+
+def _object(cls: type, **decoders: _Decoder) -> _Decoder:
+    """A decoder of one class; fields that are not named are taken as they are, null only where None is meant."""
+
+    def decode(value: Any) -> Any:
+        keys = {
+            key: decoders[key](each) if key in decoders and each is not None else each for key, each in value.items()
+        }
+        return cls(**keys)
+
+    return decode
+
+
+def _list(decoder: _Decoder) -> _Decoder:
+    return lambda value: tuple(decoder(each) for each in value)
+
+
+def _by_name(decoder: _Decoder) -> _Decoder:
+    return lambda value: {name: decoder(each) for name, each in value.items()}
+
+
+def _text_or_secret(value: Any) -> Any:
+    return Secret(**value) if isinstance(value, dict) else value
+
+
+_place = _object(Place)
+_span = _object(Span)
+_schema = _object(SchemaSource, directories=tuple, place=_place)
+_item = _object(StateItem, kind=ItemKind, format=Format, schema=_schema, include=tuple, exclude=tuple, allow=frozenset)
+_run = _object(Run, kind=RunKind, command=tuple, env=_by_name(_text_or_secret), start=tuple, stop=tuple, status=tuple)
+_retention = _object(
+    Retention,
+    tags=_list(tuple),
+    within=_span,
+    within_hourly=_span,
+    within_daily=_span,
+    within_weekly=_span,
+    within_monthly=_span,
+    within_yearly=_span,
+)
+_service = _object(
+    Service,
+    place=_place,
+    run=_run,
+    after=tuple,
+    state=_by_name(_item),
+    autosave=_object(Autosave),
+    retention=_retention,
+    restore=_object(Restore, fallback=tuple),
+    health=_object(Health, probes=_list(_object(Probe, kind=ProbeKind, command=tuple))),
+    check=_object(CheckThresholds),
+)
+_config = _object(
+    Config,
+    repository=_object(RepositoryConfig),
+    services=_by_name(_service),
+    failed=_list(_object(FailedService, problems=tuple)),
+    log=_object(LogConfig, debug=tuple),
+)

@@ -1,0 +1,67 @@
+"""The host-wide keys: from the files to the model."""
+
+from __future__ import annotations
+
+import os
+
+from recoverd.config.items import Own
+from recoverd.config.model import LogConfig, RepositoryConfig
+from recoverd.config.sections import Context, Section, normal_path
+from recoverd.config.wording import suggest
+
+
+def state_directory(host: Section) -> str:
+    """`state_dir`, else $STATE_DIRECTORY (systemd.exec(5): the first of several), else the usual place."""
+    context = host.context
+    if host.has("state_dir"):
+        return host.file_path("state_dir") or _usual_directory(context)
+    given = (context.sources.ask(context.environ, "STATE_DIRECTORY") or "").split(":")[0]
+    return normal_path(given) if os.path.isabs(given) else _usual_directory(context)
+
+
+def _usual_directory(context: Context) -> str:
+    if context.euid == 0:
+        return "/var/lib/recoverd"
+    data = context.sources.ask(context.environ, "XDG_DATA_HOME") or ""
+    base = data if os.path.isabs(data) else os.path.join(context.home, ".local", "share")
+    return normal_path(os.path.join(base, "recoverd"))
+
+
+def repository(host: Section, state_dir: str) -> RepositoryConfig:
+    section = host.section("repository")
+    path = section.file_path("path") or os.path.join(state_dir, "repository")
+    for what, mine in (("repository", path), ("state_dir", state_dir)):
+        if mine == "/":
+            host.problem(what, "can't be the root directory")
+    if path == state_dir:
+        section.problem("path", "must not be `state_dir` itself: it holds snapshots and nothing else")
+    return RepositoryConfig(path, section.integer("compression", RepositoryConfig("").compression))
+
+
+def own_directories(state_dir: str, repository_path: str) -> tuple[Own, ...]:
+    """What no service may declare as its state."""
+    return (Own("the repository", repository_path), Own("the state directory", state_dir))
+
+
+def timezone(host: Section) -> str:
+    name = host.text("timezone", "UTC") or ""
+    if name == "UTC":  # known without the system's time zone data
+        return name
+    import zoneinfo
+
+    try:
+        zoneinfo.ZoneInfo(name)
+    except (ValueError, OSError, zoneinfo.ZoneInfoNotFoundError):
+        known = zoneinfo.available_timezones()
+        hint = suggest(name, known) if known else "; this machine has no time zone data (package tzdata)"
+        host.problem("timezone", f'there is no time zone "{name}"{hint}')
+    return name
+
+
+def log(host: Section) -> LogConfig:
+    section, usual = host.section("log"), LogConfig()
+    return LogConfig(
+        format=str(section.text("format", usual.format)),
+        level=str(section.text("level", usual.level)),
+        debug=section.texts("debug"),
+    )

@@ -1,0 +1,191 @@
+"""A configuration in the words of its files: every key with its value, durations as people write them.
+
+`as_plain` is what `config show` prints: loaded again, it gives the same configuration.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from recoverd.config.model import Config, ItemKind, Place, Probe, ProbeKind, Retention, Run, Secret, Service, StateItem
+from recoverd.config.units import format_duration, format_span
+
+_PLAIN_TEXT = re.compile(r"[A-Za-z_./][A-Za-z0-9_./@%+-]*\Z")
+_SHORT_TIME = re.compile(r"(?:[0-9]+[a-z]+)+\Z")
+_RESERVED = frozenset({"null", "true", "false"})
+_MASK = "***"
+_TELLTALE = re.compile(r"PASS|SECRET|TOKEN|KEY|CREDENTIAL|AUTH", re.IGNORECASE)
+_USER_INFO = re.compile(r"(?<=://)[^/\s@]+@")
+
+
+def as_plain(config: Config, *, mask: bool) -> dict[str, Any]:
+    """Dicts, lists and scalars. `mask` hides what could be a secret: passwords in URLs, telling variables."""
+    plain: dict[str, Any] = {
+        "version": 1,
+        "state_dir": config.state_dir,
+        "repository": {"path": config.repository.path, "compression": config.repository.compression},
+        "timezone": config.timezone,
+        "log": {"format": config.log.format, "level": config.log.level, "debug": list(config.log.debug)},
+        "services": {name: _service(service, mask=mask) for name, service in config.services.items()},
+    }
+    return plain
+
+
+def _service(service: Service, *, mask: bool) -> dict[str, Any]:
+    autosave, health, check = service.autosave, service.health, service.check
+    plain: dict[str, Any] = {"enabled": service.enabled}
+    if service.run is not None:
+        plain["run"] = _run(service.run, mask=mask)
+    plain["after"] = list(service.after)
+    plain["state"] = {name: _item(item) for name, item in service.state.items()}
+    plain["autosave"] = _given(
+        every=None if autosave.every_s is None else format_duration(autosave.every_s),
+        jitter=format_duration(autosave.jitter_s) if autosave.every_s is not None else None,
+        on_shutdown=autosave.on_shutdown,
+    )
+    plain["retention"] = _retention(service.retention)
+    plain["restore"] = {
+        "fallback": list(service.restore.fallback),
+        "scope": service.restore.scope,
+        "attempts": service.restore.attempts,
+        "verdicts": dict(service.restore.verdicts),
+    }
+    plain["health"] = {
+        "within": format_duration(health.within_s),
+        "stable_for": format_duration(health.stable_for_s),
+        "probes": [_probe(probe, mask=mask) for probe in health.probes],
+    }
+    plain["check"] = _given(
+        max_age=None if check.max_age_s is None else format_duration(check.max_age_s), max_failures=check.max_failures
+    )
+    return plain
+
+
+def _run(run: Run, *, mask: bool) -> dict[str, Any]:
+    return _given(
+        command=[_masked(word, mask=mask) for word in run.command],
+        cwd=run.cwd,
+        env={name: _variable(name, value, mask=mask) for name, value in run.env.items()},
+        user=run.user,
+        group=run.group,
+        log=run.log,
+        stop_signal=run.stop_signal,
+        stop_timeout=format_duration(run.stop_timeout_s),
+    )
+
+
+def _variable(name: str, value: str | Secret, *, mask: bool) -> Any:
+    if isinstance(value, Secret):
+        return {value.source: value.name}  # where it is; nobody has read it
+    return _MASK if mask and _TELLTALE.search(name) else _masked(value, mask=mask)
+
+
+def _masked(text: str, *, mask: bool) -> str:
+    return _USER_INFO.sub(f"{_MASK}@", text) if mask else text
+
+
+def _item(item: StateItem) -> dict[str, Any]:
+    plain: dict[str, Any] = {item.kind.value: item.path, "format": item.format.value}
+    if item.schema is not None:
+        plain["schema"] = item.schema.document if item.schema.path is None else item.schema.path
+    if item.kind is ItemKind.DIRECTORY:
+        plain["include"], plain["exclude"] = list(item.include), list(item.exclude)
+    plain["optional"] = item.optional
+    plain["allow"] = sorted(item.allow)
+    return plain
+
+
+def _retention(policy: Retention) -> dict[str, Any]:
+    spans = {
+        name: getattr(policy, name)
+        for name in ("within", "within_hourly", "within_daily", "within_weekly", "within_monthly", "within_yearly")
+    }
+    return {
+        **{
+            name: "forever" if getattr(policy, name) == -1 else getattr(policy, name)
+            for name in ("last", "hourly", "daily", "weekly", "monthly", "yearly")
+        },
+        "tags": [list(tags) for tags in policy.tags],
+        **{name: format_span(span) for name, span in spans.items() if span is not None},
+        "keep_invalid": "forever" if policy.keep_invalid == -1 else policy.keep_invalid,
+    }
+
+
+def _probe(probe: Probe, *, mask: bool) -> dict[str, Any]:
+    target: Any = _masked(probe.target, mask=mask)
+    if probe.kind is ProbeKind.COMMAND:
+        target = [_masked(word, mask=mask) for word in probe.command]
+    elif probe.kind is ProbeKind.RUNNING:
+        target = True
+    return {probe.kind.value: target, "timeout": format_duration(probe.timeout_s)}
+
+
+def _given(**keys: Any) -> dict[str, Any]:
+    return {key: value for key, value in keys.items() if value is not None}
+
+
+def yaml_lines(plain: Mapping[str, Any], provenance: Mapping[tuple[str, ...], Place]) -> Iterator[str]:
+    """The YAML of `as_plain`, each value with a comment that says where it comes from."""
+    yield from _lines(plain, (), provenance, "")
+
+
+def _lines(
+    plain: Mapping[str, Any], path: tuple[str, ...], provenance: Mapping[tuple[str, ...], Place], indent: str
+) -> Iterator[str]:
+    for key, value in plain.items():
+        here = (*path, key)
+        if isinstance(value, dict) and value and not _is_one_value(here):
+            yield f"{indent}{_scalar(key)}:"
+            yield from _lines(value, here, provenance, indent + "  ")
+        else:
+            yield f"{indent}{_scalar(key)}: {flow(value)}  # {origin(here, provenance)}"
+
+
+def _is_one_value(path: tuple[str, ...]) -> bool:
+    """An inline schema and a reference to a secret are shown in one line, like a scalar."""
+    return (path[2:3], path[4:]) == (("state",), ("schema",)) or (path[2:4] == ("run", "env") and len(path) == 5)
+
+
+def origin(path: tuple[str, ...], provenance: Mapping[tuple[str, ...], Place]) -> str:
+    """`from FILE:LINE` of a value, or `default`."""
+    place = provenance.get(path)
+    if place is None:  # a mapping shown as one value: where its first part stands
+        place = next((each for known, each in provenance.items() if known[: len(path)] == path), None)
+    return "default" if place is None else _one_line(f"from {place.file}:{place.line}")
+
+
+def _one_line(text: str) -> str:
+    return "".join(letter if letter.isprintable() else "?" for letter in text)
+
+
+def flow(value: Any) -> str:
+    """One value as YAML in one line, as `strict_yaml` reads it back."""
+    if isinstance(value, Mapping):
+        return "{" + ", ".join(f"{_scalar(key)}: {flow(each)}" for key, each in value.items()) + "}"
+    if isinstance(value, list | tuple):
+        return "[" + ", ".join(flow(each) for each in value) + "]"
+    return _scalar(value)
+
+
+def _scalar(value: Any) -> str:
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, int | float):
+        return repr(value)
+    text = str(value)
+    if (_PLAIN_TEXT.match(text) and text not in _RESERVED) or _SHORT_TIME.match(text):
+        return text
+    return '"' + "".join(_letter(letter) for letter in text) + '"'
+
+
+def _letter(letter: str) -> str:
+    if letter in '"\\':
+        return "\\" + letter
+    code = ord(letter)
+    if letter.isprintable() and code != 0xFEFF:
+        return letter
+    return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"

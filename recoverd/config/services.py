@@ -1,0 +1,220 @@
+"""One service: from the section of a file to the model, with every problem reported on the way."""
+
+from __future__ import annotations
+
+import grp
+import pwd
+import re
+import signal
+from collections.abc import Mapping, Sequence
+from typing import Any
+from urllib.parse import urlsplit
+
+from recoverd.config.items import Claim, Own, build_item, why_no_name
+from recoverd.config.model import (
+    DEFAULT_RETENTION,
+    Autosave,
+    CheckThresholds,
+    Health,
+    Probe,
+    ProbeKind,
+    Restore,
+    Retention,
+    Run,
+    RunKind,
+    Secret,
+    Service,
+    StateItem,
+)
+from recoverd.config.sections import Section
+from recoverd.config.wording import suggest
+
+_RULES = ("last", "hourly", "daily", "weekly", "monthly", "yearly")
+_WITHIN = ("within", "within_hourly", "within_daily", "within_weekly", "within_monthly", "within_yearly")
+
+
+def build_service(name: str, section: Section, own: Sequence[Own]) -> tuple[Service, list[Claim]]:
+    """The service and the paths it claims. It is only to be used when no problem was reported for it."""
+    if reason := why_no_name(name):
+        section.problem(None, reason)
+    root = section.file_path("root")
+    state: dict[str, StateItem] = {}
+    claims: list[Claim] = []
+    for item in section.sections("state"):
+        item_name = str(item.path[-1])
+        if built := build_item(item, item_name, root, own):
+            state[item_name] = built[0]
+            claims.append(Claim(name, item_name, built[0].path, built[1]))
+    context = section.context
+    if not (section.section("state").node.content or section.has("run")) and not (
+        context.is_touched((*section.path, "state")) or context.is_touched((*section.path, "run"))
+    ):
+        section.problem(None, "has neither state nor run: there is nothing to recover")
+    service = Service(
+        name=name,
+        place=section.node.place,
+        enabled=section.flag("enabled", default=True),
+        run=_run(section.section("run")),
+        after=tuple(dict.fromkeys(section.texts("after"))),
+        state=state,
+        autosave=_autosave(section.section("autosave")),
+        retention=_retention(section.section("retention")),
+        restore=_restore(section.section("restore")),
+        health=_health(section.section("health")),
+        check=_check(section.section("check")),
+    )
+    return service, claims
+
+
+def _run(run: Section) -> Run | None:
+    if not run.has("command"):
+        return None
+    command = run.texts("command")
+    if not command or not command[0]:
+        run.problem("command", "the program must not be empty")
+    number = run.text("stop_signal", "TERM")
+    return Run(
+        kind=RunKind.COMMAND,
+        command=command,
+        cwd=run.file_path("cwd"),
+        env=_environment(run),
+        user=_account(run, "user"),
+        group=_account(run, "group"),
+        log=run.file_path("log"),
+        stop_signal=_signal(run, str(number)),
+        stop_timeout_s=run.duration("stop_timeout", Run(RunKind.COMMAND).stop_timeout_s),
+    )
+
+
+def _environment(run: Section) -> Mapping[str, str | Secret]:
+    below = run.section("env")
+    environment: dict[str, str | Secret] = {}
+    for name in below.node.content:
+        if not name or "=" in name:
+            below.problem(name, "a name in the environment is not empty and holds no =")
+        value = below.text_or_secret(name)
+        if value is not None:
+            environment[name] = value
+    return environment
+
+
+def _account(run: Section, key: str) -> str | None:
+    name = run.text(key)
+    if name is None or name.isdecimal():
+        return name
+    try:
+        if key == "user":
+            pwd.getpwnam(name)
+        else:
+            grp.getgrnam(name)
+    except KeyError:
+        known = (
+            [each.pw_name for each in pwd.getpwall()] if key == "user" else [each.gr_name for each in grp.getgrall()]
+        )
+        run.problem(key, f'there is no {key} "{name}" on this machine{suggest(name, known)}')
+    return name
+
+
+def _signal(run: Section, name: str) -> str:
+    short = name.upper().removeprefix("SIG")
+    names = [each.name.removeprefix("SIG") for each in signal.Signals]
+    if short not in names:
+        run.problem("stop_signal", f'there is no signal "{name}"{suggest(short, names)}')
+    return short
+
+
+def _autosave(autosave: Section) -> Autosave:
+    every = autosave.duration_or_none("every")
+    jitter = autosave.duration("jitter", Autosave().jitter_s)
+    if every is not None and jitter >= every:
+        autosave.problem("jitter", "must be shorter than `every`")
+    return Autosave(every, jitter, autosave.flag("on_shutdown", default=Autosave().on_shutdown))
+
+
+def _retention(retention: Section) -> Retention:
+    if not retention.present:
+        return DEFAULT_RETENTION
+    counts = {key: retention.count(key, 0) for key in _RULES}
+    within = {key: retention.span(key) for key in _WITHIN}
+    tags = retention.node.get("tags")
+    rules: list[tuple[str, ...]] = []
+    for node in tags.content if tags is not None else ():
+        inner = node.content if isinstance(node.content, tuple) else (node,)
+        rules.append(tuple(str(each.content) for each in inner))
+    given: dict[str, Any] = {**counts, **within, "tags": tuple(rules)}
+    policy = Retention(**given, keep_invalid=retention.count("keep_invalid", Retention().keep_invalid))
+    keeps = any(counts.values()) or rules or any(span is not None and span != type(span)() for span in within.values())
+    if not keeps and not retention.context.is_touched(retention.path):
+        retention.problem(
+            None, f"would keep no snapshot: give at least one of {', '.join((*_RULES, 'tags', 'within'))}"
+        )
+    return policy
+
+
+def _restore(restore: Section) -> Restore:
+    usual = Restore()
+    verdicts = restore.section("verdicts")
+    return Restore(
+        fallback=tuple(dict.fromkeys(restore.texts("fallback"))) or usual.fallback,
+        scope=str(restore.text("scope", usual.scope)),
+        attempts=restore.integer("attempts", usual.attempts),
+        verdicts={name: str(node.content) for name, node in verdicts.node.content.items()},
+    )
+
+
+def _health(health: Section) -> Health:
+    usual = Health()
+    probes = [_probe(probe) for probe in health.sections("probes")]
+    return Health(
+        within_s=health.duration("within", usual.within_s, positive=True),
+        stable_for_s=health.duration("stable_for", usual.stable_for_s),
+        probes=tuple(probe for probe in probes if probe is not None),
+    )
+
+
+def _probe(probe: Section) -> Probe | None:
+    kind = next((kind for kind in ProbeKind if probe.has(kind)), None)
+    if kind is None:
+        return None
+    usual = Probe(kind)
+    target = str(probe.text(kind, "")) if kind in {ProbeKind.HTTP, ProbeKind.TCP} else ""
+    reason = why_no_url(target) if kind is ProbeKind.HTTP else why_no_address(target) if kind is ProbeKind.TCP else None
+    if reason:
+        probe.problem(kind, reason)
+    command = probe.texts("command")
+    if kind is ProbeKind.COMMAND and (not command or not command[0]):
+        probe.problem("command", "the program must not be empty")
+    return Probe(kind, target, command, probe.duration("timeout", usual.timeout_s, positive=True))
+
+
+def why_no_url(url: str) -> str | None:
+    """Why an HTTP probe can't ask this."""
+    wanted = "is no URL such as http://127.0.0.1:3000/health"
+    shown = re.sub(r"(?<=://)[^/\s@]+@", "***@", url)
+    if not re.match(r"https?://", url):
+        return f'"{shown}" {wanted}: it starts with http:// or https://'
+    if re.search(r"[\s\x00-\x1f\x7f]", url) or not url.isascii():
+        return f'"{shown}" {wanted}: it holds spaces or letters that must be escaped'
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError:
+        return f'"{shown}" {wanted}: its host or port is none'
+    if not parts.hostname:
+        return f'"{shown}" {wanted}: it names no host'
+    return f'"{shown}" {wanted}: ports go from 1 to 65535' if port == 0 else None
+
+
+def why_no_address(address: str) -> str | None:
+    """Why a TCP probe can't connect to this."""
+    found = re.fullmatch(r"(?:\[([0-9A-Fa-f:.%a-z]+)\]|([^\s:\[\]/]+)):([0-9]{1,5})", address, re.ASCII)
+    if not found:
+        return f'"{address}" is not HOST:PORT such as 127.0.0.1:1883 or [::1]:1883'
+    return None if 1 <= int(found[3]) <= 65535 else f'"{address}": ports go from 1 to 65535'
+
+
+def _check(check: Section) -> CheckThresholds:
+    return CheckThresholds(
+        max_age_s=check.duration_or_none("max_age"),
+        max_failures=check.integer("max_failures", CheckThresholds().max_failures),
+    )
