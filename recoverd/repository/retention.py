@@ -133,7 +133,7 @@ def _apply_counts(policy: Retention, counted: Sequence[Candidate], zone: tzinfo,
     if not counted:
         return
     oldest = counted[-1]
-    for candidate in counted if policy.last == UNLIMITED else counted[: max(policy.last, 0)]:
+    for candidate in counted if policy.last < 0 else counted[: policy.last]:
         kept[candidate.sequence].add("last")
     newest_local = _local(counted[0].time_ns, zone)
     newest_ns = counted[0].time_ns

@@ -74,7 +74,9 @@ class GuardedValidator:
     def _start(self) -> None:
         self.close()
         self._process = subprocess.Popen(
-            [sys.executable, "-I", "-m", __name__],
+            [sys.executable, "-m", __name__],
+            # Just where this process finds its modules, however it was started; nothing is added to that.
+            env={**os.environ, "PYTHONSAFEPATH": "1", "PYTHONPATH": os.pathsep.join(map(os.path.abspath, sys.path))},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,

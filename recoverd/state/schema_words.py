@@ -22,7 +22,10 @@ _MOST_NAMES = 5
 
 def problem_of(error: Any) -> Problem:
     """Of a jsonschema.ValidationError."""
-    return Problem(pointer(error.absolute_path), _sentence(error))
+    sentence = _sentence(error)
+    if "propertyNames" in error.relative_schema_path and isinstance(error.instance, str):
+        sentence = f"has the key {value_words(error.instance)}, which {sentence}"
+    return Problem(pointer(error.absolute_path), sentence)
 
 
 def _sentence(error: Any) -> str:
@@ -74,8 +77,6 @@ def _sentence(error: Any) -> str:
             return "holds more items than are declared"
         case "contains" | "minContains" | "maxContains":
             return "does not hold as many items of the declared kind as it must"
-        case "propertyNames":
-            return f"has a key that is not allowed, {shown}"
         case "dependentRequired" | "dependencies":
             return "lacks a key that another key of it requires"
         case "anyOf":
@@ -117,8 +118,8 @@ def _unknown_keys(value: Any, error: Any) -> str:
 def _closest(error: Any) -> str:
     from jsonschema.exceptions import relevance
 
-    if not error.context:
-        return ""
     best = min(error.context, key=lambda inner: (-len(inner.path), relevance(inner)))
-    problem = problem_of(best) if not best.context else None
-    return f"; the closest: {problem.place} {problem.problem}" if problem else ""
+    if best.context:
+        return ""
+    problem = problem_of(best)
+    return f"; the closest: {problem.place} {problem.problem}"

@@ -338,7 +338,13 @@ class TestWords:
             ({"prefixItems": [{}], "items": False}, [1, 2], "#: holds more items than are declared"),
             ({"prefixItems": [{}], "unevaluatedItems": False}, [1, 2], "#: holds more items than are declared"),
             ({"contains": {"type": "null"}}, [1], "#: does not hold as many items of the declared kind as it must"),
-            ({"propertyNames": {"maxLength": 1}}, {"ab": 1}, "#: is text of 2 characters, more than 1"),
+            (
+                {"propertyNames": {"maxLength": 1}},
+                {"ab": 1},
+                '#: has the key "ab", which is text of 2 characters, more than 1',
+            ),
+            ({"propertyNames": False}, {"ab": 1}, '#: has the key "ab", which is not allowed here'),
+            ({"anyOf": [{"anyOf": [{"type": "null"}]}]}, 1, "#: fits none of 1 allowed forms"),
             ({"dependentRequired": {"a": ["b"]}}, {"a": 1}, "#: lacks a key that another key of it requires"),
             (
                 {"anyOf": [{"type": "null"}, {"type": "string"}]},
@@ -376,6 +382,11 @@ class TestWords:
         assert found == [r'#/\u001b]0;x\u0007\n\ud800\u202e: is "\u001b]0;x\u0007\n\ud800\u202e", not one of 1']
         found = words({"additionalProperties": False}, {evil: evil}, schema_source)
         assert all(sentence.isprintable() for sentence in found)
+
+    def test_an_unknown_key_among_very_many(self, schema_source: MakeSource) -> None:
+        schema = {"properties": {f"k{number}": {} for number in range(2000)}, "additionalProperties": False}
+        value = {**dict.fromkeys(schema["properties"], 1), "x": 1}  # type: ignore[call-overload]
+        assert words(schema, value, schema_source) == ["#: has a key that is not declared"]
 
     def test_many_problems_are_counted(self, schema_source: MakeSource) -> None:
         schema = {"items": {"type": "null"}}
