@@ -120,7 +120,8 @@ def _http(probe: Probe, opened: _Opened) -> tuple[bool, str]:
         credentials = f"{unquote(parts.username)}:{unquote(parts.password or '')}"
         headers["Authorization"] = f"Basic {b64encode(credentials.encode()).decode()}"
     path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
-    with closing(connect(parts.hostname, parts.port, timeout=probe.timeout_s)) as connection:
+    port = parts.port or connect.default_port  # left out, an IPv6 address would be cut at its last colon
+    with closing(connect(parts.hostname, port, timeout=probe.timeout_s)) as connection:
         try:
             connection.connect()
             opened(connection.sock)

@@ -22,6 +22,7 @@ from recoverd.errors import ServiceError
 from recoverd.services import process_tree
 from recoverd.services.command import CommandDriver
 from recoverd.services.process_record import Phase, ProcessRecord
+from recoverd.system import processes
 from recoverd.system.processes import ProcessIdentity, identify, is_alive
 
 Make = Callable[..., CommandDriver]
@@ -512,10 +513,15 @@ def test_stop_finds_relatives_without_environment(make_driver: Make, log_says: S
     lines = (log_says("child") + log_says("orphan")).splitlines()
     relatives = [identify(int(line.split()[1])) for line in lines if line.startswith(("child", "orphan"))]
     assert len(set(relatives)) == 2
-    driver.stop()
-    for relative in relatives:
-        assert relative is not None
-        assert not is_alive(relative)
+    try:
+        driver.stop()
+        for relative in relatives:
+            assert relative is not None
+            assert not is_alive(relative)
+    finally:
+        for relative in relatives:
+            if relative is not None:
+                processes.signal(relative, signal.SIGKILL)
 
 
 def test_stop_kills_what_ignores_the_signal(make_driver: Make, log_says: Says, tmp_path: Path) -> None:

@@ -107,6 +107,18 @@ def test_http_uses_no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
         assert http(f"http://{address}").healthy
 
 
+def test_http_version_6() -> None:
+    """[ADDRESS] is understood with and without a port."""
+    try:
+        server = socket.create_server(("::1", 0), family=socket.AF_INET6)
+    except OSError:
+        pytest.skip("there is no IPv6 here")
+    with closing(server):
+        url = f"http://[::1]:{server.getsockname()[1]}/"
+        assert http(url, 0.2).message == f"{url}: no answer within 0.2 s", "it was connected"
+    assert "no such host" not in http("http://[::1]/").message
+
+
 def test_http_sends_credentials_and_never_shows_them() -> None:
     """Credentials in a URL are used, and masked in what is printed."""
     asked: list[bytes] = []
