@@ -83,12 +83,9 @@ class Proving:
         identity = status.identity if status is not None else None
         replaced = self.identity is not None and identity != self.identity
         here = replace(self, last=seen, identity=identity)
-        if replaced:
-            if self.good_since_s is not None:
-                return here._decided(
-                    seen, Verdict.UNHEALTHY, "its process was replaced by another while it was watched"
-                )
-            here = replace(here, good_since_s=None)
+        if replaced and self.good_since_s is not None:
+            reason = "its process was replaced by another while it was watched"
+            return here._decided(seen, Verdict.UNHEALTHY, reason)
         failing = [result.message for result in seen.results if not result.healthy]
         if failing:
             return replace(here, good_since_s=None)._unless_late(seen, "; ".join(failing))
