@@ -217,7 +217,7 @@ class Catalog:
                 [(service, number, x.size, x.mtime_ns, x.record) for number, x in records.items()],
             )
 
-        self._try(work)
+        self._try(work, patient=False)  # who lists shall not wait for who writes
 
     # --- memory of the other rooms
 
@@ -293,9 +293,9 @@ class Catalog:
         rows = self._database.read(lambda db: db.execute(query, (service, kind, limit)).fetchall())
         return [Run(*row) for row in rows]
 
-    def _try(self, work: Callable[[sqlite3.Connection], Any]) -> None:
+    def _try(self, work: Callable[[sqlite3.Connection], Any], *, patient: bool = True) -> None:
         try:
-            self._database.write(work)
+            self._database.write(work, patient=patient)
         except Unwritable as error:
             _log.debug("the catalog was not updated: %s", error)
 

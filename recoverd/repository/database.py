@@ -7,6 +7,7 @@ by listing does the rest. With `synchronous=OFF` a torn catalog could say that a
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import secrets
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 SCHEMA_VERSION = 1
+PATIENCE_MS = 10_000  # how long a write waits for that of another process
 
 _SCHEMA = """
 CREATE TABLE about (repository TEXT NOT NULL, instance TEXT NOT NULL);
@@ -82,14 +84,16 @@ class Database:
                     self._start_anew(f"it is damaged: {error}")
             raise AssertionError  # pragma: no cover - the loop returns or raises
 
-    def write(self, work: Callable[[sqlite3.Connection], T]) -> T:
-        """Do `work` in one transaction. Raises Unwritable when the catalog can't be written."""
+    def write(self, work: Callable[[sqlite3.Connection], T], *, patient: bool = True) -> T:
+        """Do `work` in one transaction. Raises Unwritable when the catalog can't be written, or, unless `patient`,
+        when somebody else is writing."""
         with self._lock:
             import sqlite3
 
             for last in (False, True):
                 try:
                     connection = self._open()
+                    connection.execute(f"PRAGMA busy_timeout = {PATIENCE_MS if patient else 0}")
                     with _transaction(connection):
                         return work(connection)
                 except sqlite3.DatabaseError as error:
@@ -121,17 +125,23 @@ class Database:
     def _open_file(self) -> sqlite3.Connection:
         import sqlite3
 
-        durable.make_directories(os.path.dirname(self.path))
+        directory = os.path.dirname(self.path)
+        durable.make_directories(directory)
         if not os.path.exists(self.path):
             os.close(os.open(self.path, os.O_CREAT | os.O_WRONLY | os.O_CLOEXEC, 0o600))
-        connection = sqlite3.connect(self.path, timeout=10.0, isolation_level=None, check_same_thread=False)
+        if not (os.access(directory, os.W_OK) and os.access(self.path, os.W_OK)):
+            raise PermissionError(errno.EACCES, "not allowed to write", self.path)
+        timeout_s = PATIENCE_MS / 1000
+        connection = sqlite3.connect(self.path, timeout=timeout_s, isolation_level=None, check_same_thread=False)
         try:
             _prepare(connection)
-            with _transaction(connection):  # fails here and now where the directory is read-only
-                problem = self._unusable(connection)
-                if problem == "it is empty":
-                    self._create(connection)
-            connection.execute("PRAGMA journal_mode = WAL")
+            problem = self._unusable(connection)
+            if problem == "it is empty":
+                connection.execute("PRAGMA journal_mode = WAL")
+                with _transaction(connection):
+                    problem = self._unusable(connection)  # another process may have been faster
+                    if problem == "it is empty":
+                        self._create(connection)
         except BaseException:
             connection.close()
             raise

@@ -108,6 +108,13 @@ def read_format(path: str) -> Format:
     )
 
 
+def remove_leftovers(path: str) -> None:
+    """Delete the temporary files that processes which are gone have left in a directory. Raises OSError."""
+    for name in os.listdir(path):
+        if name.startswith(durable.TEMPORARY_PREFIX) and durable.is_leftover(name):
+            os.unlink(os.path.join(path, name))
+
+
 def _has_content(path: str) -> bool:
     try:
         return any(not name.startswith(".") for name in os.listdir(path))

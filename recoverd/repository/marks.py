@@ -12,6 +12,7 @@ from typing import Any
 
 from recoverd.errors import RepositoryError
 from recoverd.repository.fields import canonical, check_version, parse
+from recoverd.repository.layout import remove_leftovers
 from recoverd.repository.records import Marks
 from recoverd.repository.snapshots import record_name, sequence_of
 from recoverd.system import durable, locks
@@ -85,6 +86,7 @@ class MarksDirectory:
         """Replace the marks of one snapshot durably; concurrent changes wait for each other. Raises OSError."""
         durable.make_directories(self._path)
         with locks.acquire(f"{self._path}/.lock", wait_s=30.0, what="the marks of a snapshot"):
+            remove_leftovers(self._path)
             before = self.get(sequence)
             after = change(before)
             directory = os.open(self._path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)

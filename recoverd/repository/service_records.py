@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import Any
 
 from recoverd.repository.fields import Fields, Malformed, as_text, canonical, check_version, parse
+from recoverd.repository.layout import remove_leftovers
 from recoverd.repository.records import ServiceRecord
 from recoverd.system import clock, durable, locks
 
@@ -89,6 +90,7 @@ class ServiceRecords:
         """
         durable.make_directories(self._directory)
         with locks.acquire(f"{self._directory}/.lock", wait_s=30.0, what="the record of a service"):
+            remove_leftovers(self._directory)
             self._move_damaged_aside(service)
             before = self.get(service)
             after = change(before)

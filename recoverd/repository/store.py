@@ -260,6 +260,7 @@ class Repository:
         snapshot = from_draft(draft, sequence=sequence, new_bytes=new_bytes)
         path = self.record_path(snapshot.service, sequence)
         durable.make_directories(os.path.dirname(path))
+        layout.remove_leftovers(os.path.dirname(path))
         durable.write_path(path, encode_snapshot(snapshot))
         return snapshot
 

@@ -292,11 +292,13 @@ def test_restoring_many_small_files_opens_each_frame_once(bench: Any, monkeypatc
     """Promise 11: 2,000 small files share some frames, and each is decompressed once."""
     files = {f"{number:04}": b'{"number": %d}' % number for number in range(2000)}
     snapshot = bench.capture(files)
-    reads = []
-    from recoverd.repository import objects
+    reads: list[int] = []
 
-    real = objects.read_frame
-    monkeypatch.setattr(objects, "read_frame", lambda fd, where: reads.append(where.frame_offset) or real(fd, where))
+    def counted(fd: int, where: packs.Location) -> bytes:
+        reads.append(where.frame_offset)
+        return packs.read_frame(fd, where)
+
+    monkeypatch.setattr("recoverd.repository.objects.read_frame", counted)
     assert bench.files(snapshot) == files
     assert len(reads) == len(set(reads)) < 20
 
