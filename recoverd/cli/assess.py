@@ -23,7 +23,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace, terminal: Terminal) -> int:
-    result = assess(context_of(options), AssessRequest(tuple(options.services)))
+    result = assess(context_of(options, terminal), AssessRequest(tuple(options.services)))
     if terminal.json:
         terminal.print_json("assess", **result.to_json())
     else:

@@ -16,7 +16,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace, terminal: Terminal) -> int:
-    result = list_snapshots(context_of(options), tuple(options.services))
+    result = list_snapshots(context_of(options, terminal), tuple(options.services))
     if terminal.json:
         terminal.print_json("list", **result.to_json())
         return result.exit_status

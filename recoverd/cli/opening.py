@@ -4,19 +4,28 @@ from __future__ import annotations
 
 import argparse
 
+from recoverd.cli.terminal import Terminal
 from recoverd.errors import UsageError
 from recoverd.operations.context import DEFAULT_WAIT_S, Context
 from recoverd.operations.opening import open_context
 
 
-def context_of(options: argparse.Namespace, *, tolerant: bool = False) -> Context:
-    """What the command works with. With `tolerant`, a broken drop-in costs only its own services.
+def context_of(options: argparse.Namespace, terminal: Terminal, *, tolerant: bool = False) -> Context:
+    """What the command works with. With `tolerant`, a broken drop-in costs only its own services, with a warning.
 
+    Commands print their results; the log on stderr adds only warnings, unless asked for more.
     Raises ConfigError, UsageError.
     """
-    return open_context(
-        options.config, wait_s=wait_s(options.wait), debug=tuple(options.debug or ()), tolerant=tolerant
+    context = open_context(
+        options.config,
+        wait_s=wait_s(options.wait),
+        debug=tuple(options.debug or ()),
+        level="info" if options.verbose else "error",
+        tolerant=tolerant,
     )
+    for problem in context.problems:
+        terminal.warn(str(problem))
+    return context
 
 
 def wait_s(text: str | None) -> float:

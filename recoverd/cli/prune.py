@@ -19,7 +19,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace, terminal: Terminal) -> int:
-    result = prune(context_of(options), PruneRequest(tuple(options.services), options.dry_run))
+    result = prune(context_of(options, terminal), PruneRequest(tuple(options.services), options.dry_run))
     if terminal.json:
         terminal.print_json("prune", **result.to_json())
     else:

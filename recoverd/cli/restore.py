@@ -35,7 +35,7 @@ def run(options: argparse.Namespace, terminal: Terminal) -> int:
         return _extract(options, terminal)
     from recoverd.operations.restore import RestoreRequest, restore
 
-    context = context_of(options, tolerant=True)
+    context = context_of(options, terminal, tolerant=True)
     if not context.config.services and not context.config.failed:
         raise UsageError("no service is declared", hint="`recoverd config paths` shows where recoverd looks")
     request = RestoreRequest(
@@ -60,7 +60,9 @@ def _extract(options: argparse.Namespace, terminal: Terminal) -> int:
         raise UsageError(
             "--to and --dry-run do not go together", hint="`recoverd show SNAPSHOT --good` lists the files"
         )
-    result = extract(context_of(options), ExtractRequest(options.to, tuple(options.services), options.snapshot))
+    result = extract(
+        context_of(options, terminal), ExtractRequest(options.to, tuple(options.services), options.snapshot)
+    )
     if terminal.json:
         terminal.print_json("restore", **result.to_json())
         return result.exit_status

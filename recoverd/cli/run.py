@@ -8,15 +8,39 @@ from __future__ import annotations
 
 import argparse
 
-from recoverd.cli.opening import context_of
+from recoverd.cli.opening import wait_s
 from recoverd.cli.terminal import Terminal
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.set_defaults()
+    del parser  # the global options are all there is
 
 
 def run(options: argparse.Namespace, terminal: Terminal) -> int:
+    from recoverd.operations.context import Context
+    from recoverd.operations.opening import note_loaded, open_context
     from recoverd.scheduler.service import run as serve
 
-    return serve(lambda: context_of(options), announce=terminal.say)
+    first = True
+
+    def context() -> Context:
+        """At the start a broken drop-in costs only its own services; later a broken configuration changes nothing."""
+        nonlocal first
+        opened = open_context(
+            options.config,
+            wait_s=wait_s(options.wait),
+            debug=tuple(options.debug or ()),
+            level=_level(options),
+            tolerant=first,
+        )
+        first = False
+        note_loaded(opened, options.config)
+        return opened
+
+    return serve(context, announce=terminal.say)
+
+
+def _level(options: argparse.Namespace) -> str | None:
+    if options.verbose:
+        return "debug"
+    return "warning" if options.quiet else None

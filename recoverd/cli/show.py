@@ -24,7 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace, terminal: Terminal) -> int:
-    context = context_of(options)
+    context = context_of(options, terminal)
     if options.path is not None:
         if terminal.json:
             content = io.BytesIO()
@@ -39,9 +39,8 @@ def run(options: argparse.Namespace, terminal: Terminal) -> int:
         terminal.print_json("show", **result.to_json())
         return result.exit_status
     snapshot = result.listed.snapshot
-    terminal.print(
-        f"{terminal.style(snapshot.id, 'bold')}: {snapshot.verdict}, {clock.rfc3339(snapshot.time_ns)}, {snapshot.reason}"
-    )
+    name, time = terminal.style(snapshot.id, "bold"), clock.rfc3339(snapshot.time_ns)
+    terminal.print(f"{name}: {snapshot.verdict}, {time}, {snapshot.reason}")
     for name, item in snapshot.items.items():
         for place, sentence in item.problems:
             terminal.print(f"  {name}: {printable(place)}: {printable(sentence)}")

@@ -28,7 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace, terminal: Terminal) -> int:
-    context = context_of(options)
+    context = context_of(options, terminal, tolerant=options.due)
     names = tuple(options.services)
     if options.due:
         from recoverd.operations.due import last_captures, paused_services

@@ -19,7 +19,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace, terminal: Terminal) -> int:
-    result = undo(context_of(options), UndoRequest(options.quarantine, not options.no_start))
+    result = undo(context_of(options, terminal), UndoRequest(options.quarantine, not options.no_start))
     if terminal.json:
         terminal.print_json("undo", **result.to_json())
         return result.exit_status

@@ -47,6 +47,7 @@ class Claim:
 
     service: str
     item: str
+    kind: ItemKind
     path: str
     place: Place
 

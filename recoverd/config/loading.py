@@ -151,7 +151,7 @@ class _Builder:
     def _check_together(self, services: Mapping[str, Service], claims: Sequence[Claim]) -> None:
         for claim, sentence in crosschecks.overlaps(claims):
             unit = self._unit_of(claim.service)
-            path: Path = ("services", claim.service, "state", claim.item)
+            path: Path = ("services", claim.service, "state", claim.item, claim.kind.value)
             self._context.findings.add(claim.place, path, sentence, unit=unit)
         known = {*services, *(str(path[1]) for path in self._context.broken if len(path) > 1 and path[0] == "services")}
         complete = not any(document.unreadable for document in self._documents)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
 from recoverd.config.model import EMPTY, Place
+from recoverd.config.units import one_line
 
 Path: TypeAlias = tuple[str | int, ...]
 
@@ -117,11 +118,11 @@ def leaves(node: Node, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, 
 
 
 def describe(path: Sequence[str | int]) -> str:
-    """A path as people write it: `services.web.health.probes[0]`."""
+    """A path as people write it, in one line: `services.web.health.probes[0]`."""
     words = ""
     for step in path:
         if isinstance(step, int):
             words += f"[{step}]"
         else:
-            words += f".{step}" if words else step
+            words += f".{one_line(step)}" if words else one_line(step)
     return words

@@ -52,10 +52,11 @@ def _read(secret: Secret, path: str, *, private: bool) -> str:
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY)
     except OSError as error:
         raise _absent(secret, f"{describe(secret)} can't be read: {(error.strerror or str(error)).lower()}") from None
+    status = os.fstat(fd)
+    if not stat.S_ISREG(status.st_mode):
+        os.close(fd)
+        raise _absent(secret, f"{describe(secret)} is no regular file")
     with open(fd, "rb") as file:
-        status = os.fstat(fd)
-        if not stat.S_ISREG(status.st_mode):
-            raise _absent(secret, f"{describe(secret)} is no regular file")
         if private and os.geteuid() == 0 and status.st_mode & stat.S_IROTH:
             raise _absent(secret, f"{describe(secret)} can be read by everybody", hint=f"chmod o-rwx {path}")
         data = file.read(_MOST_BYTES + 1)

@@ -44,11 +44,8 @@ def build_service(name: str, section: Section, own: Sequence[Own]) -> tuple[Serv
         item_name = str(item.path[-1])
         if built := build_item(item, item_name, root, own):
             state[item_name] = built[0]
-            claims.append(Claim(name, item_name, built[0].path, built[1]))
-    context = section.context
-    if not (section.section("state").node.content or section.has("run")) and not (
-        context.is_touched((*section.path, "state")) or context.is_touched((*section.path, "run"))
-    ):
+            claims.append(Claim(name, item_name, built[0].kind, built[0].path, built[1]))
+    if not (section.section("state").node.content or section.has("run") or section.context.is_touched(section.path)):
         section.problem(None, "has neither state nor run: there is nothing to recover")
     service = Service(
         name=name,

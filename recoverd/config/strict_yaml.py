@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 from recoverd.config.model import Place
 from recoverd.config.nodes import Node
+from recoverd.config.units import quote
 from recoverd.errors import ConfigProblem
 
 if TYPE_CHECKING:
@@ -161,7 +162,7 @@ class _Builder:
             shown = event.value or "an empty key"
             self._refuse_key(event, f"a key must be text, not {_kind(value)}: write it in quotes ({shown})")
         elif value in top.keys:
-            self._refuse_key(event, f"duplicate key {_quote(value)}, first used in line {top.keys[value].line}")
+            self._refuse_key(event, f"duplicate key {quote(value)}, first used in line {top.keys[value].line}")
         else:
             top.keys[value] = place
             top.key = (value, place)
@@ -209,7 +210,7 @@ class _Builder:
     def _refuse_tag(self, event: yaml.NodeEvent) -> None:
         tag: str | None = getattr(event, "tag", None)
         if tag is not None:
-            self.problem(*_where(event), f"tags such as {_quote(tag)} are not supported: values are read as they are")
+            self.problem(*_where(event), f"tags such as {quote(tag)} are not supported: values are read as they are")
 
     def _resolve(self, event: yaml.ScalarEvent) -> Any:
         text: str = event.value
@@ -256,10 +257,6 @@ def _where(event: yaml.Event) -> tuple[int, int]:
     return mark.line + 1, mark.column + 1
 
 
-def _quote(text: str) -> str:
-    return '"' + (text if len(text) <= 60 else text[:57] + "...") + '"'
-
-
 def _kind(value: Any) -> str:
     return "nothing" if value is None else "true or false" if isinstance(value, bool) else "a number"
 
@@ -284,7 +281,7 @@ def _syntax(error: Any, text: str) -> _Refused:
     for number in _near(mark.line, lines):
         if found := _MISSING_SPACE.match(lines[number]):
             key = lines[number][: found.end() - 1].strip()
-            return _Refused(number + 1, found.end(), f"a space is missing after the colon of {_quote(key)}")
+            return _Refused(number + 1, found.end(), f"a space is missing after the colon of {quote(key)}")
     if "mapping values are not allowed" in problem:
         return _Refused(
             line, column, "a key can't stand here: indent it like its neighbours, or quote text with a colon"

@@ -21,10 +21,11 @@ def read(path: str, *, most_bytes: int, euid: int) -> bytes:
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY)
     except OSError as error:
         raise Unusable(f"can't be read: {_why(error)}") from None
+    status = os.fstat(fd)
+    if not stat.S_ISREG(status.st_mode):
+        os.close(fd)
+        raise Unusable("is no regular file")
     with open(fd, "rb") as file:
-        status = os.fstat(fd)
-        if not stat.S_ISREG(status.st_mode):
-            raise Unusable("is no regular file")
         # what was opened is what is judged, also when the name was given to another file meanwhile
         if euid == 0 and (reason := _others_can_write(status)):
             raise Unusable(f"{reason}, and recoverd runs as root")

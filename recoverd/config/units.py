@@ -74,7 +74,7 @@ def parse_size(text: str | int) -> int:
     """`64KiB` as 65536 bytes; a fraction of a byte is rounded down. kB, MB, GB, TB count in thousands."""
     found = _SIZE.match(str(text))
     if not found:
-        raise ValueError(f"{_quote(text)} is not a size such as 500, 10kB, 64KiB or 1.5GiB")
+        raise ValueError(f"{quote(str(text))} is not a size such as 500, 10kB, 64KiB or 1.5GiB")
     return int(Fraction(found[1]) * _BYTES[found[2] or "B"])
 
 
@@ -90,7 +90,7 @@ def parse_percentage(text: str) -> float:
     """`5%` as 0.05."""
     found = _PERCENTAGE.match(text)
     if not found:
-        raise ValueError(f"{_quote(text)} is not a percentage such as 5%, from 0% to 100%")
+        raise ValueError(f"{quote(text)} is not a percentage such as 5%, from 0% to 100%")
     return float(Fraction(found[1]) / 100)
 
 
@@ -100,7 +100,7 @@ def format_percentage(share: float) -> str:
 
 
 def _why_no_duration(text: str, wanted: str) -> str:
-    sentence = f"{_quote(text)} is not {wanted}"
+    sentence = f"{quote(text)} is not {wanted}"
     if re.fullmatch(r"[0-9]+(\.[0-9]+)?", text):
         return f"{sentence}: it has no unit"
     if "." in text:
@@ -110,6 +110,11 @@ def _why_no_duration(text: str, wanted: str) -> str:
     return sentence
 
 
-def _quote(text: str | int) -> str:
-    words = str(text)
-    return '"' + (words if len(words) <= 60 else words[:57] + "...") + '"'
+def one_line(text: str) -> str:
+    """`text` with escapes for what would break the line of a message or drive a terminal."""
+    return "".join(letter if letter.isprintable() else letter.encode("unicode_escape").decode() for letter in text)
+
+
+def quote(text: str) -> str:
+    """`text` as a message shows it: in quotes, in one line, not too long."""
+    return '"' + one_line(text if len(text) <= 80 else text[:77] + "...") + '"'

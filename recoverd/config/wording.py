@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from recoverd.config import units
 from recoverd.config.nodes import Path
+from recoverd.config.units import quote
 
 if TYPE_CHECKING:
     from jsonschema import Draft202012Validator
@@ -32,6 +33,7 @@ class Objection:
     sentence: str
     key: bool = False
     unusable: Path | None = None  # None: the value at `path`
+    choice: bool = False  # one of several keys is needed and none is there
 
 
 def schema_text() -> str:
@@ -54,7 +56,13 @@ def objections(document: Any) -> list[Objection]:
     found: list[Objection] = []
     for error in _validator().iter_errors(document):
         found += _objections(error)
-    return found
+    return _without_follow_ups(found)
+
+
+def _without_follow_ups(found: list[Objection]) -> list[Objection]:
+    """An unknown key is most likely the one that a choice lacks: then the choice is not reported as well."""
+    unknown = {objection.path[:-1] for objection in found if objection.key}
+    return [objection for objection in found if not (objection.choice and objection.path in unknown)]
 
 
 def suggest(word: str, known: Iterable[str]) -> str:
@@ -62,12 +70,6 @@ def suggest(word: str, known: Iterable[str]) -> str:
     lower = {each.lower(): each for each in known}
     close = difflib.get_close_matches(word.lower(), lower, n=1, cutoff=0.6)
     return f'; did you mean "{lower[close[0]]}"?' if close else ""
-
-
-def quote(value: Any) -> str:
-    """A value as it is shown: one line, not too long."""
-    words = json.dumps(value, ensure_ascii=False, default=str)
-    return words if len(words) <= 80 else words[:76] + '..."'
 
 
 def _objections(error: ValidationError) -> Iterator[Objection]:
@@ -101,7 +103,7 @@ def _one_of(path: Path, value: Mapping[str, Any], names: list[str]) -> Objection
     present = [name for name in names if name in value]
     choice = f"{', '.join(names[:-1])} and {names[-1]}"
     if not present:
-        return Objection(path, f"one of {choice} is needed")
+        return Objection(path, f"one of {choice} is needed", choice=True)
     both = " and ".join(present)
     return Objection(
         (*path, present[-1]), f"{both} can't stand together: give one of {choice}", key=True, unusable=path
@@ -114,9 +116,9 @@ def _sentence(keyword: str, wanted: Any, value: Any, schema: Mapping[str, Any]) 
         return _wrong_type(wanted, value, title)
     if keyword == "enum":
         if len(wanted) == 1:
-            return f"must be {quote(wanted[0])}, not {_shown(value)}"
+            return f"must be {_shown(wanted[0])}, not {_shown(value)}"
         hint = suggest(value, [str(each) for each in wanted]) if isinstance(value, str) else ""
-        words = ", ".join(each if isinstance(each, str) else quote(each) for each in wanted)
+        words = ", ".join(str(each) for each in wanted)
         return f"{_shown(value)} is not one of {words}{hint}"
     if keyword == "pattern":
         return _wrong_text(value, str(title))
@@ -163,7 +165,7 @@ def _shown(value: Any) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, int | float):
-        return f"the number {quote(value)}"
+        return f"the number {value}" if abs(value) < 10**20 else "a large number"
     if isinstance(value, dict):
         return "a mapping"
-    return "a list" if isinstance(value, list) else quote(value)
+    return "a list" if isinstance(value, list) else quote(str(value))

@@ -27,6 +27,8 @@ class PathFacts:
     readable: bool = True
     writable: bool = True
     optional: bool = False
+    known_good: bool = True  # a snapshot holds a good version of it; without one, absence is a fresh service
+    emptied: bool = False  # zero bytes now, and its known-good version is not
     error: str | None = None  # why it could not even be looked at (EIO, a link that can't be trusted, …)
     files: int | None = None
     size_bytes: int | None = None
@@ -123,6 +125,7 @@ class RepositoryFacts:
     path: str
     writable: bool
     error: str | None = None  # why it can't be opened
+    exists: bool = True  # False: nothing was ever saved
     size_bytes: int | None = None
     files: int | None = None
     space: Space | None = None

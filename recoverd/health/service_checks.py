@@ -296,6 +296,12 @@ def state_path(service: str, path: PathFacts) -> list[Result]:
         hint = f"`recoverd assess {service}`"
     elif not path.exists and path.optional:
         message = f"{path.path} is absent, which is allowed"
+    elif not path.exists and not path.known_good:
+        status, message = Status.WARNING, f"{path.path} does not exist yet, and was never saved"
+        hint = f"a fresh service writes it when it starts: `recoverd restore {service}` starts it"
+    elif path.emptied:
+        status, message = Status.CRITICAL, f"{path.path} is empty (0 bytes), and its known-good version is not"
+        hint = f"`recoverd restore {service}` brings it back"
     elif not path.exists:
         status, message = Status.CRITICAL, f"{path.path} does not exist"
         hint = f"`recoverd restore {service}` brings it back; declare it `optional` if it may be absent"

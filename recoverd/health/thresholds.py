@@ -102,7 +102,15 @@ def repository(facts: RepositoryFacts) -> tuple[Result, ...]:
     if facts.files is not None:
         figures["files"] = Figure(facts.files)
     name = "repository"
-    if facts.error is not None:
+    if not facts.exists:
+        first = Result(
+            name,
+            None,
+            Status.WARNING,
+            f"there is none yet at {facts.path}: nothing was ever saved",
+            hint="`recoverd run`, `recoverd restore` or `recoverd snapshot` creates it",
+        )
+    elif facts.error is not None:
         first = Result(
             name,
             None,

@@ -32,8 +32,9 @@ from recoverd.operations import confirmations
 from recoverd.operations.confirmations import Confirmation
 from recoverd.operations.context import Context
 from recoverd.recovery.intents import OpenIntent, open_intents
-from recoverd.repository.records import Snapshot
+from recoverd.repository.records import ItemRecord, Snapshot
 from recoverd.repository.store import Repository
+from recoverd.repository.trees import EMPTY_TREE
 from recoverd.system import clock, locks, mounts
 from recoverd.system.walk import UntrustedLink, open_declared_directory, open_parent
 
@@ -89,7 +90,7 @@ def _repository(context: Context) -> tuple[Repository | None, RepositoryFacts]:
     except RepositoryError as error:
         return None, RepositoryFacts(path, writable=False, error=error.message)
     if repository is None:
-        return None, RepositoryFacts(path, writable=False, error="there is none yet: no snapshot was ever taken")
+        return None, RepositoryFacts(path, writable=False, exists=False)
     figures = repository.statistics()
     return repository, RepositoryFacts(
         path,
@@ -182,13 +183,14 @@ def _path(item: StateItem, newest: Snapshot | None) -> PathFacts:
     record = newest.items.get(item.name) if newest is not None else None
     files = record.files if record is not None else None
     size = record.size_bytes if record is not None else None
+    known_good = record is not None and record.good not in {None, EMPTY_TREE}
     try:
         if item.kind is ItemKind.FILE:
             fd, name = open_parent(item.path)
         else:
             fd, name = open_declared_directory(item.path), "."
     except FileNotFoundError:
-        return PathFacts(item.name, item.path, exists=False, optional=item.optional)
+        return PathFacts(item.name, item.path, exists=False, optional=item.optional, known_good=known_good)
     except (UntrustedLink, OSError) as error:
         sentence = error.message if isinstance(error, UntrustedLink) else error.strerror or str(error)
         return PathFacts(item.name, item.path, exists=True, error=sentence)
@@ -198,19 +200,26 @@ def _path(item: StateItem, newest: Snapshot | None) -> PathFacts:
             item=item.name,
             path=item.path,
             exists=True,
-            readable=os.access(name, os.R_OK, dir_fd=fd),
-            writable=os.access(name, os.W_OK, dir_fd=fd),
+            readable=os.access(name, os.R_OK, dir_fd=fd, follow_symlinks=False),
+            writable=os.access(name, os.W_OK, dir_fd=fd, follow_symlinks=False),
             optional=item.optional,
+            known_good=known_good,
+            emptied=item.kind is ItemKind.FILE and status.st_size == 0 and known_good and not _was_empty(record),
             files=1 if item.kind is ItemKind.FILE else files,
             size_bytes=status.st_size if item.kind is ItemKind.FILE else size,
             space=Space(*mounts.free_bytes(fd)),
         )
     except FileNotFoundError:
-        return PathFacts(item.name, item.path, exists=False, optional=item.optional)
+        return PathFacts(item.name, item.path, exists=False, optional=item.optional, known_good=known_good)
     except OSError as error:
         return PathFacts(item.name, item.path, exists=True, error=error.strerror or str(error))
     finally:
         os.close(fd)
+
+
+def _was_empty(record: ItemRecord | None) -> bool:
+    """Whether the newest snapshot's good version may be empty too; only a snapshot that is ok tells without a look."""
+    return record is None or (record.verdict == "ok" and record.size_bytes == 0)
 
 
 def _process(context: Context, service: Service) -> ProcessFacts | None:

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from recoverd.config.model import Config, Service
-from recoverd.errors import RepositoryError, UsageError
+from recoverd.errors import ConfigProblem, RepositoryError, UsageError
 from recoverd.events.stream import Events
 from recoverd.repository.store import Repository
 from recoverd.state.judging import Judge, build_judge
@@ -26,6 +26,7 @@ class Context:
     wait_s: float = DEFAULT_WAIT_S
     _repository: Repository | None = None
     _judges: dict[str, dict[str, Judge]] = field(default_factory=dict)
+    problems: tuple[ConfigProblem, ...] = ()  # of the configuration, where it was loaded tolerantly
     changed_files: tuple[str, ...] = ()  # configuration files that the running scheduler has not loaded
     state_changes: threading.RLock = field(default_factory=threading.RLock)  # services are proven side by side
 
@@ -84,15 +85,3 @@ def unknown_service(name: str, services: Mapping[str, Service]) -> UsageError:
     else:
         hint = "no service is declared; `recoverd config paths` shows where recoverd looks"
     return UsageError(f"there is no service {name!r}", hint=hint)
-
-
-def runtime_directory(environ: Mapping[str, str], euid: int, state_dir: str) -> str:
-    """$RUNTIME_DIRECTORY, else /run/recoverd for root, $XDG_RUNTIME_DIR/recoverd for a plain user."""
-    given = environ.get("RUNTIME_DIRECTORY", "").split(":")[0]
-    if given:
-        return given
-    if euid == 0 and os.path.isdir("/run"):
-        return "/run/recoverd"
-    if environ.get("XDG_RUNTIME_DIR"):
-        return os.path.join(environ["XDG_RUNTIME_DIR"], "recoverd")
-    return os.path.join(state_dir, "run")

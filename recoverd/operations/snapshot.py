@@ -192,7 +192,7 @@ def _capture(
 
 def _nothing(survey: ServiceSurvey, parent: Snapshot | None) -> bool:
     """A service that has not written any state yet has nothing to capture."""
-    return parent is None and all(item.verdict is Verdict.NEW for item in survey.items.values())
+    return parent is None and not any(item.files or item.findings for item in survey.items.values())
 
 
 def _changes(writer: Writer, survey: ServiceSurvey, parent: Snapshot | None) -> tuple[bool, bool]:
@@ -262,11 +262,11 @@ def _outcome(
     context.events.emit(
         f"snapshot.{result.outcome}",
         service=name,
-        message=_message(result),
         files=result.files,
         size_bytes=result.size_bytes,
         new_bytes=result.new_bytes,
         seconds=round(capture.seconds, 3),
+        sequence=made.sequence if made is not None else None,
     )
     if made is not None:
         for item, place, sentence in result.problems[:20]:
@@ -274,11 +274,6 @@ def _outcome(
             if verdict in {Verdict.CORRUPT, Verdict.MISSING, Verdict.UNREADABLE}:
                 context.events.emit(f"state.{verdict}", service=name, item=item, message=f"{place}: {sentence}")
     return result
-
-
-def _message(result: ServiceSnapshot) -> str:
-    where = f" as {result.id}" if result.id else ""
-    return f"{result.outcome}{where}" + (f" ({result.verdict})" if result.verdict not in {None, "ok"} else "")
 
 
 def _failed(context: Context, repository: Repository, service: str, error: Exception) -> ServiceSnapshot:

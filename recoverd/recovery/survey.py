@@ -18,7 +18,8 @@ from recoverd.config.model import ItemKind, Service, StateItem
 from recoverd.errors import StateError
 from recoverd.recovery.entries import describe_type, directory_entry, xattrs_of
 from recoverd.recovery.stat_rows import Finding, Row, decode, encode
-from recoverd.recovery.walk import Known, Memo, Store, Tree, Trees, Walk
+from recoverd.recovery.walk import Known, Memo, Store, Tree, Walk
+from recoverd.repository.objects import Reader
 from recoverd.repository.records import ItemRecord, Snapshot
 from recoverd.repository.trees import EMPTY_TREE, Entry, encode_tree
 from recoverd.state.judging import Judge
@@ -30,7 +31,7 @@ from recoverd.system.walk import UntrustedLink, lstat_at, open_declared_director
 class Scratch:
     """A store that keeps trees in memory and forgets bytes; trees of the repository are read through."""
 
-    def __init__(self, below: Trees | None) -> None:
+    def __init__(self, below: Reader | None) -> None:
         self._below = below
         self._trees: dict[str, tuple[Entry, ...]] = {EMPTY_TREE: ()}
 
@@ -44,6 +45,11 @@ class Scratch:
 
     def put_blocks(self, hashes: Sequence[str | None], block_size: int, size: int) -> str:
         return blake3(repr((list(hashes), block_size, size)).encode()).hexdigest()
+
+    def read(self, object_hash: str) -> bytes:
+        if self._below is None:
+            raise StateError(f"there is no object {object_hash}")
+        return self._below.read(object_hash)
 
     def tree(self, tree_hash: str) -> tuple[Entry, ...]:
         found = self._trees.get(tree_hash)

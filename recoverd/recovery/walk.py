@@ -45,6 +45,8 @@ class Trees(Protocol):
 class Store(Trees, Protocol):
     """Where a survey puts what it finds. Hashes are BLAKE3 in hex."""
 
+    def read(self, object_hash: str) -> bytes: ...
+
     def put(self, data: bytes) -> str: ...
     def put_tree(self, entries: Sequence[Entry]) -> str: ...
     def put_blocks(self, hashes: Sequence[str | None], block_size: int, size: int) -> str: ...
@@ -353,19 +355,32 @@ class Walk:
         place.own.unchecked += judgement.unchecked
         place.own.notes += [_placed(label, note) for note in judgement.notes]
         place.root.append(entry)
-        problems = judgement.problems
-        verdict = judgement.verdict
-        if verdict is Verdict.OK and judgement.blank:
-            good = self._good_before(place, entry.name)
-            if good is not None and good.size > 0 and (good.hash or good.blocks) != content:
-                verdict = Verdict.CORRUPT
-                what = f"holds only NUL bytes ({entry.size} of them)" if entry.size else "is empty (0 bytes)"
-                problems = (Problem("", f"{what}, and its known-good version is not"),)
-        if verdict is Verdict.OK:
+        judgement = self._compared(place, entry, judgement, content)
+        if judgement.verdict is Verdict.OK:
             place.good.append(entry)
             return
-        placed = tuple(_placed(label, problem) for problem in problems)
-        self._damaged(place, entry.name, Finding(place.path(entry.name), verdict, placed, content))
+        placed = tuple(_placed(label, problem) for problem in judgement.problems)
+        self._damaged(place, entry.name, Finding(place.path(entry.name), judgement.verdict, placed, content))
+
+    def _compared(self, place: _Directory, entry: Entry, judgement: Judgement, content: str) -> Judgement:
+        """The verdict on what could be valid by itself, and is damage where the known-good version was more."""
+        suspect = judgement.blank or judgement.detected == "opaque"
+        if judgement.verdict is not Verdict.OK or not suspect:
+            return judgement
+        good = self._good_before(place, entry.name)
+        if good is None or good.type != "file" or not good.size or (good.hash or good.blocks) == content:
+            return judgement
+        if judgement.blank:
+            what = f"holds only NUL bytes ({entry.size} of them)" if entry.size else "is empty (0 bytes)"
+            sentence = f"{what}, and its known-good version is not"
+        elif good.hash is None:
+            return judgement  # too large to be looked at again for the sake of its format
+        else:
+            before = self._judge.judge(place.path(entry.name), self._store.read(good.hash)).detected
+            if before in {"", "opaque"}:
+                return judgement
+            sentence = f"is no {before} any more, as its known-good version is"
+        return Judgement(Verdict.CORRUPT, (Problem("", sentence),))
 
     def _keep(self, place: _Directory, name: str, old: Entry, finding: Finding | None) -> None:
         """The entry is as the newest snapshot has it, and so is its verdict."""
@@ -475,4 +490,6 @@ def _sorted(entries: list[Entry]) -> list[Entry]:
 
 
 def _placed(path: str, problem: Problem) -> Problem:
-    return Problem(path + problem.place, problem.problem)
+    """A problem of a document, at its place in the item: "a.json#/tasks/3", "a.json line 2"."""
+    separator = "" if problem.place.startswith("#") or not problem.place else " "
+    return Problem(path + separator + problem.place, problem.problem)
