@@ -54,7 +54,7 @@ def of_another_repository(path: Path) -> None:
     db.close()
 
 
-DAMAGES: list[Callable[[Path], None]] = [
+DAMAGES: list[Callable[[Path], object]] = [
     Path.unlink,
     truncate,
     overwrite,
@@ -68,7 +68,7 @@ DAMAGES: list[Callable[[Path], None]] = [
 
 @pytest.mark.parametrize("damage", DAMAGES)
 @pytest.mark.parametrize("start", ["read", "write", "list"])
-def test_any_damage_is_repaired_from_the_packs(damage: Callable[[Path], None], start: str, bench: Any) -> None:
+def test_any_damage_is_repaired_from_the_packs(damage: Callable[[Path], object], start: str, bench: Any) -> None:
     """Promise 6: the rebuilt object tables equal the lost ones, whatever is done first; nothing is stored twice."""
     snapshots = [bench.capture({"a": b"%d" % number, "same": b"x" * 3000}) for number in range(5)]
     bench.repository.close()
