@@ -183,7 +183,7 @@ class Database:
 
     def _unusable(self, connection: sqlite3.Connection) -> str | None:
         version = connection.execute("PRAGMA user_version").fetchone()[0]
-        if not version and not connection.execute("SELECT 1 FROM sqlite_schema").fetchone():
+        if not version and not connection.execute("SELECT 1 FROM sqlite_master").fetchone():
             return "it is empty"
         if version != SCHEMA_VERSION:
             return f"its schema has version {version}, and this recoverd understands {SCHEMA_VERSION}"

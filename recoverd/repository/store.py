@@ -8,6 +8,8 @@ import os
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from types import TracebackType
+from typing import Self
 
 from recoverd.errors import RepositoryError
 from recoverd.repository import layout
@@ -76,7 +78,16 @@ class Repository:
         found = layout.read_format(path)
         return Repository(path, state_dir, found, found.compression if compression is None else compression)
 
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
     def close(self) -> None:
+        """Close the catalog; it is opened again when it is needed."""
         self.catalog.close()
 
     @property

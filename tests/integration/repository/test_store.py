@@ -6,6 +6,8 @@ import json
 import os
 import shutil
 import stat
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -105,9 +107,9 @@ def test_no_repository_is_said_as_such(tmp_path: Path, bench: Any) -> None:
 
 def test_a_repository_of_somebody_else_is_said_as_such(bench: Any) -> None:
     """Not readable: one sentence."""
-    if os.geteuid() == 0:
-        pytest.skip("root reads everything")
     (bench.path / "format.json").chmod(0)
+    if os.access(bench.path / "format.json", os.R_OK):
+        pytest.skip("root reads everything")
     with pytest.raises(RepositoryError, match="can't be read"):
         bench.open()
 
@@ -391,32 +393,84 @@ def test_statistics_count_what_lies_there(bench: Any) -> None:
     assert bench.repository.services() == ["other", "svc"]
 
 
-def test_a_read_only_repository_can_be_read(bench: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """list, show and restore work from a medium that can't be written: neither lock nor catalog is needed."""
+READ_ONLY = """
+import sys
+from recoverd.repository.store import Repository
+
+with Repository.open(sys.argv[1], state_dir=sys.argv[2]) as repository:
+    (snapshot,) = repository.snapshots("svc")
+    with repository.reader() as reader:
+        root = reader.item_entry(snapshot.items["main"].root)
+        print(sorted((entry.name, len(reader.read(entry.hash))) for entry in reader.tree(root.hash)))
+    try:
+        with repository.writer(wait_s=0, what="a test") as writer:
+            writer.put(b"new")
+    except Exception as error:
+        print(error)
+"""
+
+
+@pytest.mark.parametrize("lost", ["nothing", "catalog.sqlite", "repository/readers.lock"])
+def test_a_read_only_medium_can_be_read(lost: str, bench: Any) -> None:
+    """list, show and restore work from a file system that is mounted read-only; writing is refused in a sentence."""
+    bench.capture({"a": b"1", "b": b"22"})
+    bench.repository.close()
+    if lost != "nothing":
+        (bench.state_dir / lost).unlink()
+    mount = 'mount --bind "$1" "$1" && mount -o remount,bind,ro "$1" && exec "$2" -c "$3" "$1/repository" "$1"'
+    arguments = ["sh", str(bench.state_dir), sys.executable, READ_ONLY]
+    done = subprocess.run(["unshare", "-m", "sh", "-c", mount, *arguments], capture_output=True, text=True, check=False)
+    if "unshare" in done.stderr or "mount" in done.stderr:
+        pytest.skip("mounting is not permitted here")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("[('a', 1), ('b', 2)]\n")
+    assert "Read-only file system" in done.stdout
+
+
+@pytest.mark.parametrize("content", [None, b"", os.urandom(9000)])
+def test_a_catalog_that_can_not_be_written_is_used_as_a_copy(
+    content: bytes | None, bench: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without the right to write, everything can still be read, whatever state the catalog is in."""
     snapshot = bench.capture(FILES)
     bench.repository.close()
-    for name in ("lock", "readers.lock"):
-        (bench.path / name).unlink()
-    for path in sorted(bench.state_dir.glob("catalog.sqlite-*")):
-        path.unlink()
-    import errno
-
-    from recoverd.system import locks
-
-    def refuse(path: str, **_: object) -> None:
-        raise OSError(errno.EROFS, "Read-only file system", path)
-
-    monkeypatch.setattr(locks, "acquire", refuse)
-    if os.geteuid() != 0:
-        bench.state_dir.chmod(0o500)
-    try:
-        bench.repository = bench.open()
-        assert bench.repository.snapshots("svc") == [snapshot]
+    path = bench.state_dir / "catalog.sqlite"
+    if content is not None:
+        path.write_bytes(content)
+    before = path.read_bytes()
+    monkeypatch.setattr(os, "access", lambda *_: False)
+    with bench.open() as bench.repository:
         assert bench.files(snapshot) == FILES
+        assert bench.repository.snapshots("svc") == [snapshot]
+    assert path.read_bytes() == before
+
+
+def test_what_is_in_the_way_is_named(bench: Any) -> None:
+    """A file where a directory should be, and the reverse: a sentence, no traceback."""
+    bench.capture({"a": b"1"})
+    repository = bench.repository
+    (bench.path / "snapshots/svc/000000000009.json").mkdir()
+    assert "Is a directory" in repository.unreadable_records("svc")[9]
+    with pytest.raises(RepositoryError, match="can't be read"):
+        repository.snapshot("svc", 9)
+    (bench.path / "marks").rmdir()
+    (bench.path / "marks").write_text("")
+    with pytest.raises(RepositoryError, match="can't be written"):
+        repository.set_marks("svc", 1, lambda marks: replace(marks, pinned=True))
+    with pytest.raises(RepositoryError, match="can't be listed"):
+        repository.all_marks("svc")
+    (bench.path / "services/svc.lock").mkdir()
+    (bench.path / "lock").unlink()
+    (bench.path / "lock").symlink_to("elsewhere")
+    for attempt in (repository.service_lock, repository.writer):
         with pytest.raises(RepositoryError, match="can't be locked"):
-            bench.repository.writer(wait_s=0, what="a test")
-    finally:
-        bench.state_dir.chmod(0o700)
+            attempt(**({"service": "svc"} if attempt == repository.service_lock else {}), wait_s=0, what="a test")
+    (bench.state_dir / "services").write_text("")
+    with pytest.raises(RepositoryError, match="can't be written"):
+        repository.update_record("svc", lambda record: replace(record, paused=True))
+    shutil.rmtree(bench.path / "packs")
+    with pytest.raises(RepositoryError, match="can't be listed"):
+        repository.statistics()
 
 
 def test_a_full_disk_is_one_sentence_and_loses_nothing(bench: Any, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -162,9 +162,9 @@ def test_a_prepared_index_is_refused(index: bytes, monkeypatch: pytest.MonkeyPat
     """A hostile pack whose hashes are all right still can't point outside itself or ask for endless memory."""
     fd = memory_file()
     monkeypatch.setattr("recoverd.repository.packs.json.dumps", lambda *_, **__: index.decode("latin-1"))
-    name, _ = write(fd, [])
+    name, _ = write(fd, SMALL)
     monkeypatch.undo()
-    with pytest.raises(RepositoryError):
+    with pytest.raises(RepositoryError, match=r"not what recoverd writes|has version"):
         read_index(fd, name)
     os.close(fd)
 
