@@ -59,7 +59,7 @@ class DamagedObject(RepositoryError):
     """Bytes in the repository do not have the hash they are stored under, or are gone."""
 
     def __init__(self, object_hash: str, message: str, *, pack: str | None = None) -> None:
-        super().__init__(message, hint="run `recoverd verify` to see what is damaged; older snapshots still work")
+        super().__init__(message, hint="a restore passes it over and takes the next older version")
         self.object_hash = object_hash
         self.pack = pack
 
