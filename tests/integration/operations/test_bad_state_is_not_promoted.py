@@ -11,7 +11,7 @@ import pytest
 from recoverd.config.model import Retention
 
 if TYPE_CHECKING:
-    from conftest import House
+    from tests.integration.operations.conftest import House
 
 DAMAGES = {
     "empty": b"",

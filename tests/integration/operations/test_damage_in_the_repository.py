@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from conftest import House
+    from tests.integration.operations.conftest import House
 
 
 def _flip(path: Path, offset: int) -> None:

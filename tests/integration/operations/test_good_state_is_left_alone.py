@@ -11,7 +11,7 @@ import pytest
 from recoverd.config.model import Health, Probe, ProbeKind
 
 if TYPE_CHECKING:
-    from conftest import House
+    from tests.integration.operations.conftest import House
 
 
 def _stamp(house: House) -> tuple[int, int, int, bytes]:

@@ -12,7 +12,7 @@ import pytest
 from recoverd.errors import UsageError
 
 if TYPE_CHECKING:
-    from conftest import House
+    from tests.integration.operations.conftest import House
 
 
 def _quarantined(house: House) -> dict[str, bytes]:

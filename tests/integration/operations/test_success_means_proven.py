@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from recoverd.config.model import Health, Probe, ProbeKind
 
 if TYPE_CHECKING:
-    from conftest import House
+    from tests.integration.operations.conftest import House
 
 
 def test_a_restored_service_runs_and_its_snapshot_is_proven(judged: House) -> None:
