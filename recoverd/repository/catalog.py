@@ -14,11 +14,12 @@ from typing import TYPE_CHECKING, Any
 
 from recoverd.errors import RepositoryError
 from recoverd.repository.database import Database, Unwritable
-from recoverd.repository.packs import PACK_NAME, SUFFIX, Index, Location, read_index
 
 if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Callable
+
+    from recoverd.repository.packs import Index, Location
 
 MOST_RUNS = 200  # kept of each service and kind
 MOST_VERDICTS = 500_000  # of judges, kept in the memo
@@ -64,6 +65,8 @@ class Catalog:
 
     def locations(self, object_hash: str) -> list[tuple[str, Location]]:
         """(pack, location) of every copy of an object; usually one, none when it is not stored."""
+        from recoverd.repository.packs import Location
+
         self._ready()
         rows = self._database.read(lambda db: db.execute(_LOCATIONS, (bytes.fromhex(object_hash),)).fetchall())
         return [(row[0], Location(*row[1:])) for row in rows]
@@ -150,6 +153,8 @@ class Catalog:
         self._caught_up = generation
 
     def _listed(self) -> dict[str, int]:
+        from recoverd.repository.packs import PACK_NAME
+
         found: dict[str, int] = {}
         with os.scandir(self._packs_path) as directories:
             for directory in directories:
@@ -162,6 +167,8 @@ class Catalog:
         return found
 
     def _add_from_file(self, name: str, size: int) -> None:
+        from recoverd.repository.packs import SUFFIX, read_index
+
         try:
             fd = os.open(f"{self._packs_path}/{name[:2]}/{name}{SUFFIX}", os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
             try:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import errno
 import logging
 import os
-import secrets
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -194,7 +193,7 @@ class Database:
     def _create(self, connection: sqlite3.Connection) -> None:
         for statement in _SCHEMA.split(";"):
             connection.execute(statement)
-        connection.execute("INSERT INTO about VALUES (?, ?)", (self._repository_id, secrets.token_hex(16)))
+        connection.execute("INSERT INTO about VALUES (?, ?)", (self._repository_id, os.urandom(16).hex()))
         connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
         self.generation += 1
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import uuid
 from dataclasses import dataclass
 
 from recoverd.errors import RepositoryError
@@ -34,6 +33,8 @@ def create_layout(path: str, *, compression: int) -> None:
 
     Raises RepositoryError when something is there already, or it can't be created.
     """
+    import uuid
+
     try:
         durable.make_directories(path)
         present = set(os.listdir(path))

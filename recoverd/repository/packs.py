@@ -10,15 +10,17 @@ import json
 import os
 import re
 import struct
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from blake3 import blake3
 
 from recoverd.errors import RepositoryError
 from recoverd.repository.zstandard import Compressor, ZstdError, decompress
 from recoverd.system.durable import write_all
+
+if TYPE_CHECKING:
+    from concurrent.futures import Future, ThreadPoolExecutor
 
 PACK_VERSION = 1
 SUFFIX = ".tar.zst"
@@ -191,6 +193,8 @@ class PackWriter:
 
     def _submit(self, parts: list[bytes]) -> Future[tuple[int, int]]:
         if self._thread is None:
+            from concurrent.futures import ThreadPoolExecutor
+
             self._thread = ThreadPoolExecutor(1, thread_name_prefix="recoverd-pack")
         if len(self._frames) >= _MOST_WAITING:
             self._frames[-_MOST_WAITING][0].result()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from dataclasses import replace
 from typing import Any
 
 from blake3 import blake3
@@ -146,11 +145,12 @@ def _decode(fields: Fields) -> Snapshot:
 
 
 def _decode_item(fields: Fields) -> ItemRecord:
+    good = fields.text_or_none("good")
     item = ItemRecord(
         kind=fields.text("kind"),
         path=fields.text("path"),
         root=_hash(fields.text("root")),
-        good=fields.text_or_none("good"),
+        good=None if good is None else _hash(good),
         files=fields.whole("files"),
         size_bytes=fields.size("bytes"),
         verdict=fields.text("verdict"),
@@ -160,7 +160,7 @@ def _decode_item(fields: Fields) -> ItemRecord:
         version=fields.text_or_none("version"),
     )
     fields.nothing_else()
-    return item if item.good is None else replace(item, good=_hash(item.good))
+    return item
 
 
 def _decode_problem(document: Any) -> tuple[str, str]:

@@ -9,14 +9,13 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from types import TracebackType
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 from recoverd.errors import RepositoryError
 from recoverd.repository import layout
 from recoverd.repository.catalog import CachedRecord, Catalog
 from recoverd.repository.layout import Format
 from recoverd.repository.marks import MarksDirectory
-from recoverd.repository.objects import Reader
 from recoverd.repository.records import Marks, ServiceRecord, Snapshot, SnapshotDraft
 from recoverd.repository.service_records import ServiceRecords
 from recoverd.repository.snapshots import (
@@ -27,9 +26,12 @@ from recoverd.repository.snapshots import (
     record_name,
     sequence_of,
 )
-from recoverd.repository.writer import Writer
 from recoverd.system import durable, locks
 from recoverd.system.locks import FileLock
+
+if TYPE_CHECKING:
+    from recoverd.repository.objects import Reader
+    from recoverd.repository.writer import Writer
 
 _log = logging.getLogger("recoverd.repository")
 
@@ -100,6 +102,8 @@ class Repository:
 
     def reader(self) -> Reader:
         """A reader; while it is open no pack is deleted. Raises LockHeld while a prune deletes packs."""
+        from recoverd.repository.objects import Reader  # late: `check` reads records only
+
         return Reader(self.packs_path, self.catalog, self._readers_lock())
 
     def writer(self, *, wait_s: float, what: str) -> Writer:
@@ -107,6 +111,8 @@ class Repository:
 
         Raises LockHeld, which names the other one, and RepositoryError.
         """
+        from recoverd.repository.writer import Writer
+
         try:
             lock = locks.acquire(f"{self.path}/{layout.WRITER_LOCK}", wait_s=wait_s, what="the repository")
         except OSError as error:

@@ -489,3 +489,20 @@ def test_a_full_disk_is_one_sentence_and_loses_nothing(bench: Any, monkeypatch: 
     assert not bench.temporaries()
     assert bench.repository.snapshots("svc") == [first]
     assert bench.files(bench.capture({"a": b"2"})) == {"a": b"2"}
+
+
+def test_reading_records_imports_little(bench: Any) -> None:
+    """`check` answers in well under 150 ms: looking at service records loads neither database nor compression."""
+    script = """
+import sys
+before = set(sys.modules)  # a coverage run brings its own
+from recoverd.repository.store import Repository
+
+with Repository.open(sys.argv[1], state_dir=sys.argv[2]) as repository:
+    repository.newest("svc"), repository.record("svc"), repository.marks("svc", 1), repository.statistics()
+print({"sqlite3", "backports.zstd", "concurrent.futures", "uuid", "psutil", "jsonschema"} & (sys.modules.keys() - before))
+"""
+    bench.capture({"a": b"1"})
+    command = [sys.executable, "-c", script, str(bench.path), str(bench.state_dir)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert done.stdout == "set()\n"
