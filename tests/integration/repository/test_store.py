@@ -500,7 +500,8 @@ from recoverd.repository.store import Repository
 
 with Repository.open(sys.argv[1], state_dir=sys.argv[2]) as repository:
     repository.newest("svc"), repository.record("svc"), repository.marks("svc", 1), repository.statistics()
-print({"sqlite3", "backports.zstd", "concurrent.futures", "uuid", "psutil", "jsonschema"} & (sys.modules.keys() - before))
+heavy = {"sqlite3", "backports.zstd", "concurrent.futures", "uuid", "psutil", "jsonschema"}
+print(heavy & (sys.modules.keys() - before))
 """
     bench.capture({"a": b"1"})
     command = [sys.executable, "-c", script, str(bench.path), str(bench.state_dir)]
