@@ -126,7 +126,9 @@ class Board:
 
     def look(self, step: Step) -> Seen:
         """What is under the three names of a step now. Raises OSError, StateError."""
-        device = self.device(step.place)
+        node = step.new or step.old
+        # of a place that is gone, what was recorded is all there is to compare with
+        device = self.device(step.place) if self.places[step.place] is not None or node is None else node.device
         slot = aside = None
         try:
             slots, slot_name = self._of_slot(step)
@@ -149,8 +151,8 @@ class Board:
         how = condition(step, seen)
         if how in {Condition.FOREIGN, Condition.LOST}:
             raise StateError(f"{step.path}: {_WHY[how]}")
-        if not seen.reachable:
-            return  # a removal whose directory is gone with it
+        if not seen.reachable or (how is Condition.DONE and self.places[step.place] is None):
+            return  # a removal whose directory is gone with it; a finished step whose place somebody deleted
         parent, name = self._of_target(step)
         slots, slot = self._of_slot(step)
         self._touch(step)

@@ -51,7 +51,7 @@ def undo(service: str, quarantine_id: str | None, *, state_dir: str) -> Applied:
             board.close()
     except (OSError, WholeRefused) as error:
         raise StateError(f"{service}: the undo failed and everything is as it was: {error}") from error
-    except (KeyError, TypeError, ValueError) as error:
+    except (LookupError, TypeError, ValueError) as error:
         raise StateError(f"{service}: the evidence of {chosen.id} is damaged: {error!r}") from error
     finally:
         for place in places:

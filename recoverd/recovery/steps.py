@@ -131,7 +131,8 @@ def can_take_back(step: Step, seen: Seen) -> bool:
         # what was replaced waits elsewhere: the target's name must be free for it, or never have changed
         waiting = seen.slot if step.new is None else seen.aside
         return waiting is None or seen.target == waiting or (seen.target is None and seen.reachable)
-    return True  # this step never began
+    # this step never began: what is there must be what was there
+    return seen.target is None or (step.old is not None and seen.target == step.old.inode)
 
 
 class Outcome(StrEnum):

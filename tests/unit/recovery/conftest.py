@@ -1,4 +1,4 @@
-"""A real repository to restore from, and live directories to restore into."""
+"""Entries to restore, and live directories to restore into."""
 
 from __future__ import annotations
 
@@ -8,24 +8,63 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from blake3 import blake3
 
+from recoverd.errors import DamagedObject
 from recoverd.recovery.staging import Replacement, Staging, stage
 from recoverd.recovery.swapping import Applied, apply
-from recoverd.repository.store import Repository
 from recoverd.repository.trees import Entry
-from recoverd.repository.writer import Writer
 
 MTIME = 1_700_000_000_123_456_789
+
+
+class Memory:
+    """A source that survives a fork; the crash tests restore out of a real repository."""
+
+    def __init__(self) -> None:
+        self.objects: dict[str, bytes] = {}
+        self.trees: dict[str, tuple[Entry, ...]] = {}
+        self.lists: dict[str, tuple[Sequence[str | None], int]] = {}
+
+    def put(self, data: bytes) -> str:
+        content = blake3(data).hexdigest()
+        self.objects[content] = data
+        return content
+
+    def put_tree(self, entries: Sequence[Entry]) -> str:
+        tree = blake3(repr(entries).encode()).hexdigest()
+        self.trees[tree] = tuple(entries)
+        return tree
+
+    def put_blocks(self, hashes: Sequence[str | None], block_size: int, size: int) -> str:
+        blocks = blake3(repr((hashes, size)).encode()).hexdigest()
+        self.lists[blocks] = (hashes, block_size)
+        return blocks
+
+    def tree(self, tree_hash: str) -> tuple[Entry, ...]:
+        return self.trees[tree_hash]
+
+    def file_chunks(self, entry: Entry) -> Iterator[bytes | int]:
+        if entry.blocks is None:
+            if entry.hash not in self.objects:
+                raise DamagedObject(entry.hash or "", "gone")
+            yield self.objects[entry.hash]
+            return
+        hashes, block_size = self.lists[entry.blocks]
+        left = entry.size
+        for content in hashes:
+            yield min(block_size, left) if content is None else self.objects[content]
+            left -= block_size
 
 
 class Bench:
     """`entry` makes what a snapshot holds, `restore` brings it back."""
 
-    def __init__(self, place: Path, writer: Writer) -> None:
+    def __init__(self, place: Path) -> None:
         self.live = place / "live"
         self.live.mkdir()
         self.state_dir = str(place / "recoverd")
-        self.source = writer
+        self.source = Memory()
 
     def entry(self, name: str, value: bytes | dict[str, Any] | Entry, **facts: Any) -> Entry:
         """A file of these bytes, or a directory of these entries."""
@@ -65,11 +104,5 @@ class Bench:
 
 
 @pytest.fixture
-def bench(tmp_path: Path) -> Iterator[Bench]:
-    path = str(tmp_path / "repository")
-    (tmp_path / "catalog").mkdir()
-    Repository.create(path)
-    repository = Repository.open(path, state_dir=str(tmp_path / "catalog"))
-    with repository.writer(wait_s=0, what="test") as writer:
-        yield Bench(tmp_path, writer)
-    repository.close()
+def bench(tmp_path: Path) -> Bench:
+    return Bench(tmp_path)

@@ -22,7 +22,7 @@ def small(tmp_path: Path) -> Iterator[Path]:
     """A file system of 4 MiB, another one than the state directory's."""
     point = tmp_path / "small"
     point.mkdir()
-    command = ["mount", "-t", "tmpfs", "-o", "size=4m", "none", point]
+    command = ["mount", "-t", "tmpfs", "-o", "size=4m", "none", str(point)]
     if os.geteuid() != 0 or subprocess.run(command, check=False, capture_output=True).returncode:
         pytest.skip("needs the right to mount a tmpfs")
     yield point
