@@ -5,9 +5,10 @@ from __future__ import annotations
 import argparse
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, NoReturn
+from typing import Any
 
 import recoverd
+from recoverd.cli.wording import Parser, filled, near
 from recoverd.errors import UsageError
 
 # command -> (module of recoverd.cli, what it does)
@@ -55,13 +56,6 @@ NOT_YET = frozenset(
 )
 
 
-class _Parser(argparse.ArgumentParser):
-    """Says what is wrong as every other error is said: one sentence and a hint."""
-
-    def error(self, message: str) -> NoReturn:
-        raise UsageError(message[:1].lower() + message[1:], hint=f"`{self.prog} --help` shows what works")
-
-
 @dataclass(frozen=True, slots=True)
 class Called:
     """What was asked for: the command (None: help was), and its arguments."""
@@ -104,7 +98,7 @@ def _globals(parser: argparse.ArgumentParser, *, first: bool) -> None:
 
 def parse(argv: list[str]) -> Called:
     """Raises UsageError for what makes no sense, with a suggestion for a misspelt command."""
-    front = _Parser(prog="recoverd", add_help=False, allow_abbrev=False)
+    front = Parser(None)
     _globals(front, first=True)
     front.add_argument("--version", action="store_true")
     front.add_argument("command", nargs="?")
@@ -132,13 +126,7 @@ def parse(argv: list[str]) -> Called:
 def command_parser(command: str) -> argparse.ArgumentParser:
     """The parser of one command; imports only that command's file."""
     module = load(command)
-    parser = _Parser(
-        prog=f"recoverd {command}",
-        description=module.__doc__,
-        add_help=False,
-        allow_abbrev=False,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = Parser(command, module.__doc__)
     module.add_arguments(parser)
     _globals(parser, first=False)
     return parser
@@ -156,20 +144,17 @@ def _unknown(command: str) -> UsageError:
         return UsageError(
             f"`recoverd {command}` is not supported yet", hint="`recoverd --help` lists what this version can do"
         )
-    import difflib
-
-    near = difflib.get_close_matches(command, COMMANDS, n=1)
-    hint = f"did you mean `recoverd {near[0]}`?" if near else "`recoverd --help` lists the commands"
+    hint = near(command, COMMANDS, "`recoverd ") or "`recoverd --help` lists the commands"
     return UsageError(f"there is no command {command!r}", hint=hint)
 
 
 def front_help() -> str:
     """What `recoverd --help` says."""
-    front = _Parser(prog="recoverd", add_help=False)
+    front = Parser(None)
     _globals(front, first=True)
     width = max(len(name) for name in COMMANDS)
     lines = [
-        f"recoverd {recoverd.__version__}: brings services back with their last known-good state",
+        filled(f"recoverd {recoverd.__version__}: brings services back with their last known-good state"),
         "",
         "usage: recoverd [global options] COMMAND [arguments]",
         "",
@@ -177,8 +162,17 @@ def front_help() -> str:
         *(f"  {name:{width}}  {words}" for name, (_, words) in COMMANDS.items()),
         "",
         front.format_help().partition("global options:")[2].join(["global options:", ""]),
-        "SNAPSHOT is SERVICE/SEQUENCE, SERVICE/good (newest known-good), SERVICE/latest or SERVICE@TIME.",
-        "Exit status: 0 done; 1 failed; 3 degraded; 64 usage; 75 another recoverd is at it; 78 configuration.",
-        "`recoverd COMMAND --help` tells more about one command.",
+        filled(_END),
     ]
     return "\n".join(lines)
+
+
+_END = """
+SNAPSHOT is SERVICE/SEQUENCE, SERVICE/good (newest known-good), SERVICE/latest (newest, whatever its verdict)
+or SERVICE@TIME (newest known-good at or before it).
+
+Exit status: 0 done; 1 failed; 3 degraded; 64 usage; 75 another recoverd is at it; 78 configuration; 130 interrupted.
+For check: 0 OK, 1 WARNING, 2 CRITICAL, 3 UNKNOWN.
+
+`recoverd COMMAND --help` tells more about one command.
+"""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import argparse
 
-from recoverd.cli.opening import context_of
+from recoverd.cli.opening import context_of, require_services
 from recoverd.cli.terminal import Terminal
 from recoverd.cli.text import plural, printable, size
 from recoverd.operations.assess import AssessRequest, AssessResult, assess
@@ -23,7 +23,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace, terminal: Terminal) -> int:
-    result = assess(context_of(options, terminal), AssessRequest(tuple(options.services)))
+    context = context_of(options, terminal)
+    require_services(context)
+    result = assess(context, AssessRequest(tuple(options.services)))
     if terminal.json:
         terminal.print_json("assess", **result.to_json())
     else:
@@ -33,7 +35,7 @@ def run(options: argparse.Namespace, terminal: Terminal) -> int:
 
 def _render(result: AssessResult, terminal: Terminal) -> None:
     if not result.services:
-        terminal.say("no service is declared; `recoverd config paths` shows where recoverd looks")
+        terminal.say("no service has any state declared")
     for service in result.services:
         if terminal.quiet and service.verdict in {Verdict.OK, Verdict.NEW}:
             continue

@@ -10,13 +10,20 @@ import argparse
 
 from recoverd.cli.opening import context_of
 from recoverd.cli.terminal import Terminal
+from recoverd.cli.wording import choice
 from recoverd.operations.check import CheckRequest, check
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("services", nargs="*", metavar="SERVICE", help="all by default")
     parser.add_argument("--live", action="store_true", help="assess state and run probes too")
-    parser.add_argument("--format", choices=("text", "json"), default=None, help="the same as --json for json")
+    parser.add_argument(
+        "--format",
+        metavar="FORMAT",
+        type=choice("format", ("text", "json"), ("nagios", "prometheus")),
+        default=None,
+        help="text, or json as with --json",
+    )
 
 
 def run(options: argparse.Namespace, terminal: Terminal) -> int:
@@ -29,13 +36,13 @@ def run(options: argparse.Namespace, terminal: Terminal) -> int:
     else:
         from recoverd.health.text import render
 
-        terminal.print(
-            render(
-                result.results,
-                color=terminal.color,
-                symbols=terminal.symbols,
-                verbose=terminal.verbose,
-                quiet=terminal.quiet,
-            )
+        shown = render(
+            result.results,
+            color=terminal.color,
+            symbols=terminal.symbols,
+            verbose=terminal.verbose,
+            quiet=terminal.quiet,
         )
+        for line in shown.splitlines():
+            terminal.print(line)
     return result.exit_status

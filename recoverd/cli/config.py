@@ -1,15 +1,22 @@
-"""`recoverd config validate|show|schema|paths`: the configuration itself; no service is touched.
+"""The configuration itself: check it, show it, its JSON Schema, or the places it comes from. No service is touched.
 
-JSON of each (`--json`), besides the frame {"recoverd", "command"}:
+- validate: checks all files, and tells every problem with its line
+- show: the effective configuration, and where each value comes from
+- schema: the JSON Schema, for editors
+- paths: the places that are searched, and what was found there
 
-- `config validate`: {"files": [path], "services": [name], "problems": []}; a broken configuration is an error
-  with exit status 78 as everywhere, so `problems` is empty when this is printed.
-- `config show`: {"config": {…}, "from": {"services.web.autosave.every": "FILE:LINE"}}; keys of recoverd.yaml(5), what
-  is not in "from" is a default.
-- `config schema`: the JSON Schema itself, without a frame, so that editors can read it.
-- `config paths`: {"places": [{"path", "standing", "by", "changes"}]}; standing is used, mask, empty, masked,
-  overridden, absent, orphan or unreadable.
+Exit status: 0 no problems, 78 otherwise.
 """
+
+# JSON of each (`--json`), besides the frame {"recoverd", "command"}:
+#
+# - `config validate`: {"files": [path], "services": [name], "problems": []}; a broken configuration is an error
+#   with exit status 78 as everywhere, so `problems` is empty when this is printed.
+# - `config show`: {"config": {...}, "from": {"services.web.autosave.every": "FILE:LINE"}}; keys of recoverd.yaml(5),
+#   what is not in "from" is a default.
+# - `config schema`: the JSON Schema itself, without a frame, so that editors can read it.
+# - `config paths`: {"places": [{"path", "standing", "by", "changes"}]}; standing is used, mask, empty, masked,
+#   overridden, absent, orphan or unreadable.
 
 from __future__ import annotations
 
@@ -17,7 +24,8 @@ import argparse
 import os
 from typing import TYPE_CHECKING
 
-from recoverd.cli.text import printable
+from recoverd.cli.text import plural, printable
+from recoverd.cli.wording import choice
 
 if TYPE_CHECKING:
     from recoverd.cli.terminal import Terminal
@@ -39,9 +47,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The arguments of `recoverd config`."""
     parser.add_argument(
         "action",
-        choices=("validate", "show", "schema", "paths"),
-        help="validate: check all files; show: the effective configuration and where each value comes from; "
-        "schema: its JSON Schema; paths: the places that are searched",
+        metavar="ACTION",
+        type=choice("config action", ("validate", "show", "schema", "paths")),
+        help="validate, show, schema or paths",
     )
 
 
@@ -50,7 +58,7 @@ def run(args: argparse.Namespace, terminal: Terminal) -> int:
     if args.action == "schema":
         from recoverd.config.wording import schema_text
 
-        print(schema_text(), end="")
+        terminal.write(schema_text())
     elif args.action == "paths":
         _paths(args, terminal)
     else:
@@ -71,14 +79,10 @@ def _validate(args: argparse.Namespace, terminal: Terminal, loaded: Loaded) -> N
         terminal.print_json("config validate", files=files, services=services, problems=[])
         return
     for path in files:
-        print(f"{printable(path)}: ok")
+        terminal.say(f"{printable(path)}: {terminal.style('ok', 'ok')}")
     if not files:
-        print("no configuration file was found; `recoverd config paths` tells where they are looked for")
-    print(f"{_count(files, 'file')}, {_count(services, 'service')}: no problems")
-
-
-def _count(things: list[str], word: str) -> str:
-    return f"{len(things)} {word}{'' if len(things) == 1 else 's'}"
+        terminal.say("no configuration file was found; `recoverd config paths` tells where they are looked for")
+    terminal.say(f"{plural(len(files), 'file')}, {plural(len(services), 'service')}: no problems")
 
 
 def _show(args: argparse.Namespace, terminal: Terminal, loaded: Loaded) -> None:
@@ -95,7 +99,7 @@ def _show(args: argparse.Namespace, terminal: Terminal, loaded: Loaded) -> None:
         terminal.print_json("config show", config=plain, **{"from": origins})
         return
     for line in yaml_lines(plain, loaded.provenance):
-        print(line)
+        terminal.print(line)
 
 
 def _paths(args: argparse.Namespace, terminal: Terminal) -> None:
@@ -117,4 +121,4 @@ def _paths(args: argparse.Namespace, terminal: Terminal) -> None:
         rows.append((printable(each.path), printable(words)))
     width = max((len(path) for path, _ in rows), default=0)
     for path, words in rows:
-        print(f"{path:<{width}}  {words}")
+        terminal.print(f"{path:<{width}}  {words}")

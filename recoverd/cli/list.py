@@ -26,7 +26,7 @@ def run(options: argparse.Namespace, terminal: Terminal) -> int:
     if result.snapshots:
         rows = [_row(one, now_ns, terminal) for one in result.snapshots]
         header = ("SNAPSHOT", "TIME", "VERDICT", "FILES", "SIZE", "NEW", "REASON", "KEPT BY")
-        terminal.table(rows, header, "<<<>>>")
+        terminal.table(rows, header, "<<<>>>", spare=("NEW", "FILES", "REASON", "SIZE", "KEPT BY"))
     for sentence in result.unreadable:
         terminal.warn(sentence)
     return result.exit_status
@@ -47,7 +47,7 @@ def _row(one: Listed, now_ns: int, terminal: Terminal) -> tuple[str, ...]:
     time = clock.rfc3339(snapshot.time_ns)
     if terminal.interactive:
         time = relative_time(snapshot.time_ns, now_ns)
-    reason = f"{snapshot.reason} “{snapshot.label}”" if snapshot.label else snapshot.reason
+    reason = f'{snapshot.reason} "{snapshot.label}"' if snapshot.label else snapshot.reason
     return (
         snapshot.id,
         time,

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import errno
 import os
+import signal
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
+from types import FrameType
+from typing import Any
 
 import recoverd
 from recoverd.cli import arguments
 from recoverd.cli.terminal import Terminal
-from recoverd.errors import RecoverdError, UsageError
+from recoverd.errors import ConfigError, RecoverdError, UsageError
 
 INTERRUPTED = 130
 _UNKNOWN = 3  # of `check`: monitoring systems read 64 and 78 as nothing they know
@@ -18,6 +22,7 @@ _UNKNOWN = 3  # of `check`: monitoring systems read 64 and 78 as nothing they kn
 
 def main(argv: Sequence[str] | None = None) -> int:
     """The entry point. Returns the exit status; a traceback is shown only for a fault of recoverd's own."""
+    _open_standard_streams()
     words = list(sys.argv[1:] if argv is None else argv)
     try:
         status = _main(words)
@@ -27,27 +32,37 @@ def main(argv: Sequence[str] | None = None) -> int:
         # Whoever read our output has had enough; nothing more may be written to it at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
-    except KeyboardInterrupt:
-        return INTERRUPTED
+
+
+def _open_standard_streams() -> None:
+    """Where `>&-` closed one, open /dev/null: the next file to be opened would take its number, and be written to."""
+    for number, mode in ((0, "r"), (1, "w"), (2, "w")):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)  # the lowest free number is this one
+        name = ("stdin", "stdout", "stderr")[number]
+        if getattr(sys, name) is None:
+            setattr(sys, name, os.fdopen(number, mode, encoding="utf-8", closefd=False))
 
 
 def _main(words: list[str]) -> int:
-    plain = "--no-color" in words
-    early = Terminal(sys.stdout, sys.stderr, color="never" if plain else "auto")
+    early = Terminal(sys.stdout, sys.stderr, color="never" if "--no-color" in words else "auto", json="--json" in words)
     try:
         called = arguments.parse(words)
     except UsageError as error:
-        early.error(error)
-        return _UNKNOWN if "check" in words[:1] else error.exit_status
+        return _failed(early, _command_in(words), error)
     options = called.arguments
     if called.command == "version":
         early.print(f"recoverd {recoverd.__version__}")
+        if early.json:
+            early.print_json("version")
         return 0
     if called.command is None:
-        early.print(arguments.front_help())
-        return 0 if options.help or not words or "help" in words else UsageError.exit_status
+        early.write(arguments.front_help())
+        return 0
     if options.help:
-        early.print(options.text.rstrip())
+        early.write(options.text)
         return 0
     terminal = Terminal(
         sys.stdout,
@@ -57,19 +72,64 @@ def _main(words: list[str]) -> int:
         quiet=options.quiet,
         verbose=options.verbose,
     )
+    if called.command != "run":  # which has signals of its own
+        signal.signal(signal.SIGINT, _interrupt)
     try:
         return int(arguments.load(called.command).run(options, terminal))
     except RecoverdError as error:
-        terminal.error(error)
-        status = error.exit_status
+        return _failed(terminal, called.command, error)
+    except KeyboardInterrupt:
+        return _failed(terminal, called.command, _Interrupted("interrupted"))
+    except BrokenPipeError:
+        raise
     except OSError as error:
-        if isinstance(error, BrokenPipeError):
-            raise
         where = f"{error.filename}: " if error.filename else ""
-        fault = RecoverdError(where + (error.strerror or str(error)), hint=_os_hint(error))
-        terminal.error(fault)
-        status = fault.exit_status
-    return _UNKNOWN if called.command == "check" else status
+        return _failed(
+            terminal, called.command, RecoverdError(where + (error.strerror or str(error)), hint=_os_hint(error))
+        )
+
+
+class _Interrupted(RecoverdError):
+    exit_status = INTERRUPTED
+
+
+def _interrupt(_number: int, _frame: FrameType | None) -> None:
+    """Ctrl-C: what is under way comes to a safe point first; pressed again, the process ends at once.
+
+    Ending at once loses nothing either: what was begun is finished or taken back by the next command.
+    """
+    signal.signal(signal.SIGINT, lambda *_: os._exit(INTERRUPTED))
+    raise KeyboardInterrupt
+
+
+def _command_in(words: list[str]) -> str | None:
+    """The command among words that could not be parsed."""
+    return next((word for word in words if word in arguments.COMMANDS), None)
+
+
+def _failed(terminal: Terminal, command: str | None, error: RecoverdError) -> int:
+    """Tell it on stderr, with --json also as the one document on stdout; the exit status."""
+    terminal.error(error)
+    status = error.exit_status
+    if command == "check" and status != INTERRUPTED:
+        status = _UNKNOWN
+    if terminal.json:
+        keys: dict[str, Any] = {"status": "UNKNOWN", "results": []} if command == "check" else {}
+        fault: dict[str, Any] = {"message": error.message, "hint": error.hint, "exit_status": status}
+        if isinstance(error, ConfigError):
+            fault["problems"] = [
+                {
+                    "file": one.file,
+                    "line": one.line,
+                    "column": one.column,
+                    "place": one.place,
+                    "problem": one.sentence,
+                }
+                for one in error.problems
+            ]
+        with suppress(RecoverdError):  # stdout may be what the error is about
+            terminal.print_json(command or "", **keys, error=fault)
+    return status
 
 
 def _os_hint(error: OSError) -> str | None:

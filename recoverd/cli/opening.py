@@ -6,6 +6,8 @@ import argparse
 
 from recoverd.cli.terminal import Terminal
 from recoverd.errors import UsageError
+from recoverd.events.logs import log_sink
+from recoverd.events.stream import Event, Events
 from recoverd.operations.context import DEFAULT_WAIT_S, Context
 from recoverd.operations.opening import open_context
 
@@ -13,9 +15,10 @@ from recoverd.operations.opening import open_context
 def context_of(options: argparse.Namespace, terminal: Terminal, *, tolerant: bool = False) -> Context:
     """What the command works with. With `tolerant`, a broken drop-in costs only its own services, with a warning.
 
-    Commands print their results; the log on stderr adds only warnings, unless asked for more.
+    Commands print their results; the log on stderr adds only what no result tells, unless asked for more.
     Raises ConfigError, UsageError.
     """
+    talkative = options.verbose or options.debug
     context = open_context(
         options.config,
         wait_s=wait_s(options.wait),
@@ -23,9 +26,17 @@ def context_of(options: argparse.Namespace, terminal: Terminal, *, tolerant: boo
         level="info" if options.verbose else "error",
         tolerant=tolerant,
     )
+    if not talkative:
+        context.events = Events([_log_untold])
     for problem in context.problems:
         terminal.warn(str(problem))
     return context
+
+
+def require_services(context: Context) -> None:
+    """Raises UsageError when nothing is declared: a command that looked at nothing must not say that all is well."""
+    if not context.config.services and not context.config.failed:
+        raise UsageError("no service is declared", hint="`recoverd config paths` shows where recoverd looks")
 
 
 def wait_s(text: str | None) -> float:
@@ -38,3 +49,12 @@ def wait_s(text: str | None) -> float:
         return parse_duration(text)
     except ValueError as error:
         raise UsageError(f"--wait: {error}", hint="for example --wait 500ms, --wait 2m") from None
+
+
+_IN_RESULTS = ("snapshot", "state", "restore", "service")
+
+
+def _log_untold(event: Event) -> None:
+    """Log what happened besides; the outcome itself is printed, and once is enough."""
+    if event.name.value.partition(".")[0] not in _IN_RESULTS:
+        log_sink(event)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING
 
-from recoverd.cli.opening import context_of
+from recoverd.cli.opening import context_of, require_services
 from recoverd.cli.terminal import Terminal
 from recoverd.cli.text import duration, printable
 from recoverd.errors import UsageError
@@ -36,8 +36,7 @@ def run(options: argparse.Namespace, terminal: Terminal) -> int:
     from recoverd.operations.restore import RestoreRequest, restore
 
     context = context_of(options, terminal, tolerant=True)
-    if not context.config.services and not context.config.failed:
-        raise UsageError("no service is declared", hint="`recoverd config paths` shows where recoverd looks")
+    require_services(context)
     request = RestoreRequest(
         services=tuple(options.services),
         snapshot=options.snapshot,
@@ -83,6 +82,8 @@ def _render(result: RestoreResult, terminal: Terminal) -> None:
 def _service(one: ServiceRestore, terminal: Terminal, *, dry_run: bool) -> None:
     would = "would be " if dry_run else ""
     outcome = terminal.style(one.outcome, _STYLES[one.outcome])
+    if one.outcome == "untouched" and one.verdict == "ok":
+        outcome += ", its state is ok"
     health = ""
     if one.healthy is not None:
         health = ", " + (terminal.style("healthy", "ok") if one.healthy else terminal.style("not healthy", "critical"))
@@ -105,8 +106,11 @@ def _service(one: ServiceRestore, terminal: Terminal, *, dry_run: bool) -> None:
         name = f"{one.service}/{place.rstrip('/').rpartition('/')[2]}"
         terminal.print(f"  replaced state is in {printable(place)}")
         terminal.print(f"  to put it back: recoverd undo {name}")
-    if one.hint is not None:
-        terminal.print(terminal.style(f"  hint: {printable(one.hint)}", "hint"))
+    hint = one.hint
+    if hint is None and one.outcome in {"blocked", "failed"}:
+        hint = f"`recoverd assess {one.service}` shows the state as it is, `recoverd list {one.service}` what was saved"
+    if hint is not None:
+        terminal.print(terminal.style(f"  hint: {printable(hint)}", "hint"))
 
 
 def _item(item: ItemOutcome, would: str) -> str:

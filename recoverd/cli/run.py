@@ -37,7 +37,10 @@ def run(options: argparse.Namespace, terminal: Terminal) -> int:
         note_loaded(opened, options.config)
         return opened
 
-    return serve(context, announce=terminal.say)
+    status = serve(context, announce=terminal.say)
+    if terminal.json:
+        terminal.print_json("run", exit_status=status)
+    return status
 
 
 def _level(options: argparse.Namespace) -> str | None:

@@ -55,5 +55,5 @@ def run(options: argparse.Namespace, terminal: Terminal) -> int:
         for one in result.files
     ]
     if rows:
-        terminal.table(rows, ("PATH", "MODE", "OWNER", "SIZE", "VERDICT"), "<<<>")
+        terminal.table(rows, ("PATH", "MODE", "OWNER", "SIZE", "VERDICT"), "<<<>", spare=("OWNER", "MODE", "VERDICT"))
     return result.exit_status

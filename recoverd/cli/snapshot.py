@@ -8,10 +8,9 @@ from __future__ import annotations
 
 import argparse
 
-from recoverd.cli.opening import context_of
+from recoverd.cli.opening import context_of, require_services
 from recoverd.cli.terminal import Terminal
 from recoverd.cli.text import duration, plural, printable, size
-from recoverd.errors import UsageError
 from recoverd.operations.snapshot import SnapshotRequest, SnapshotResult, snapshot
 
 _STYLES = {"saved": "ok", "unchanged": "dim", "invalid": "critical", "failed": "critical"}
@@ -44,8 +43,8 @@ def run(options: argparse.Namespace, terminal: Terminal) -> int:
             else:
                 terminal.say("nothing is due")
             return 0
-    elif names == () and not context.config.services:
-        raise UsageError("no service is declared", hint="`recoverd config paths` shows where recoverd looks")
+    else:
+        require_services(context)
     request = SnapshotRequest(
         services=names,
         reason=options.reason or ("due" if options.due else "manual"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import threading
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any, TextIO
@@ -22,7 +23,8 @@ class Terminal:
     """The output of one command.
 
     `color` is `auto` (a terminal that can, unless NO_COLOR is set: no-color.org) or `never`. With `json` only
-    `json_document` and `print_json` write to stdout. `quiet` silences `say`, `verbose` lets `detail` speak.
+    `print_json` and `write` write to stdout. `quiet` silences `say`, `verbose` lets `detail` speak. On a terminal
+    lines are wrapped at words, with what goes on set in by two; through a pipe a line stays a line.
     """
 
     def __init__(
@@ -51,8 +53,8 @@ class Terminal:
 
     @property
     def symbols(self) -> bool:
-        """Whether stdout can show ✓ and its kin: a terminal, with an encoding that has them."""
-        if not self.interactive:
+        """Whether stdout can show ✓ and its kin: a terminal, with an encoding that has them, in a locale that has."""
+        if not self.interactive or _is_plain_locale(self._environment):
             return False
         try:
             "✓✗…".encode(self._stdout.encoding or "ascii")
@@ -69,7 +71,20 @@ class Terminal:
         must have gone through `text.printable`.
         """
         if not self.json:
-            _write(self._stdout, line + "\n")
+            for one in text.wrapped(line, self.columns):
+                self.write(one + "\n")
+
+    def write(self, words: str) -> None:
+        """`words` as they are, on stdout. Raises RecoverdError when that takes no more, BrokenPipeError as it is."""
+        try:
+            _write(self._stdout, words)
+        except BrokenPipeError:
+            raise
+        except OSError as error:
+            raise RecoverdError(
+                f"the answer can't be written to standard output: {error.strerror}",
+                hint="what was asked for may be done all the same; see where the output goes, then ask again",
+            ) from error
 
     def say(self, line: str) -> None:
         """What is nice to know: on stdout, unless quiet."""
@@ -81,11 +96,20 @@ class Terminal:
         if self.verbose:
             self.print(line)
 
-    def table(self, rows: Sequence[Sequence[str]], header: Sequence[str], align: str = "") -> None:
-        """A table that fits the terminal; through a pipe whole, aligned by spaces, with the same columns."""
+    def table(
+        self, rows: Sequence[Sequence[str]], header: Sequence[str], align: str = "", *, spare: Sequence[str] = ()
+    ) -> None:
+        """A table that fits the terminal; through a pipe whole, aligned by spaces, with the same columns.
+
+        `spare` names the columns that a narrow terminal can do without, the least needed first.
+        """
         style = "header" if self.color else None
-        for line in text.table(rows, header, align=align, columns=self.columns, header_style=style):
-            self.print(line)
+        dots = "…" if self.symbols else "~"
+        for line in text.table(
+            rows, header, align=align, columns=self.columns, header_style=style, spare=spare, dots=dots
+        ):
+            if not self.json:
+                self.write(line + "\n")
 
     def json_document(self, command: str, **keys: Any) -> dict[str, Any]:
         """`{"recoverd": version, "command": command, …}`: the frame of every JSON document of recoverd(8)."""
@@ -93,7 +117,7 @@ class Terminal:
 
     def print_json(self, command: str, **keys: Any) -> None:
         """The one JSON document of a command, on stdout."""
-        _write(self._stdout, json.dumps(self.json_document(command, **keys), indent=2) + "\n")
+        self.write(json.dumps(self.json_document(command, **keys), indent=2) + "\n")
 
     def warn(self, sentence: str) -> None:
         """Something that is odd but stops nothing, on stderr."""
@@ -103,15 +127,21 @@ class Terminal:
         """`recoverd: error: sentence` and its hint on stderr; each problem of a configuration first."""
         if isinstance(error, ConfigError):
             for problem in error.problems:
-                _write(self._stderr, _safe(str(problem)) + "\n")
+                self._stderr_line(_safe(str(problem)))
         self._tell("error", "critical", error.message)
         if error.hint:
             line = f"hint: {_safe(error.hint)}"
-            _write(self._stderr, (text.paint(line, "hint") if self._error_color else line) + "\n")
+            self._stderr_line(text.paint(line, "hint") if self._error_color else line)
 
     def _tell(self, word: str, style: str, sentence: str) -> None:
         head = text.paint(f"{word}:", style) if self._error_color else f"{word}:"
-        _write(self._stderr, f"recoverd: {head} {_safe(sentence)}\n")
+        self._stderr_line(f"recoverd: {head} {_safe(sentence)}")
+
+    def _stderr_line(self, line: str) -> None:
+        columns = _columns(self._stderr, self._environment) if _is_terminal(self._stderr) else None
+        with suppress(OSError):  # nobody can be told; the exit status still says it
+            for one in text.wrapped(line, columns):
+                _write(self._stderr, one + "\n")
 
     @contextmanager
     def progress(self, title: str, total: int | None = None, *, after_s: float = 1.0) -> Iterator[Progress]:
@@ -153,6 +183,7 @@ class Progress:
 
     def __init__(self, title: str, total: int | None) -> None:
         self._title, self._total = text.printable(title), total
+        self._started_s = time.monotonic()
         self._count, self._lock = 0, threading.Lock()
         self.drawn = False
 
@@ -161,10 +192,11 @@ class Progress:
             self._count += count
 
     def line(self) -> str:
-        """`packing [######----] 62 %`, or the count where the total is not known."""
+        """`packing [######----] 62 %`; the count where the total is not known; the time where nothing is counted."""
         self.drawn = True
         if not self._total:
-            return f"{self._title} {self._count}"
+            so_far = str(self._count) if self._count else text.duration(round(time.monotonic() - self._started_s))
+            return f"{self._title} {so_far}"
         share = min(self._count / self._total, 1.0)
         filled = int(share * 30)
         return f"{self._title} [{'#' * filled}{'-' * (30 - filled)}] {int(share * 100)} %"
@@ -179,6 +211,12 @@ def _is_terminal(stream: TextIO) -> bool:
         return stream.isatty()
     except ValueError:  # closed
         return False
+
+
+def _is_plain_locale(environment: Mapping[str, str]) -> bool:
+    """Whether the user asked for the C locale: Python speaks UTF-8 there all the same (PEP 538), a console may not."""
+    named = environment.get("LC_ALL") or environment.get("LANG") or ""
+    return named in {"C", "POSIX"}
 
 
 def _columns(stream: TextIO, environment: Mapping[str, str]) -> int:

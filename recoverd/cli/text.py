@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from collections.abc import Sequence
 
 from recoverd.events.text import duration, paint, plural, printable, relative_time, size
 
-__all__ = ["duration", "fit", "paint", "plural", "printable", "relative_time", "size", "table", "width"]
+__all__ = ["duration", "fit", "paint", "plural", "printable", "relative_time", "size", "table", "width", "wrapped"]
 
 _GAP = "  "
 _NARROWEST = 8  # a shortened column keeps at least so many letters, whatever the terminal
+_COMFORTABLE = 14  # rather than shorten a column below this, a spare one is left out
+_STYLE = re.compile(r"\x1b\[[0-9;]*m")
 
 
 def width(text: str) -> int:
@@ -23,17 +26,36 @@ def width(text: str) -> int:
     )
 
 
-def fit(text: str, columns: int) -> str:
-    """`text`, shortened with … where it takes more than `columns` columns."""
+def wrapped(line: str, columns: int | None) -> list[str]:
+    """`line` as lines of at most `columns` columns, broken at spaces, each further one set in by two more.
+
+    Styles count for nothing. A word that is too long stays whole: it may be a path that somebody wants to copy.
+    """
+    if columns is None or width(_STYLE.sub("", line)) <= columns:
+        return [line]
+    words = line.lstrip(" ")
+    indent = " " * (len(line) - len(words))
+    lines, current = [], ""
+    for word in words.split(" "):
+        longer = f"{current} {word}" if current else indent + word
+        if current and width(_STYLE.sub("", longer)) > columns:
+            lines.append(current)
+            longer = f"{indent}  {word}"
+        current = longer
+    return [*lines, current]
+
+
+def fit(text: str, columns: int, dots: str = "…") -> str:
+    """`text`, shortened with `dots` (one letter) where it takes more than `columns` columns."""
     if width(text) <= columns:
         return text
-    taken, used = [], 1  # the … takes one
+    taken, used = [], 1  # the dots take one
     for letter in text:
         used += width(letter)
         if used > columns:
             break
         taken.append(letter)
-    return "".join(taken) + "…"
+    return "".join(taken) + dots
 
 
 def table(
@@ -43,27 +65,43 @@ def table(
     align: str = "",
     columns: int | None = None,
     header_style: str | None = None,
+    spare: Sequence[str] = (),
+    dots: str = "…",
 ) -> list[str]:
     """Lines of a table: cells made printable, columns aligned by spaces, no spaces at the end of a line.
 
     `align` has a letter for each column, `<` or `>`; what is missing is `<`. With `columns` the widest column
     is shortened again and again until a line fits; without, nothing is ever shortened. ValueError when a row has
-    another number of cells than the header.
+    another number of cells than the header. Where even that is too wide, columns named in `spare` are left out, the
+    first one first.
     """
     cells = [[printable(cell) for cell in row] for row in rows]
     if any(len(row) != len(header) for row in cells):
         raise ValueError(f"each row needs {len(header)} cells")
     everything = [list(header), *cells]
     widths = [max(width(row[index]) for row in everything) for index in range(len(header))]
-    if columns is not None:
-        _narrow(widths, columns)
     sides = align.ljust(len(header), "<")
+    if columns is not None:
+        shown = _kept(header, widths, spare, columns)
+        everything = [[row[index] for index in shown] for row in everything]
+        widths, sides = [widths[index] for index in shown], "".join(sides[index] for index in shown)
+        _narrow(widths, columns)
     lines = []
     for number, row in enumerate(everything):
-        padded = [_pad(fit(cell, widths[index]), widths[index], sides[index]) for index, cell in enumerate(row)]
+        padded = [_pad(fit(cell, widths[index], dots), widths[index], sides[index]) for index, cell in enumerate(row)]
         line = _GAP.join(padded).rstrip()
         lines.append(paint(line, header_style) if number == 0 and header_style else line)
     return lines
+
+
+def _kept(header: Sequence[str], widths: Sequence[int], spare: Sequence[str], columns: int) -> list[int]:
+    """The columns to show: all, less as many of `spare` as the line is too wide for even when it is shortened."""
+    shown = list(range(len(header)))
+    for name in spare:
+        if sum(min(widths[index], _COMFORTABLE) + len(_GAP) for index in shown) - len(_GAP) <= columns:
+            break
+        shown = [index for index in shown if header[index] != name]
+    return shown
 
 
 def _narrow(widths: list[int], columns: int) -> None:

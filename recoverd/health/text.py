@@ -16,7 +16,7 @@ def render(
 ) -> str:
     """Lines of text without a newline at the end. The first one says how it is over all.
 
-    A group in which all is OK takes one line, unless `verbose`; `quiet` leaves out what is OK.
+    What is OK is only counted, in one line for each group, unless `verbose`; `quiet` leaves it out.
     `symbols` shows ✓ ! ✗ instead of the status words; without it and `color` the text adds nothing to the
     ASCII of the messages themselves.
     """
@@ -30,13 +30,16 @@ def render(
             continue
         lines.append(f"{paint(name, 'bold') if color else name}:")
         for result in sorted(group, key=lambda one: -one.status.severity):
-            if result.status is Status.OK and quiet:
+            if result.status is Status.OK and not verbose:
                 continue
             mark = _mark(result.status, color, symbols)
             lines.append(f"  {mark} {printable(result.name)}: {printable(result.message)}")
             if result.hint is not None and result.status is not Status.OK:
                 hint = f"    hint: {printable(result.hint)}"
                 lines.append(paint(hint, "hint") if color else hint)
+        fine = sum(result.status is Status.OK for result in group)
+        if fine and not verbose and not quiet:
+            lines.append(f"  {_mark(Status.OK, color, symbols)} {plural(fine, 'other check')}")
     return "\n".join(lines)
 
 

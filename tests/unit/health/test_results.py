@@ -63,7 +63,7 @@ def test_text_groups_by_service_with_the_worst_first() -> None:
         "    hint: do something",
         "  WARNING paused: paused says",
         "    hint: resume",
-        "  OK process: process says",
+        "  OK 1 other check",
         "late:",
         "  WARNING process: process says",
         "OK host: 1 check",
@@ -76,7 +76,7 @@ def test_verbose_shows_all_and_quiet_only_what_is_not_ok() -> None:
     assert "  OK captures: captures says" in render(RESULTS, verbose=True).splitlines()
     quiet = render(RESULTS, quiet=True)
     assert "OK host" not in quiet
-    assert "OK process" not in quiet
+    assert "OK 1 other" not in quiet
     assert "WARNING process" in quiet
     assert render(RESULTS[:3]).splitlines() == ["OK: 3 checks", "OK host: 1 check", "OK good: 2 checks"]
 
