@@ -19,9 +19,10 @@ from recoverd.errors import StateError
 from recoverd.recovery.entries import describe_type, directory_entry, xattrs_of
 from recoverd.recovery.stat_rows import Finding, Row, decode, encode
 from recoverd.recovery.walk import Known, Memo, Store, Tree, Walk
+from recoverd.repository.blocks import encode_blocks
 from recoverd.repository.objects import Reader
 from recoverd.repository.records import ItemRecord, Snapshot
-from recoverd.repository.trees import EMPTY_TREE, Entry, encode_tree
+from recoverd.repository.trees import EMPTY_TREE, Entry, hash_tree
 from recoverd.state.judging import Judge
 from recoverd.state.verdicts import Problem, Verdict, worst
 from recoverd.system import mounts
@@ -39,12 +40,12 @@ class Scratch:
         return blake3(data).hexdigest()
 
     def put_tree(self, entries: Sequence[Entry]) -> str:
-        tree_hash = blake3(encode_tree(entries)).hexdigest()
+        tree_hash = hash_tree(entries)
         self._trees[tree_hash] = tuple(entries)
         return tree_hash
 
     def put_blocks(self, hashes: Sequence[str | None], block_size: int, size: int) -> str:
-        return blake3(repr((list(hashes), block_size, size)).encode()).hexdigest()
+        return blake3(encode_blocks(hashes, block_size, size)).hexdigest()
 
     def read(self, object_hash: str) -> bytes:
         if self._below is None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import os
 import re
-import secrets
 
 from recoverd.system.clock import boot_id
 from recoverd.system.processes import ProcessIdentity, is_alive, own_identity
@@ -41,7 +40,7 @@ def _own_stamp(pid: int) -> str:
 
 def temporary_name() -> str:
     """A fresh name `.tmp-<boot id>-<pid>-<start ticks>-<random>`, so that leftovers can be told from live files."""
-    return _own_stamp(os.getpid()) + secrets.token_hex(8)
+    return _own_stamp(os.getpid()) + os.urandom(8).hex()
 
 
 def is_leftover(name: str) -> bool:
