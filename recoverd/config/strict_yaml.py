@@ -105,9 +105,13 @@ class _Builder:
             for event in yaml.parse(text, Loader=loader):
                 self._take(event, yaml)
         except yaml.YAMLError as error:
-            raise _syntax(error, text) from None
+            raise _syntax(error, text, self._bracket()) from None
         root = self._root
         return None if root is not None and root.content is None and not root.keys else root
+
+    def _bracket(self) -> tuple[int, int] | None:
+        """Where the innermost bracket stands that is still open."""
+        return next((_where(each.event) for each in reversed(self._open) if each.event.flow_style), None)
 
     def _take(self, event: yaml.Event, yaml: Any) -> None:
         if isinstance(event, yaml.DocumentStartEvent):
@@ -261,7 +265,7 @@ def _kind(value: Any) -> str:
     return "nothing" if value is None else "true or false" if isinstance(value, bool) else "a number"
 
 
-def _syntax(error: Any, text: str) -> _Refused:
+def _syntax(error: Any, text: str, bracket: tuple[int, int] | None) -> _Refused:
     """The library's syntax error as a sentence for people, at the place that is most likely wrong."""
     problem = str(getattr(error, "problem", None) or getattr(error, "reason", None) or "")
     context = str(getattr(error, "context", None) or "")
@@ -274,6 +278,10 @@ def _syntax(error: Any, text: str) -> _Refused:
     letter = current[mark.column : mark.column + 1]
     indentation = current[: len(current) - len(current.lstrip())]
     line, column = mark.line + 1, mark.column + 1
+    at_end = not letter.strip() and not "".join(lines[mark.line + 1 :]).strip()
+    if at_end:  # where the content ends says more than where the empty lines do
+        line = max((number for number, content in enumerate(lines, 1) if content.strip()), default=1)
+        column = len(lines[line - 1].rstrip()) + 1
     if letter == "\t" or "\t" in indentation:
         return _Refused(line, indentation.find("\t") + 1 or column, "a tab can't indent in YAML: use spaces")
     if "quoted scalar" in context and ("end of stream" in problem or "document indicator" in problem):
@@ -288,14 +296,12 @@ def _syntax(error: Any, text: str) -> _Refused:
         )
     if "cannot start any token" in problem:
         return _Refused(line, column, f"text can't start with {letter}: write it in quotes")
-    if "expected ',' or" in problem or "flow" in context:
-        return _Refused(
-            start.line + 1, start.column + 1, f"this bracket is not closed, or a comma is missing before line {line}"
-        )
+    if bracket is not None:
+        what = "is never closed" if at_end else f"is not closed, or a comma is missing before line {line}"
+        return _Refused(*bracket, f"this bracket {what}")
     if "block mapping" in context or "block collection" in context or "simple key" in context:
-        return _Refused(
-            line, column, "this line does not fit: check its indentation, and that its key ends with a colon"
-        )
+        what = "this line does not fit: check its indentation, and that its key ends with a colon"
+        return _Refused(line, column, "the file ends within this line: was it cut off?" if at_end else what)
     return _Refused(line, column, f"not valid YAML: {problem}" if problem else "not valid YAML")
 
 

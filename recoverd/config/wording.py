@@ -83,7 +83,8 @@ def _objections(error: ValidationError) -> Iterator[Objection]:
             if name not in known:
                 yield Objection((*path, name), _unknown_key(name, known), key=True)
     elif keyword == "oneOf":
-        yield _one_of(path, value, [branch["required"][0] for branch in schema["oneOf"]])
+        if isinstance(value, dict):  # else its type is wrong, which is told apart
+            yield _one_of(path, value, [branch["required"][0] for branch in schema["oneOf"]])
     elif keyword == "required":
         wanted: Any = error.validator_value
         missing = next(name for name in wanted if name not in value and repr(name) in error.message)

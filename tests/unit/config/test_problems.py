@@ -88,6 +88,8 @@ TABLE = [
     (item(""), ["5:13: services.web.state.main: one of file, directory, sqlite and dump is needed"]),
     (item("file: a, directory: b"), [
         "5:23: services.web.state.main.directory: file and directory can't stand together: give one of file, directory, sqlite and dump"]),
+    ("services: {a: {state: {m: }}}\n", ["1:25: services.a.state.m: must be a state item such as {file: state.json}, not nothing"]),
+    ("services: {a: {state: {m: [x]}}}\n", ["1:27: services.a.state.m: must be a state item such as {file: state.json}, not a list"]),
     (item("fil: a"), [
         '5:14: services.web.state.main.fil: unknown key; did you mean "file"?']),
     (item("file: ../a"), ["5:20: services.web.state.main.file: ../a must not contain ..: say where the state really is"]),

@@ -1,0 +1,101 @@
+"""What part of the contract is not built yet is refused at its place, never ignored."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from recoverd.config.unsupported import HOST, SERVICE, Unsupported
+
+# One use of each line of the table, as the keys of a service or of recoverd.yaml.
+HOST_USES = {
+    "repository.spare": "repository: {spare: /mnt/x}",
+    "repository.min_free": "repository: {min_free: 5%}",
+    "repository.max_bytes": "repository: {max_bytes: 20GiB}",
+    "prune": 'prune: {cron: "17 * * * *"}',
+    "verify": "verify: {every: 1d}",
+    "quarantine": "quarantine: {keep: 30d}",
+    "boot_timeout": "boot_timeout: 90s",
+    "boot_late": "boot_late: start",
+    "replicas": "replicas: {o: {url: 's3://b'}}",
+    "hooks": "hooks: [{when: ['*'], command: [a]}]",
+    "heartbeat": "heartbeat: {url: 'https://x'}",
+    "metrics": "metrics: {textfile: /x}",
+    "io_timeout": "io_timeout: 30s",
+}
+ITEM = "state: {m: {file: /srv/x/a}}"
+SERVICE_USES = {
+    "run.systemd": "run: {systemd: a.service}",
+    "run.control": "run: {control: {start: [a], stop: [b], status: [c]}}",
+    "limits": "limits: {tasks: 3}",
+    "processes": "processes: {item: m, select: /a}",
+    "instances": "instances: {item: m, select: /a, command: [x]}",
+    "for_each": "for_each: {glob: /a/*}",
+    "consistency": "consistency: {before: [[a]]}",
+    "autosave.cron": 'autosave: {cron: "* * * * *"}',
+    "autosave.on_change": "autosave: {on_change: {}}",
+    "watch": "watch: {}",
+    "drill": "drill: {}",
+    "in_flight": "in_flight: []",
+    "hooks": "hooks: []",
+    "check.max_drill_age": "check: {max_drill_age: 1d}",
+    "restore.exhausted": "restore: {exhausted: VALUE}",
+    "restore.salvage": "restore: {salvage: VALUE}",
+    "restore.unhealthy": "restore: {unhealthy: VALUE}",
+    "restore.fallback.*": "restore: {fallback: [VALUE]}",
+    "state.*.sqlite": "state: {m: {sqlite: /srv/x/a}}",
+    "state.*.dump": "state: {m: {dump: {save: [a], load: [b]}}}",
+    "state.*.format": "state: {m: {file: /srv/x/a, format: VALUE}}",
+    "state.*.version": "state: {m: {file: /srv/x/a, version: {field: v, current: 1}}}",
+    "state.*.migrate": "state: {m: {file: /srv/x/a, migrate: []}}",
+    "state.*.guards": "state: {m: {file: /srv/x/a, guards: {}}}",
+    "state.*.siblings": "state: {m: {file: /srv/x/a, siblings: []}}",
+    "state.*.rebuild": "state: {m: {file: /srv/x/a, rebuild: {}}}",
+    "state.*.initial": "state: {m: {file: /srv/x/a, initial: null}}",
+    "state.*.name_field": "state: {m: {directory: /srv/x/a, name_field: id}}",
+    "state.*.check": "state: {m: {file: /srv/x/a, check: full}}",
+    "state.*.require_tables": "state: {m: {file: /srv/x/a, require_tables: [a]}}",
+    "state.*.assert": "state: {m: {file: /srv/x/a, assert: [a]}}",
+    "state.*.magic": "state: {m: {file: /srv/x/a, magic: R}}",
+    "state.*.validate": "state: {m: {file: /srv/x/a, validate: {command: [a]}}}",
+    "state.*.max_bytes": "state: {m: {file: /srv/x/a, max_bytes: 3}}",
+}
+
+
+@pytest.mark.parametrize("line", HOST, ids=lambda line: line.pattern)
+def test_host_wide(line: Unsupported, problems: Callable[..., list[str]]) -> None:
+    (found,) = problems(HOST_USES[line.pattern])
+    assert found.endswith(f"{line.pattern}: is not supported yet (planned: {line.planned})")
+    assert found.startswith("1:")
+
+
+@pytest.mark.parametrize(
+    ("line", "value"),
+    [(line, value) for line in SERVICE for value in line.values or ("",)],
+    ids=lambda each: each.pattern if isinstance(each, Unsupported) else each,
+)
+def test_in_a_service(line: Unsupported, value: str, problems: Callable[..., list[str]]) -> None:
+    """Exactly one problem, at the line of its use, whatever else would follow from it."""
+    use = SERVICE_USES[line.pattern].replace("VALUE", value)
+    text = f"services:\n  web:\n    {use}\n" + ("" if use.startswith("state") else f"    {ITEM}\n")
+    (found,) = problems(text)
+    words = f'"{value}" is' if value else "is"
+    assert f": {words} not supported yet (planned: {line.planned})" in found
+    assert found.startswith("3:")
+    place = found.split(": ")[1].replace("services.web.", "").replace("state.m.", "state.*.").replace("[0]", ".*")
+    assert place == line.pattern
+
+
+@pytest.mark.parametrize("use", ["autosave: {cron: x}", "watch: {}", "restore: {fallback: [siblings]}"])
+def test_in_defaults(use: str, problems: Callable[..., list[str]]) -> None:
+    """What a service can't have, all services can't have; said once, not again for each of them."""
+    (found,) = problems(f"defaults: {{{use}}}\nservices:\n  a: {{{ITEM}}}\n  b: {{state: {{m: {{file: /srv/y}}}}}}\n")
+    assert found.startswith("1:")
+    assert "defaults." in found
+
+
+def test_default_values_of_unbuilt_choices_are_fine(problems: Callable[..., list[str]]) -> None:
+    """Naming what happens anyway is no use of anything unbuilt."""
+    body = "restore: {exhausted: block, salvage: none, unhealthy: report, fallback: [snapshots]}"
+    assert problems(f"services:\n  web:\n    {ITEM}\n    {body}\n") == []
