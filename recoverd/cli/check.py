@@ -28,7 +28,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace, terminal: Terminal) -> int:
     terminal.json = terminal.json or options.format == "json"
-    result = check(context_of(options, terminal, tolerant=True), CheckRequest(tuple(options.services), options.live))
+    result = check(
+        context_of(options, terminal, tolerant=True, told=True), CheckRequest(tuple(options.services), options.live)
+    )
     if terminal.json:
         from recoverd.health.json_format import document
 

@@ -12,8 +12,11 @@ from recoverd.operations.context import DEFAULT_WAIT_S, Context
 from recoverd.operations.opening import open_context
 
 
-def context_of(options: argparse.Namespace, terminal: Terminal, *, tolerant: bool = False) -> Context:
-    """What the command works with. With `tolerant`, a broken drop-in costs only its own services, with a warning.
+def context_of(
+    options: argparse.Namespace, terminal: Terminal, *, tolerant: bool = False, told: bool = False
+) -> Context:
+    """What the command works with. With `tolerant`, a broken drop-in costs only its own services, with a warning
+    unless the command's result tells it (`told`).
 
     Commands print their results; the log on stderr adds only what no result tells, unless asked for more.
     Raises ConfigError, UsageError.
@@ -28,7 +31,7 @@ def context_of(options: argparse.Namespace, terminal: Terminal, *, tolerant: boo
     )
     if not talkative:
         context.events = Events([_log_untold])
-    for problem in context.problems:
+    for problem in () if told else context.problems:
         terminal.warn(str(problem))
     return context
 

@@ -35,7 +35,7 @@ def run(options: argparse.Namespace, terminal: Terminal) -> int:
         return _extract(options, terminal)
     from recoverd.operations.restore import RestoreRequest, restore
 
-    context = context_of(options, terminal, tolerant=True)
+    context = context_of(options, terminal, tolerant=True, told=True)
     require_services(context)
     request = RestoreRequest(
         services=tuple(options.services),

@@ -22,8 +22,8 @@ def evaluate(facts: HostFacts) -> tuple[Result, ...]:
     """Every check there is: those of the host first, then service by service, in the order of `facts`."""
     results = [
         scheduler_alive(facts.scheduler, facts.services, facts.now_ns),
-        configuration_loaded(facts.scheduler),
-        *repository(facts.repository),
+        configuration_loaded(facts.scheduler) if facts.services or facts.failed else nothing_declared(),
+        *(repository(facts.repository) if facts.services or facts.repository.exists else ()),
     ]
     for service in facts.services:
         results += service_checks.evaluate(service, facts.now_ns)
@@ -64,6 +64,17 @@ def _is_late(service: ServiceFacts, now_ns: int) -> bool:
     if service.newest is None:
         return True
     return limit_s is not None and age_s(service.newest.time_ns, service.confirmed_ns, now_ns) > limit_s
+
+
+def nothing_declared() -> Result:
+    """Nothing is watched, so nothing is known to be fine."""
+    return Result(
+        "configuration",
+        None,
+        Status.WARNING,
+        "no service is declared",
+        hint="`recoverd config paths` shows where recoverd looks",
+    )
 
 
 def configuration_loaded(scheduler: SchedulerFacts) -> Result:

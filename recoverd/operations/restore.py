@@ -9,8 +9,10 @@ from typing import Any
 
 from recoverd.config.model import Service
 from recoverd.errors import LockHeld, RecoverdError, UsageError
+from recoverd.operations.assess import look
 from recoverd.operations.context import Context
 from recoverd.operations.naming import find_snapshot
+from recoverd.recovery.plan import Action, damages
 from recoverd.repository.records import Snapshot
 from recoverd.services.ordering import blocked_by, start_order
 
@@ -88,6 +90,7 @@ class ServiceRestore:
                 for one in self.items
             ],
             "reasons": list(self.reasons),
+            "hint": self.hint,
             "pid": self.pid,
             "started": self.started,
             "seconds": round(self.seconds, 3),
@@ -124,9 +127,12 @@ def restore(context: Context, request: RestoreRequest) -> RestoreResult:
         services = {explicit.service: _declared(context, request, explicit)}
     else:
         services = {service.name: service for service in context.select(request.services)}
-    context.repository(create=True)
+    if not request.dry_run:
+        context.repository(create=True)
     results: dict[str, ServiceRestore] = {
-        failed.name: ServiceRestore(failed.name, FAILED, reasons=failed.problems, exit_status=1)
+        failed.name: ServiceRestore(
+            failed.name, FAILED, reasons=failed.problems, hint="`recoverd config validate` checks again", exit_status=1
+        )
         for failed in context.config.failed
         if not request.services
     }
@@ -169,8 +175,10 @@ def _one(context: Context, service: Service, request: RestoreRequest, explicit: 
     from recoverd.operations.restoration import Restoration
 
     started = time.monotonic()
-    repository = context.repository()
     try:
+        repository = context.repository_if_any()
+        if repository is None:
+            return _never_saved(context, service)
         what = f"service {service.name}"
         with repository.service_lock(service.name, wait_s=context.wait_s, what=what):
             result = Restoration(context, service, request, explicit).run()
@@ -184,3 +192,15 @@ def _one(context: Context, service: Service, request: RestoreRequest, explicit: 
     if result.outcome in {FAILED, BLOCKED} and not request.dry_run:
         context.events.emit("restore.failed", service=service.name, message="; ".join(result.reasons))
     return replace(result, seconds=time.monotonic() - started)
+
+
+def _never_saved(context: Context, service: Service) -> ServiceRestore:
+    """What a dry run says where there is no repository: it creates none."""
+    survey, _ = look(context, service, None)
+    wrong = [one for one in damages(service, survey, {}) if one.action is not Action.LEAVE]
+    items = tuple(ItemOutcome(name, "", item.verdict.value, "live") for name, item in survey.items.items())
+    verdict = survey.verdict.value
+    if not wrong:
+        return ServiceRestore(service.name, UNTOUCHED, verdict=verdict, items=items)
+    reasons = (f"its state is {verdict}, and nothing was ever saved",)
+    return ServiceRestore(service.name, BLOCKED, verdict=verdict, items=items, reasons=reasons, exit_status=1)
