@@ -6,12 +6,15 @@ import os
 import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from recoverd.config.model import Config, Service
 from recoverd.errors import ConfigProblem, RepositoryError, UsageError
 from recoverd.events.stream import Events
 from recoverd.repository.store import Repository
-from recoverd.state.judging import Judge, build_judge
+
+if TYPE_CHECKING:
+    from recoverd.state.judging import Judge
 
 DEFAULT_WAIT_S = 30.0
 
@@ -58,6 +61,8 @@ class Context:
 
     def judges(self, service: Service) -> Mapping[str, Judge]:
         """The judge of each state item, built once."""
+        from recoverd.state.judging import build_judge
+
         if service.name not in self._judges:
             self._judges[service.name] = {name: build_judge(item) for name, item in service.state.items()}
         return self._judges[service.name]
