@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import zoneinfo
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -126,6 +127,16 @@ def test_schema_refers_to_its_directories(write: Callable[[Mapping[str, str]], P
 def test_names(load_text: Load) -> None:
     config = load_text("services: {0a.b_c-d: {state: {1: {file: /x}}}}".replace("1:", '"1":')).config
     assert list(config.services) == ["0a.b_c-d"]
+
+
+@pytest.mark.skipif(not zoneinfo.available_timezones(), reason="this machine has no time zone data")
+def test_time_zones(load_text: Load, problems: Callable[..., list[str]]) -> None:
+    """A zone that the machine knows; a directory of zones is none."""
+    assert load_text("timezone: Europe/Paris\n").config.timezone == "Europe/Paris"
+    assert problems("timezone: Europe/Pariss\n") == [
+        '1:11: timezone: there is no time zone "Europe/Pariss"; did you mean "Europe/Paris"?'
+    ]
+    assert problems("timezone: Europe\n")[0].startswith('1:11: timezone: there is no time zone "Europe"')
 
 
 def test_signals_lose_their_prefix(load_text: Load) -> None:

@@ -88,7 +88,7 @@ TABLE = [
     (item(""), ["5:13: services.web.state.main: one of file, directory, sqlite and dump is needed"]),
     (item("file: a, directory: b"), [
         "5:23: services.web.state.main.directory: file and directory can't stand together: give one of file, directory, sqlite and dump"]),
-    ("services: {a: {state: {m: }}}\n", ["1:25: services.a.state.m: must be a state item such as {file: state.json}, not nothing"]),
+    ("services: {a: {state: {m: }}}\n", ["1:27: services.a.state.m: must be a state item such as {file: state.json}, not nothing"]),
     ("services: {a: {state: {m: [x]}}}\n", ["1:27: services.a.state.m: must be a state item such as {file: state.json}, not a list"]),
     (item("fil: a"), [
         '5:14: services.web.state.main.fil: unknown key; did you mean "file"?']),
@@ -188,9 +188,7 @@ TABLE = [
         "3:42: services.b.after: the services wait for one another: a → b → c → a",
         "4:42: services.c.after: the services wait for one another: a → b → c → a"]),
     # host-wide
-    ("timezone: Europe/Pariss\n", ['1:11: timezone: there is no time zone "Europe/Pariss"; did you mean "Europe/Paris"?']),
     ("timezone: ../../etc/passwd\n", ['1:11: timezone: there is no time zone "../../etc/passwd"']),
-    ("timezone: Europe\n", ['1:11: timezone: there is no time zone "Europe"; did you mean "Europe/Rome"?']),
     ("log: {level: warn, debug: [wether]}\n", [
         '1:14: log.level: "warn" is not one of debug, info, warning, error; did you mean "warning"?',
         '1:28: log.debug[0]: "wether" is not one of cli, config, events, health, operations, recovery, repository, scheduler, services, state, system']),

@@ -135,7 +135,7 @@ FULL = """
 version: 1
 state_dir: /srv/recoverd
 repository: {path: /srv/snapshots, compression: 9}
-timezone: Europe/Berlin
+timezone: UTC
 log: {format: json, level: debug, debug: [state]}
 services:
   other: {run: {command: [other]}}
