@@ -146,10 +146,11 @@ def _wrong_text(value: str, title: str) -> str:
 def _wrong_type(wanted: str | list[str], value: Any, title: str | None) -> str:
     types = [wanted] if isinstance(wanted, str) else wanted
     expected = title or " or ".join(_TYPES[each] for each in types)
-    if "secret" in expected and types == ["object"]:
-        return f"must be {expected}"  # what stands there may be the secret itself
-    sentence = f"must be {expected}, not {_shown(value)}"
-    if isinstance(value, str) and ("object" in types or "array" in types) and re.match(r"[\w.-]+:(?!//)\S", value):
+    is_flat = isinstance(value, str) and ("object" in types or "array" in types)
+    # what stands in place of a mapping, a list or a reference may be, or hold, the secret itself
+    shown = "" if "secret" in expected else ", not text" if is_flat else f", not {_shown(value)}"
+    sentence = f"must be {expected}{shown}"
+    if is_flat and re.match(r"[\w.-]+:(?!//)\S", value):
         return f"{sentence} (is a space missing after the colon?)"
     if types == ["boolean"] and isinstance(value, str):
         return f"{sentence} (write true or false)"

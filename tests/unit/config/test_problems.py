@@ -32,7 +32,7 @@ DURATION = "a duration such as 500ms, 30s, 5m, 1h30m, 7d or 2w"
 TABLE = [
     # shapes
     ("- a\n", ["1:1: must be the configuration of recoverd, not a list"]),
-    ("services:web\n", ['1:1: must be the configuration of recoverd, not "services:web" (is a space missing after the colon?)']),
+    ("services:web\n", ['1:1: must be the configuration of recoverd, not text (is a space missing after the colon?)']),
     ("services:\n", ["1:10: services: must be a mapping, not nothing"]),
     ("services: [a]\n", ["1:11: services: must be a mapping, not a list"]),
     ("services: {web: 3}\n", ["1:17: services.web: must be a service, not the number 3"]),
@@ -53,7 +53,7 @@ TABLE = [
         '1:30: services.a.state.../x: a name has lower-case letters, digits and . _ - and starts with a letter or digit; "x" would do']),
     # types
     (service("enabled: yes"), ['6:14: services.web.enabled: must be true or false, not "yes" (write true or false)']),
-    (service("after: web2"), ['6:12: services.web.after: must be a list, not "web2"']),
+    (service("after: web2"), ['6:12: services.web.after: must be a list, not text']),
     (service("after: [3]"), ["6:13: services.web.after[0]: must be text, not the number 3: write it in quotes"]),
     (service('after: [""]'), ["6:13: services.web.after[0]: must not be empty"]),
     (service("restore: {attempts: 0}"), ["6:25: services.web.restore.attempts: must be at least 1, not 0"]),
@@ -143,14 +143,14 @@ TABLE = [
     (service("run: {command: []}"), ["6:20: services.web.run.command: must not be empty"]),
     (service('run: {command: [""]}'), ["6:20: services.web.run.command: the program must not be empty"]),
     (service("run: {command: web --port 3}"), [
-        '6:20: services.web.run.command: must be a command as a list: the program, then its arguments, not "web --port 3"']),
+        '6:20: services.web.run.command: must be a command as a list: the program, then its arguments, not text']),
     (service("run: {command: [a], stop_signal: TREM}"), ['6:38: services.web.run.stop_signal: there is no signal "TREM"; did you mean "TERM"?']),
     (service("run: {command: [a], user: no-such-user-here}"), [
         '6:31: services.web.run.user: there is no user "no-such-user-here" on this machine']),
     (service("run: {command: [a], group: roott}"), ['6:32: services.web.run.group: there is no group "roott" on this machine; did you mean "root"?']),
     (service("run: {command: [a], env: {PORT: 3000}}"), [
-        "6:37: services.web.run.env.PORT: must be text, or a reference to a secret: {credential: NAME}, {file: PATH} or {env: NAME}, "
-        "not the number 3000: write it in quotes"]),
+        "6:37: services.web.run.env.PORT: must be text, or a reference to a secret: {credential: NAME}, {file: PATH} or {env: NAME}: "
+        "write it in quotes"]),
     (service('run: {command: [a], env: {A=B: x, "": y}}'), [
         "6:36: services.web.run.env.A=B: a name in the environment is not empty and holds no =",
         "6:43: services.web.run.env.: a name in the environment is not empty and holds no ="]),
@@ -196,6 +196,9 @@ TABLE = [
     ("state_dir: /\n", ["1:12: state_dir: can't be the root directory"]),
     ("state_dir: $" + "{NOT_SET}/x\n", ["1:12: state_dir: the environment variable NOT_SET is not set; ${NOT_SET:-default} gives a default"]),
     # secrets are never quoted back
+    (service("run: {command: [a], env: TOKEN=hunter2}"), ["6:30: services.web.run.env: must be a mapping, not text"]),
+    (service("run: {command: x --token hunter2}"), [
+        "6:20: services.web.run.command: must be a command as a list: the program, then its arguments, not text"]),
     ("replicas: {o: {url: 's3://b', identity: hunter2}}\n", [
         "1:1: replicas: is not supported yet (planned: after part 6)",
         "1:41: replicas.o.identity: must be a reference to a secret: {credential: NAME}, {file: PATH} or {env: NAME}"]),
