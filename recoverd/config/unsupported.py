@@ -15,68 +15,59 @@ from recoverd.config.nodes import Node, Path
 @dataclass(frozen=True, slots=True)
 class Unsupported:
     pattern: str
-    planned: str
     values: tuple[str, ...] = ()
 
 
-_HOME = "part 2, at home on a Linux machine"
-_GOOD = "part 3, what is good state"
-_TRUST = "part 4, a repository to trust"
-_SAFE = "part 5, recovery that cannot make things worse"
-_DATABASES = "part 6, databases, dumps, migration and what was in flight"
-_CLOUD = "after part 6"
-
 HOST = (
-    Unsupported("repository.spare", _TRUST),
-    Unsupported("repository.min_free", _TRUST),
-    Unsupported("repository.max_bytes", _TRUST),
-    Unsupported("prune", _HOME),
-    Unsupported("verify", _TRUST),
-    Unsupported("quarantine", _SAFE),
-    Unsupported("boot_timeout", _HOME),
-    Unsupported("boot_late", _HOME),
-    Unsupported("replicas", _CLOUD),
-    Unsupported("hooks", _DATABASES),
-    Unsupported("heartbeat", _CLOUD),
-    Unsupported("metrics", _CLOUD),
-    Unsupported("io_timeout", _GOOD),
+    Unsupported("repository.spare"),
+    Unsupported("repository.min_free"),
+    Unsupported("repository.max_bytes"),
+    Unsupported("prune"),
+    Unsupported("verify"),
+    Unsupported("quarantine"),
+    Unsupported("boot_timeout"),
+    Unsupported("boot_late"),
+    Unsupported("replicas"),
+    Unsupported("hooks"),
+    Unsupported("heartbeat"),
+    Unsupported("metrics"),
+    Unsupported("io_timeout"),
 )
 SERVICE = (
-    Unsupported("run.systemd", _HOME),
-    Unsupported("run.control", _HOME),
-    Unsupported("limits", _SAFE),
-    Unsupported("processes", _SAFE),
-    Unsupported("instances", _SAFE),
-    Unsupported("for_each", _SAFE),
-    Unsupported("consistency", _DATABASES),
-    Unsupported("autosave.cron", _HOME),
-    Unsupported("autosave.on_change", _GOOD),
-    Unsupported("watch", _SAFE),
-    Unsupported("drill", _SAFE),
-    Unsupported("in_flight", _DATABASES),
-    Unsupported("hooks", _DATABASES),
-    Unsupported("check.max_drill_age", _SAFE),
-    Unsupported("restore.exhausted", _GOOD, ("leave", "empty")),
-    Unsupported("restore.salvage", _GOOD, ("tail",)),
-    Unsupported("restore.unhealthy", _SAFE, ("fall-back",)),
-    Unsupported("restore.fallback.*", _GOOD, ("siblings", "rebuild", "initial")),
-    Unsupported("restore.fallback.*", _CLOUD, ("replicas",)),
-    Unsupported("state.*.sqlite", _DATABASES),
-    Unsupported("state.*.dump", _DATABASES),
-    Unsupported("state.*.format", _GOOD, ("yaml", "toml")),
-    Unsupported("state.*.version", _DATABASES),
-    Unsupported("state.*.migrate", _DATABASES),
-    Unsupported("state.*.guards", _GOOD),
-    Unsupported("state.*.siblings", _GOOD),
-    Unsupported("state.*.rebuild", _GOOD),
-    Unsupported("state.*.initial", _GOOD),
-    Unsupported("state.*.name_field", _GOOD),
-    Unsupported("state.*.check", _DATABASES),
-    Unsupported("state.*.require_tables", _DATABASES),
-    Unsupported("state.*.assert", _DATABASES),
-    Unsupported("state.*.magic", _GOOD),
-    Unsupported("state.*.validate", _GOOD),
-    Unsupported("state.*.max_bytes", _DATABASES),
+    Unsupported("run.systemd"),
+    Unsupported("run.control"),
+    Unsupported("limits"),
+    Unsupported("processes"),
+    Unsupported("instances"),
+    Unsupported("for_each"),
+    Unsupported("consistency"),
+    Unsupported("autosave.cron"),
+    Unsupported("autosave.on_change"),
+    Unsupported("watch"),
+    Unsupported("drill"),
+    Unsupported("in_flight"),
+    Unsupported("hooks"),
+    Unsupported("check.max_drill_age"),
+    Unsupported("restore.exhausted", ("leave", "empty")),
+    Unsupported("restore.salvage", ("tail",)),
+    Unsupported("restore.unhealthy", ("fall-back",)),
+    Unsupported("restore.fallback.*", ("siblings", "replicas", "rebuild", "initial")),
+    Unsupported("state.*.sqlite"),
+    Unsupported("state.*.dump"),
+    Unsupported("state.*.format", ("yaml", "toml")),
+    Unsupported("state.*.version"),
+    Unsupported("state.*.migrate"),
+    Unsupported("state.*.guards"),
+    Unsupported("state.*.siblings"),
+    Unsupported("state.*.rebuild"),
+    Unsupported("state.*.initial"),
+    Unsupported("state.*.name_field"),
+    Unsupported("state.*.check"),
+    Unsupported("state.*.require_tables"),
+    Unsupported("state.*.assert"),
+    Unsupported("state.*.magic"),
+    Unsupported("state.*.validate"),
+    Unsupported("state.*.max_bytes"),
 )
 
 
@@ -86,12 +77,11 @@ class Use:
 
     path: Path
     value: str | None
-    planned: str
 
     @property
     def sentence(self) -> str:
         what = "is" if self.value is None else f'"{self.value}" is'
-        return f"{what} not supported yet (planned: {self.planned})"
+        return f"{what} not supported yet"
 
 
 def uses(node: Node, table: tuple[Unsupported, ...]) -> Iterator[Use]:
@@ -99,9 +89,9 @@ def uses(node: Node, table: tuple[Unsupported, ...]) -> Iterator[Use]:
     for line in table:
         for path, found in _matches(node, tuple(line.pattern.split(".")), ()):
             if not line.values:
-                yield Use(path, None, line.planned)
+                yield Use(path, None)
             elif found.content in line.values:
-                yield Use(path, str(found.content), line.planned)
+                yield Use(path, str(found.content))
 
 
 def _matches(node: Node, pattern: tuple[str, ...], path: Path) -> Iterator[tuple[Path, Node]]:
