@@ -22,12 +22,15 @@ _UNKNOWN = 3  # of `check`: monitoring systems read 64 and 78 as nothing they kn
 
 def main(argv: Sequence[str] | None = None) -> int:
     """The entry point. Returns the exit status; a traceback is shown only for a fault of recoverd's own."""
+    signal.signal(signal.SIGINT, _interrupt)  # `run` has signals of its own, once it serves
     _open_standard_streams()
     words = list(sys.argv[1:] if argv is None else argv)
     try:
         status = _main(words)
         sys.stdout.flush()
         return status
+    except KeyboardInterrupt:  # before there was a command
+        return INTERRUPTED
     except BrokenPipeError:
         # Whoever read our output has had enough; nothing more may be written to it at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -72,8 +75,6 @@ def _main(words: list[str]) -> int:
         quiet=options.quiet,
         verbose=options.verbose,
     )
-    if called.command != "run":  # which has signals of its own
-        signal.signal(signal.SIGINT, _interrupt)
     try:
         return int(arguments.load(called.command).run(options, terminal))
     except RecoverdError as error:

@@ -8,7 +8,6 @@ from __future__ import annotations
 import argparse
 import base64
 import io
-import sys
 
 from recoverd.cli.opening import context_of
 from recoverd.cli.terminal import Terminal
@@ -28,11 +27,11 @@ def run(options: argparse.Namespace, terminal: Terminal) -> int:
     if options.path is not None:
         if terminal.json:
             content = io.BytesIO()
-            show_file(context, options.snapshot, options.path, content, good=options.good)
+            show_file(context, options.snapshot, options.path, content.write, good=options.good)
             encoded = base64.b64encode(content.getvalue()).decode("ascii")
             terminal.print_json("show", path=options.path, content_base64=encoded)
         else:
-            show_file(context, options.snapshot, options.path, sys.stdout.buffer, good=options.good)
+            show_file(context, options.snapshot, options.path, terminal.write_bytes, good=options.good)
         return 0
     result = show(context, options.snapshot, good=options.good)
     if terminal.json:

@@ -76,15 +76,14 @@ class Terminal:
 
     def write(self, words: str) -> None:
         """`words` as they are, on stdout. Raises RecoverdError when that takes no more, BrokenPipeError as it is."""
-        try:
+        with _answering():
             _write(self._stdout, words)
-        except BrokenPipeError:
-            raise
-        except OSError as error:
-            raise RecoverdError(
-                f"the answer can't be written to standard output: {error.strerror}",
-                hint="what was asked for may be done all the same; see where the output goes, then ask again",
-            ) from error
+
+    def write_bytes(self, data: bytes) -> None:
+        """The same for a file's content."""
+        with _answering():
+            self._stdout.buffer.write(data)
+            self._stdout.buffer.flush()
 
     def say(self, line: str) -> None:
         """What is nice to know: on stdout, unless quiet."""
@@ -176,6 +175,20 @@ class Terminal:
             if progress.drawn:
                 with suppress(OSError):
                     _write(self._stderr, "\r\x1b[K")
+
+
+@contextmanager
+def _answering() -> Iterator[None]:
+    """Tells a stdout that takes no more from the disks that the work was about."""
+    try:
+        yield
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise RecoverdError(
+            f"the answer can't be written to standard output: {error.strerror}",
+            hint="what was asked for may be done all the same; see where the output goes, then ask again",
+        ) from error
 
 
 class Progress:

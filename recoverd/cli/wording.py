@@ -95,7 +95,7 @@ def _shown(action: argparse.Action) -> str:
 
 def near(word: str, known: Iterable[str], command: str = "") -> str | None:
     """`did you mean …?` for a misspelt word, or None when nothing is near."""
-    found = difflib.get_close_matches(word, known, n=1)
+    found = difflib.get_close_matches(word, known, n=1, cutoff=0.7)
     return f"did you mean {command}{found[0]}{'`' if command else ''}?" if found else None
 
 

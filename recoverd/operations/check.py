@@ -90,7 +90,8 @@ def _repository(context: Context) -> tuple[Repository | None, RepositoryFacts]:
     except RepositoryError as error:
         return None, RepositoryFacts(path, writable=False, error=error.message)
     if repository is None:
-        return None, RepositoryFacts(path, writable=False, exists=False)
+        wrong = "it is not a directory" if os.path.lexists(path) and not os.path.isdir(path) else None
+        return None, RepositoryFacts(path, writable=False, exists=wrong is not None, error=wrong)
     figures = repository.statistics()
     return repository, RepositoryFacts(
         path,

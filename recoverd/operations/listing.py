@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, BinaryIO
+from typing import Any
 
 from recoverd.errors import UsageError
 from recoverd.operations import confirmations
@@ -13,7 +13,7 @@ from recoverd.operations.context import Context, unknown_service
 from recoverd.operations.naming import find_snapshot
 from recoverd.operations.prune import decisions
 from recoverd.recovery.candidates import find
-from recoverd.recovery.walk import Trees
+from recoverd.recovery.stores import Trees
 from recoverd.repository.objects import Reader
 from recoverd.repository.records import Marks, Snapshot
 from recoverd.repository.trees import EMPTY_TREE, Entry
@@ -170,8 +170,10 @@ def _files(trees: Trees, path: str, entry: Entry | None) -> Iterator[tuple[str, 
         yield from _files(trees, f"{path}/{one.name}" if path else one.name, one)
 
 
-def show_file(context: Context, name: str, path: str, out: BinaryIO, *, good: bool = False) -> None:
-    """Write one file of a snapshot to `out`. `path`: ITEM for a file item, ITEM/PATH below a directory item.
+def show_file(context: Context, name: str, path: str, write: Callable[[bytes], object], *, good: bool = False) -> None:
+    """Give one file of a snapshot to `write`, piece by piece.
+
+    `path`: ITEM for a file item, ITEM/PATH below a directory item.
 
     Raises UsageError for a path that the snapshot does not hold, RepositoryError.
     """
@@ -188,13 +190,13 @@ def show_file(context: Context, name: str, path: str, out: BinaryIO, *, good: bo
         if entry is None or entry.type != "file":
             what = "has no file" if entry is None else f"has a {'directory' if entry.type == 'dir' else 'link'} at"
             raise UsageError(f"snapshot {snapshot.id} {what} {path!r}", hint=f"recoverd show {snapshot.id}")
-        _copy(reader, entry, out)
+        _copy(reader, entry, write)
 
 
-def _copy(reader: Reader, entry: Entry, out: BinaryIO) -> None:
+def _copy(reader: Reader, entry: Entry, write: Callable[[bytes], object]) -> None:
     for chunk in reader.file_chunks(entry):
         if isinstance(chunk, bytes):
-            out.write(chunk)
+            write(chunk)
         else:
-            out.writelines(bytes(min(1 << 20, chunk - start)) for start in range(0, chunk, 1 << 20))
-    out.flush()
+            for start in range(0, chunk, 1 << 20):
+                write(bytes(min(1 << 20, chunk - start)))

@@ -79,7 +79,7 @@ def read_format(path: str) -> Format:
                 f"the repository at {path} has lost its {FORMAT_NAME}",
                 hint='write {"format":1,"hash":"blake3","id":"<any UUID>"} there: nothing else is lost with it',
             ) from None
-        raise RepositoryError(f"there is no repository at {path}", hint="create it with `recoverd init`") from None
+        raise RepositoryError(f"there is no repository at {path}", hint="`recoverd snapshot` creates it") from None
     except OSError as error:
         raise RepositoryError(
             f"the repository at {path} can't be read: {error.strerror or error}",
@@ -103,7 +103,7 @@ def read_format(path: str) -> Format:
             hint='it should be like {"format":1,"hash":"blake3","id":"<any UUID>"}: nothing else is lost with it',
         ) from None
     raise RepositoryError(
-        f"repository format {number} is {'newer' if number > FORMAT else 'older'} than this recoverd understands"
+        f"{path}: repository format {number} is {'newer' if number > FORMAT else 'older'} than this recoverd understands"
         f" ({FORMAT})",
         hint="use the recoverd that wrote it, or a newer one",
     )

@@ -143,12 +143,13 @@ class World:
             time.sleep(0.02)
 
     def processes(self) -> list[int]:
-        """Every process that was started in this world, whoever is its parent now."""
+        """Every process of this world, whoever is its parent now: by its environment, or its log."""
         mark, found = f"{MARK}={self.root}".encode(), []
         for one in Path("/proc").iterdir():
             if one.name.isdecimal():
                 with contextlib.suppress(OSError):
-                    if mark in (one / "environ").read_bytes().split(b"\0"):
+                    marked = mark in (one / "environ").read_bytes().split(b"\0")
+                    if marked or os.readlink(one / "fd" / "1").startswith(f"{self.state_dir}/logs/"):
                         found.append(int(one.name))
         return found
 
@@ -190,3 +191,12 @@ def saved(world: World) -> World:
     """A world with one snapshot, notes/1."""
     world.run("snapshot").fine()
     return world
+
+
+@pytest.fixture(scope="module")
+def kept(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    """A world with one snapshot that all tests of a file look at and none changes."""
+    one = World(tmp_path_factory.mktemp("kept"))
+    one.run("snapshot").fine()
+    yield one
+    one.end()

@@ -93,10 +93,10 @@ def test_what_is_not_understood_is_refused_with_a_hint(content: bytes, message: 
 
 
 def test_no_repository_is_said_as_such(tmp_path: Path, bench: Any) -> None:
-    """The hint leads to `init`; a repository that only lost its format.json is told apart."""
+    """The hint says what creates one; a repository that only lost its format.json is told apart."""
     with pytest.raises(RepositoryError, match="there is no repository") as caught:
         Repository.open(str(tmp_path / "nowhere"), state_dir=str(tmp_path))
-    assert "recoverd init" in (caught.value.hint or "")
+    assert "recoverd snapshot" in (caught.value.hint or "")
     bench.capture(FILES)
     (bench.path / "format.json").unlink()
     with pytest.raises(RepositoryError, match="lost its format"):
