@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import os
-import selectors
-import signal
 import socket
-import subprocess
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -14,17 +10,15 @@ from contextlib import closing
 from dataclasses import replace
 
 from recoverd.config.model import Health, Probe, ProbeKind
+from recoverd.services.commands import run_command
 from recoverd.services.driver import Driver, ServiceStatus
 from recoverd.services.proving import Observation, ProbeResult, Proof, Proving, Verdict
 from recoverd.system.clock import monotonic_s
 
 _BODY_BYTES = 64 * 1024  # read so that the server sees a finished answer; not looked at
-_OUTPUT_BYTES = 8 * 1024  # the tail of a command's output in which its last line is looked for
-_LINE_CHARACTERS = 200
 _FIRST_PAUSE_S = 0.05
 _LONGEST_PAUSE_S = 0.5
 _SHORTEST_TIMEOUT_S = 0.1
-_REAPED_WITHIN_S = 1.0  # a killed command; one that waits for a dead disk is left to itself
 
 
 def run_probe(probe: Probe, *, driver: Driver | None) -> ProbeResult:
@@ -147,61 +141,11 @@ def _command(command: Sequence[str], timeout_s: float) -> tuple[bool, str]:
     """Run a command without a shell, in a process group of its own, which is killed whole at the deadline."""
     shown = " ".join(command)
     try:
-        process = subprocess.Popen(
-            command,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-            cwd="/",
-        )
+        ran = run_command(command, timeout_s=timeout_s)
     except (OSError, ValueError) as error:
         return False, f"{shown} can't be run: {_sentence(error, timeout_s)}"
-    assert process.stdout is not None
-    try:
-        with process.stdout:
-            tail, ended = _follow(process, timeout_s)
-    finally:
-        try:
-            # also what it left running; its group can't be another's, as its leader was not waited for yet
-            os.killpg(process.pid, signal.SIGKILL)
-        except PermissionError:
-            pass  # it became somebody else, as sudo does, and recoverd runs as a plain user
-    try:
-        status = process.wait(0.0 if ended else _REAPED_WITHIN_S)
-    except subprocess.TimeoutExpired:
-        status = -signal.SIGKILL
-    if not ended:
-        return False, f"{shown} did not end within {timeout_s:g} s"
-    lines = tail.decode("utf-8", "replace").strip().splitlines()
-    last = f": {lines[-1].strip()[:_LINE_CHARACTERS]}" if lines else ""
-    if status < 0:
-        return False, f"{shown} was ended by {signal.Signals(-status).name}{last}"
-    return status == 0, f"{shown} exited with status {status}{last}"
-
-
-def _follow(process: subprocess.Popen[bytes], timeout_s: float) -> tuple[bytes, bool]:
-    """The tail of a command's output, and whether the command ended in time; its children may not have."""
-    assert process.stdout is not None
-    deadline = monotonic_s() + timeout_s
-    tail = b""
-    pidfd = os.pidfd_open(process.pid)
-    try:
-        with selectors.DefaultSelector() as selector:
-            output = selector.register(process.stdout, selectors.EVENT_READ)
-            end = selector.register(pidfd, selectors.EVENT_READ)
-            while (left_s := deadline - monotonic_s()) > 0:
-                ready = [key for key, _ in selector.select(left_s)]
-                if output in ready:
-                    data = os.read(process.stdout.fileno(), 1 << 16)
-                    tail = (tail + data)[-_OUTPUT_BYTES:]
-                    if not data:
-                        selector.unregister(process.stdout)
-                elif end in ready:
-                    return tail, True
-    finally:
-        os.close(pidfd)
-    return tail, False
+    last = f": {ran.last_line}" if ran.last_line and ran.status is not None else ""
+    return ran.status == 0, f"{shown} {ran.ending}{last}"
 
 
 def _running(status: ServiceStatus | None) -> tuple[bool, str]:

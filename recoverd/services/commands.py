@@ -1,0 +1,118 @@
+"""Running somebody's command to its end: no shell, a deadline, and only so much of what it says."""
+
+from __future__ import annotations
+
+import os
+import selectors
+import signal
+import subprocess
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from recoverd.system.clock import monotonic_s
+
+OUTPUT_BYTES = 8 * 1024  # the tail of a command's output that is kept unless more is asked for
+_LINE_CHARACTERS = 200
+_REAPED_WITHIN_S = 1.0  # a killed command; one that waits for a dead disk is left to itself
+
+
+@dataclass(frozen=True, slots=True)
+class Ran:
+    """How a command ended. `status` is its exit status, negative for a signal, None when it took too long."""
+
+    status: int | None
+    output: str  # the tail of what it said; "" when its output went elsewhere
+    timeout_s: float
+
+    @property
+    def last_line(self) -> str:
+        lines = self.output.strip().splitlines()
+        return lines[-1].strip()[:_LINE_CHARACTERS] if lines else ""
+
+    @property
+    def ending(self) -> str:
+        """How it ended, as a clause: "exited with status 3"."""
+        if self.status is None:
+            return f"did not end within {self.timeout_s:g} s"
+        return ending(self.status)
+
+
+def ending(status: int) -> str:
+    """An exit status, negative for a signal, as a clause."""
+    if status >= 0:
+        return f"exited with status {status}"
+    try:
+        return f"was ended by {signal.Signals(-status).name}"
+    except ValueError:
+        return f"was ended by signal {-status}"
+
+
+def run_command(
+    command: Sequence[str],
+    *,
+    timeout_s: float,
+    env: Mapping[str, str] | None = None,
+    output_fd: int | None = None,
+    most_bytes: int = OUTPUT_BYTES,
+) -> Ran:
+    """Run a command in a session of its own, from /, its errors among its output.
+
+    At the deadline its whole process group is killed. So is what it left running, unless its output goes to
+    `output_fd`: then it may start something that stays. `env` replaces the environment. Raises OSError and
+    ValueError when it can't be executed.
+    """
+    process = subprocess.Popen(
+        command,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE if output_fd is None else output_fd,
+        stderr=subprocess.STDOUT,
+        start_new_session=True,
+        cwd="/",
+        env=env,
+    )
+    tail, ended = b"", False
+    try:
+        tail, ended = _follow(process, timeout_s, most_bytes)
+    finally:
+        if process.stdout is not None:
+            process.stdout.close()
+        if output_fd is None or not ended:
+            _end_group(process.pid)
+    try:
+        status: int | None = process.wait(0.0 if ended else _REAPED_WITHIN_S)
+    except subprocess.TimeoutExpired:
+        status = None
+    return Ran(status if ended else None, tail.decode("utf-8", "replace"), timeout_s)
+
+
+def _end_group(leader: int) -> None:
+    """The group can't be another's, as its leader was not waited for yet."""
+    try:
+        os.killpg(leader, signal.SIGKILL)
+    except PermissionError:
+        pass  # it became somebody else, as sudo does, and recoverd runs as a plain user
+
+
+def _follow(process: subprocess.Popen[bytes], timeout_s: float, most_bytes: int) -> tuple[bytes, bool]:
+    """The tail of a command's output, and whether the command ended in time; its children may not have."""
+    deadline = monotonic_s() + timeout_s
+    tail = b""
+    pidfd = os.pidfd_open(process.pid)
+    try:
+        with selectors.DefaultSelector() as selector:
+            output = None
+            if process.stdout is not None:
+                output = selector.register(process.stdout, selectors.EVENT_READ)
+            end = selector.register(pidfd, selectors.EVENT_READ)
+            while (left_s := deadline - monotonic_s()) > 0:
+                ready = [key for key, _ in selector.select(left_s)]
+                if output is not None and output in ready:
+                    data = os.read(output.fd, 1 << 16)
+                    tail = (tail + data)[-most_bytes:]
+                    if not data:
+                        selector.unregister(output.fileobj)
+                elif end in ready:
+                    return tail, True
+    finally:
+        os.close(pidfd)
+    return tail, False
