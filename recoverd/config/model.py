@@ -15,6 +15,7 @@ from typing import Any
 
 EMPTY: Mapping[str, Any] = MappingProxyType({})
 UNLIMITED = -1
+DEFAULT_BOOT_TIMEOUT_S = 90.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -227,3 +228,5 @@ class Config:
     failed: tuple[FailedService, ...] = ()
     timezone: str = "UTC"
     log: LogConfig = LogConfig()
+    boot_timeout_s: float = DEFAULT_BOOT_TIMEOUT_S  # for `restore --boot`
+    boot_late: str = "start"  # start | block: what becomes of what was not assessed by then

@@ -27,6 +27,8 @@ def as_plain(config: Config, *, mask: bool) -> dict[str, Any]:
         "state_dir": config.state_dir,
         "repository": {"path": config.repository.path, "compression": config.repository.compression},
         "timezone": config.timezone,
+        "boot_timeout": format_duration(config.boot_timeout_s),
+        "boot_late": config.boot_late,
         "log": {"format": config.log.format, "level": config.log.level, "debug": list(config.log.debug)},
         "services": {name: _service(service, mask=mask) for name, service in config.services.items()},
     }

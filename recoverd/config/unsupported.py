@@ -25,8 +25,6 @@ HOST = (
     Unsupported("prune"),
     Unsupported("verify"),
     Unsupported("quarantine"),
-    Unsupported("boot_timeout"),
-    Unsupported("boot_late"),
     Unsupported("replicas"),
     Unsupported("hooks"),
     Unsupported("heartbeat"),

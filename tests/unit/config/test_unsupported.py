@@ -16,8 +16,6 @@ HOST_USES = {
     "prune": 'prune: {cron: "17 * * * *"}',
     "verify": "verify: {every: 1d}",
     "quarantine": "quarantine: {keep: 30d}",
-    "boot_timeout": "boot_timeout: 90s",
-    "boot_late": "boot_late: start",
     "replicas": "replicas: {o: {url: 's3://b'}}",
     "hooks": "hooks: [{when: ['*'], command: [a]}]",
     "heartbeat": "heartbeat: {url: 'https://x'}",
