@@ -1,7 +1,7 @@
 """Capture services now. What did not change makes no new snapshot.
 
 Exit status: 0 captured (or nothing had changed), 3 when a snapshot is partial, 1 when a capture failed or
-held nothing good that is new.
+held nothing good that is new, 75 when another recoverd is at it.
 """
 
 from __future__ import annotations
@@ -35,7 +35,8 @@ def run(options: argparse.Namespace, terminal: Terminal) -> int:
         from recoverd.system.clock import now_ns
 
         chosen = context.select(names)
-        found = due(chosen, last_captures(context), now_ns(), paused=paused_services(context))
+        zone = context.config.timezone
+        found = due(chosen, last_captures(context), now_ns(), zone=zone, paused=paused_services(context))
         names = tuple(one.service for one in found)
         if not names:
             if terminal.json:
@@ -82,6 +83,8 @@ def _render(result: SnapshotResult, terminal: Terminal) -> None:
                 f"{name}{partial}: {plural(one.files, 'file')}, {size(one.size_bytes)}{new}, {duration(one.seconds)}"
             )
         terminal.print(line)
+        if one.busy:
+            terminal.print(terminal.style("  hint: wait for it to finish, or give it longer with --wait TIME", "hint"))
         for item, place, sentence in one.problems[:_MOST]:
             terminal.print(f"  {item}: {printable(place)}: {printable(sentence)}")
         if len(one.problems) > _MOST:

@@ -49,6 +49,7 @@ class ServiceSnapshot:
     seconds: float = 0.0
     error: str | None = None
     problems: tuple[tuple[str, str, str], ...] = ()  # (item, place, sentence)
+    busy: bool = False  # it failed because another recoverd works on it
 
     def to_json(self) -> dict[str, Any]:
         """As cli.md gives it: bytes, not `size_bytes`."""
@@ -74,7 +75,9 @@ class SnapshotResult:
 
     @property
     def exit_status(self) -> int:
-        """1 when a capture failed or was invalid, 3 when one was partial."""
+        """75 when others work on all of them, 1 when a capture failed or was invalid, 3 when one was partial."""
+        if self.services and all(one.busy for one in self.services):
+            return LockHeld.exit_status
         if any(one.outcome in {FAILED, INVALID} for one in self.services):
             return 1
         return 3 if any(one.verdict == SnapshotVerdict.PARTIAL for one in self.services) else 0
@@ -110,7 +113,7 @@ def snapshot(context: Context, request: SnapshotRequest) -> SnapshotResult:
                 locks.enter_context(repository.service_lock(service.name, wait_s=context.wait_s, what=what))
                 free.append(service)
             except LockHeld as error:
-                failed[service.name] = ServiceSnapshot(service.name, FAILED, error=error.message)
+                failed[service.name] = ServiceSnapshot(service.name, FAILED, error=error.message, busy=True)
         done = capture_locked(context, free, request)
     results = tuple(failed.get(service.name) or done[service.name] for service in services)
     pruned = 0

@@ -130,9 +130,9 @@ class World:
     def json(self, *words: str) -> Any:
         return self.run("--json", *words).json
 
-    def spawn(self, *words: str, **options: Any) -> subprocess.Popen[bytes]:
-        options = {"env": self.env, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL} | options
-        child = subprocess.Popen(self.command(*words), **options)
+    def spawn(self, *words: str, **more: Any) -> subprocess.Popen[bytes]:
+        options: dict[str, Any] = {"env": self.env, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL} | more
+        child: subprocess.Popen[bytes] = subprocess.Popen(self.command(*words), **options)
         self.children.append(child)
         return child
 

@@ -66,7 +66,7 @@ def test_a_wide_terminal_gets_colours_symbols_and_relative_times(saved: Any) -> 
 def test_colours_can_be_refused(saved: Any, words: list[str], variables: dict[str, str]) -> None:
     """no-color.org, TERM=dumb and --no-color: not one escape, also in errors."""
     for command in ("check", "restore nots"):
-        _, shown = on_a_terminal(saved, *words, *command.split(), **variables)
+        _, shown = on_a_terminal(saved, *words, *command.split(), columns=80, **variables)
         assert "\x1b" not in shown
 
 
