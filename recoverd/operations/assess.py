@@ -10,8 +10,8 @@ from typing import Any
 from recoverd.config.model import Service
 from recoverd.errors import DamagedObject
 from recoverd.operations.context import Context
-from recoverd.recovery.survey import ItemSurvey, Scratch, ServiceSurvey, survey_service
-from recoverd.recovery.walk import Memo
+from recoverd.recovery.stores import Memo
+from recoverd.recovery.survey import ItemSurvey, Scratch, ServiceSurvey, newest_records, survey_service
 from recoverd.repository.objects import Reader
 from recoverd.state.verdicts import Verdict
 from recoverd.system import clock
@@ -92,14 +92,14 @@ def look(
     """The survey of live state, and the trees of what it found."""
     repository = context.repository_if_any() if reader is not None else None
     snapshots = repository.snapshots(service.name) if repository is not None else []
-    for parent in [*reversed([one for one in snapshots if not one.imported]), None]:
+    for count in range(len(snapshots), -1, -1):
         scratch = Scratch(reader)
         try:
             survey = survey_service(
                 service,
                 context.judges(service),
                 store=scratch,
-                parent=parent,
+                before=newest_records(service, snapshots[:count]),
                 memo=_ReadOnly(repository.catalog) if repository is not None else None,
                 now_ns=clock.now_ns(),
                 full_read=full_read,
@@ -107,4 +107,4 @@ def look(
             return survey, scratch
         except DamagedObject as error:
             context.events.emit("verify.damage", service=service.name, message=error.message)
-    raise AssertionError("without a parent no tree is read")
+    raise AssertionError("without records no tree is read")

@@ -53,10 +53,13 @@ def _confirm(one: Confirmation, record: ServiceRecord) -> ServiceRecord:
     return replace(record, confirmed_ns=one.time_ns, confirmed_sequence=one.sequence)
 
 
-def save(runtime_dir: str, repository: Repository, fresh: Mapping[str, Confirmation]) -> None:
-    """Note confirmations; those whose record on disk is over an hour old reach it. Best effort but for the record."""
+def save(runtime_dir: str, repository: Repository, fresh: Mapping[str, Confirmation]) -> list[str]:
+    """Note confirmations; those whose record on disk is over an hour old reach it: their services are returned.
+
+    Best effort but for the record. Raises RepositoryError when that can't be written.
+    """
     if not fresh:
-        return
+        return []
     everything = load(runtime_dir, repository) | dict(fresh)
     document = {service: {"time_ns": str(one.time_ns), "sequence": one.sequence} for service, one in everything.items()}
     try:
@@ -67,7 +70,11 @@ def save(runtime_dir: str, repository: Repository, fresh: Mapping[str, Confirmat
         os.replace(temporary, _path(runtime_dir, repository.id))  # no fsync: a reboot may forget it
     except OSError:
         pass  # without a runtime directory the hourly record has to do
+    reached = []
     for service, one in fresh.items():
         record = repository.record(service)
-        if one.time_ns - (record.confirmed_ns or 0) >= HOURLY_NS:
+        # a record from the future is of a clock that was wrong
+        if not 0 <= one.time_ns - (record.confirmed_ns or 0) < HOURLY_NS:
             repository.update_record(service, partial(_confirm, one))
+            reached.append(service)
+    return reached

@@ -20,6 +20,7 @@ from recoverd.system import clock
 class PruneRequest:
     services: tuple[str, ...] = ()  # empty: all declared ones
     dry_run: bool = False
+    if_due: bool = False  # look for data to free only if a snapshot goes
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,8 +73,8 @@ def prune(context: Context, request: PruneRequest) -> PruneResult:
                 else:
                     doomed.setdefault(service.name, []).append(decision.sequence)
         removed = tuple(f"{name}/{sequence}" for name, sequences in doomed.items() for sequence in sequences)
-        if request.dry_run:
-            return PruneResult(tuple(kept), removed, 0, tuple(notes), dry_run=True)
+        if request.dry_run or (request.if_due and not removed):
+            return PruneResult(tuple(kept), removed, 0, tuple(notes), dry_run=request.dry_run)
         pruned = pruning.prune(repository, writer, doomed)
     if pruned.kept_data is not None:
         notes.append(pruned.kept_data)
@@ -114,15 +115,16 @@ def _carriers(snapshots: list[Snapshot], marks: Mapping[int, Marks]) -> dict[int
     """The newest snapshot that carries a known-good version of each item: never deleted, whatever its verdict.
 
     Usually that is the newest one that counts, which retention keeps anyway. It is another one when only
-    snapshots of an unhealthy service, or a single damaged item, are left.
+    snapshots of an unhealthy service, or a single damaged item, are left. What was declared at another path, or as
+    another kind, is another item: a restore takes from its own records alone.
     """
     result: dict[int, str] = {}
-    items = {name for snapshot in snapshots for name in snapshot.items}
-    for name in items:
-        for snapshot in sorted(snapshots, key=lambda one: one.sequence, reverse=True):
-            item = snapshot.items.get(name)
-            mark = marks.get(snapshot.sequence, Marks())
-            if item is not None and item.good is not None and name not in mark.rejected:
-                result.setdefault(snapshot.sequence, "known-good")
-                break
+    carried: set[tuple[str, str, str]] = set()
+    for snapshot in sorted(snapshots, key=lambda one: one.sequence, reverse=True):
+        mark = marks.get(snapshot.sequence, Marks())
+        for name, item in snapshot.items.items():
+            key = name, item.kind, item.path
+            if item.good is not None and name not in mark.rejected and key not in carried:
+                carried.add(key)
+                result[snapshot.sequence] = "known-good"
     return result

@@ -9,11 +9,11 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 from recoverd.config.model import Service
 from recoverd.errors import DamagedObject, ServiceError, StateError
 from recoverd.operations import restore as results
+from recoverd.operations import restore_words as told
 from recoverd.operations.assess import look
 from recoverd.operations.context import Context
 from recoverd.operations.processes import Up, bring_up, driver_of
@@ -68,6 +68,7 @@ class Restoration:
     rejected: list[tuple[int, str]] = field(default_factory=list)  # (sequence, item), by this run
     applied: list[swapping.Applied] = field(default_factory=list)
     was_running: bool = False
+    after: _Look | None = None  # live state once it was written
 
     def run(self) -> ServiceRestore:
         repository = self.context.repository()
@@ -79,7 +80,7 @@ class Restoration:
                 if self.request.dry_run:
                     return self._dry_run(first, self._next(reader, first))
         if first.action is Action.BLOCK:
-            return self._blocked(first, tuple(_sentence(one) for one in first.damage if one.action is Action.BLOCK))
+            return self._blocked(first, tuple(told.sentence(one) for one in first.damage if one.action is Action.BLOCK))
         if first.action is Action.LEAVE and self.explicit is None:
             return self._untouched(first)
         return self._restore(first)
@@ -123,7 +124,13 @@ class Restoration:
         name = self.service.name
         if self.explicit is not None:
             reason = f"asked for {self.explicit.id}"
-            return self._untried([snapshot_choice(self.service, current.survey, current.trees, self.explicit, reason)])
+            choice = snapshot_choice(self.service, current.survey, current.trees, self.explicit, reason)
+            if not choice.parts:
+                raise StateError(
+                    f"snapshot {self.explicit.id} holds nothing that is declared for {name} today",
+                    hint=f"`recoverd show {self.explicit.id}` lists it; --to DIRECTORY writes it elsewhere",
+                )
+            return self._untried([choice])
         marks = repository.all_marks(name)
         snapshots = eligible(repository.snapshots(name))
         if current.action is Action.RESTORE and self.service.restore.scope == "service":
@@ -136,7 +143,9 @@ class Restoration:
         self, reader: Reader, current: _Look, snapshots: Sequence[Snapshot], marks: Mapping[int, Marks]
     ) -> list[Choice]:
         most = self.service.restore.attempts + len(self.unusable) + len(self.tried)
-        versions, unreadable = good_versions(reader, snapshots, marks, sorted(current.wrong), most=most)
+        versions, unreadable = good_versions(
+            reader, snapshots, marks, sorted(current.wrong), items=self.service.state, most=most
+        )
         self.notes += [sentence for sentence in unreadable if sentence not in self.notes]
         found = plans(self.service.name, current.damage, versions, unusable=frozenset(self.unusable))
         self.reasons = found[0].reasons if found else ()
@@ -178,9 +187,8 @@ class Restoration:
                 self.context.events.emit(
                     "restore.started", service=self.service.name, message=f"from {choice.candidate}"
                 )
-                applied = swapping.apply(
-                    staged, state_dir=self.context.state_dir, evidence=self._evidence(current, choice)
-                )
+                evidence = told.evidence(current.survey, choice)
+                applied = swapping.apply(staged, state_dir=self.context.state_dir, evidence=evidence)
             except ServiceError as error:
                 staged.discard()
                 return self._blocked(current, (f"{self.service.name} could not be stopped: {error.message}",))
@@ -189,19 +197,17 @@ class Restoration:
                 raise
             self.applied.append(applied)
             self.tried.add(choice.key)
-            bad = sorted(self._look(reader).wrong & {part.target for part in choice.parts})
+            after = self._look(reader)
+            written = {part.target for part in choice.parts}
+            bad = sorted(one for one in after.wrong if one in written or (one[0], "") in written)
             if not bad:
+                self.after = after
                 return current, choice
             self.attempts.append(Attempt(choice.candidate, "invalid", f"{bad[0][0]} is not ok after it was written"))
         raise StateError(
             f"the state of {self.service.name} keeps changing while it is restored",
             hint=f"stop whatever writes to it, then run `recoverd restore {self.service.name}` again",
         )
-
-    def _apply(self, staged: staging.Staging, current: _Look, choice: Choice) -> swapping.Applied:
-        self.context.events.emit("restore.started", service=self.service.name, message=f"from {choice.candidate}")
-        evidence = self._evidence(current, choice)
-        return swapping.apply(staged, state_dir=self.context.state_dir, evidence=evidence)
 
     def _stage(self, reader: Reader, choice: Choice) -> staging.Staging | None:
         """Stage and judge; None when the choice turned out to be damaged, or not to be valid today."""
@@ -211,7 +217,7 @@ class Restoration:
             self._pass_over(choice, "damaged", damaged_targets(reader, choice), error.message)
             return None
         try:
-            problems = self._judge(staged)
+            problems = self._judge(staged, choice)
         except BaseException:
             staged.discard()
             raise
@@ -224,11 +230,15 @@ class Restoration:
         self._pass_over(choice, "invalid", list(problems), why)
         return None
 
-    def _judge(self, staged: staging.Staging) -> dict[Target, str]:
-        """What is wrong with the staged documents, by the rules of today."""
+    def _judge(self, staged: staging.Staging, choice: Choice) -> dict[Target, str]:
+        """What is wrong with the staged documents, by the rules of today.
+
+        The verdict on the very bytes (their hashes were checked when they were staged) by the very same rules stands.
+        """
         problems: dict[Target, str] = {}
         judges = self.context.judges(self.service)
-        for replacement, document, fd in staged.files():
+        settled = self._settled(choice)
+        for replacement, document, fd in staged.files(lambda one: one.item not in settled):
             examination = judges[replacement.item].begin(document)
             with open(fd, "rb", closefd=False) as file:
                 while block := file.read(_BLOCK_BYTES):
@@ -239,6 +249,17 @@ class Restoration:
                 problems.setdefault((replacement.item, replacement.relative), what)
         return problems
 
+    def _settled(self, choice: Choice) -> set[str]:
+        """Items that come from snapshots in which all of their documents were ok, by what judges today."""
+        repository, judges = self.context.repository(), self.context.judges(self.service)
+        snapshots = {one.sequence: one for one in repository.snapshots(self.service.name)}
+        doubtful = set()
+        for part in choice.parts:
+            record = snapshots[part.sequence].items[part.item]
+            if record.verdict != Verdict.OK or record.root != record.good or record.judge != judges[part.item].id:
+                doubtful.add(part.item)
+        return {part.item for part in choice.parts} - doubtful
+
     def _pass_over(self, choice: Choice, result: str, targets: Sequence[Target], why: str) -> None:
         bad = {key for key in choice.key if key[:2] in targets}
         self.unusable |= bad
@@ -246,27 +267,6 @@ class Restoration:
             self.tried.add(choice.key)
         self.attempts.append(Attempt(choice.candidate, result, why))
         self.context.events.emit("restore.rejected", service=self.service.name, message=f"{choice.candidate}: {why}")
-
-    def _evidence(self, current: _Look, choice: Choice) -> dict[str, Any]:
-        return {
-            "service": self.service.name,
-            "candidate": choice.candidate,
-            "verdict": current.survey.verdict.value,
-            "problems": [
-                {"item": name, "place": problem.place, "problem": problem.problem}
-                for name, item in current.survey.items.items()
-                for problem in item.problems
-            ],
-            "replaced": [
-                {"item": name, "document": finding.document, "verdict": finding.verdict.value, "hash": finding.content}
-                for name, item in current.survey.items.items()
-                for finding in item.findings
-            ],
-            "plan": [
-                {"item": part.item, "document": part.document, "from": part.sequence, "reason": part.reason}
-                for part in choice.parts
-            ],
-        }
 
     # -- rejecting ----------------------------------------------------------------------------------------
 
@@ -318,12 +318,11 @@ class Restoration:
         with self.context.state_changes:
             repository = self.context.repository()
             self._remember_blocked(None)
-            made = capture_locked(self.context, [self.service], SnapshotRequest(reason="restore", prune=False))
+            saved = self._capture(up)
             if up.healthy:
                 proven = {part.sequence for part in choice.parts}
-                saved = made[name].id
                 if saved is not None:
-                    proven.add(int(saved.rpartition("/")[2]))
+                    proven.add(saved)
                 for sequence in sorted(proven):
                     repository.set_marks(name, sequence, lambda marks: replace(marks, proven_ns=now_ns))
         self.attempts.append(Attempt(choice.candidate, "restored"))
@@ -333,18 +332,36 @@ class Restoration:
         )
         return self._result(current, results.RESTORED, up=up, items=items, reasons=(up.why,) if up.why else ())
 
+    def _capture(self, up: Up) -> int | None:
+        """Snapshot what was restored and started; the sequence of the new snapshot, if there is one.
+
+        Where nothing runs, and the last look has seen exactly what the newest snapshot holds, another one would tell
+        nothing new.
+        """
+        newest = self.context.repository().newest(self.service.name)
+        if up.pid is None and not up.started and newest is not None and self.after is not None:
+            found = self.after.survey.items
+            if found.keys() == newest.items.keys() and all(
+                (item.root, item.good, item.verdict.value) == (record.root, record.good, record.verdict)
+                for item, record in ((item, newest.items[name]) for name, item in found.items())
+            ):
+                return None
+        made = capture_locked(self.context, [self.service], SnapshotRequest(reason="restore", prune=False))
+        saved = made[self.service.name].id
+        return int(saved.rpartition("/")[2]) if saved is not None else None
+
     def _untouched(self, current: _Look) -> ServiceRestore:
         """Live state is left alone, whatever a probe says; the service is brought up."""
         up = bring_up(self.context, self.service, start=self.request.start)
         self._remember_blocked(None)
-        left = tuple(_sentence(one) for one in current.damage)
+        left = tuple(told.sentence(one) for one in current.damage)
         reasons = (*left, up.why) if up.why else left
         return self._result(current, results.UNTOUCHED, up=up, reasons=reasons)
 
     def _became(self, again: _Look) -> ServiceRestore:
         """The service's stop changed its state: a flush at exit, or a torn read before."""
         if again.action is Action.BLOCK:
-            return self._blocked(again, tuple(_sentence(one) for one in again.damage if one.action is Action.BLOCK))
+            return self._blocked(again, tuple(told.sentence(one) for one in again.damage if one.action is Action.BLOCK))
         self.notes.append("the state was ok once the service had stopped")
         return self._untouched(again)
 
@@ -359,37 +376,16 @@ class Restoration:
 
     def _dry_run(self, current: _Look, choice: Choice | None) -> ServiceRestore:
         if current.action is Action.BLOCK or (choice is None and current.wrong):
-            reasons = self.reasons or tuple(_sentence(one) for one in current.damage)
+            reasons = self.reasons or tuple(told.sentence(one) for one in current.damage)
             return self._result(current, results.BLOCKED, reasons=reasons, exit_status=1)
         if choice is None or not choice.replacements:
-            return self._result(current, results.UNTOUCHED, reasons=tuple(_sentence(one) for one in current.damage))
+            return self._result(current, results.UNTOUCHED, reasons=tuple(told.sentence(one) for one in current.damage))
         items = self._items(current, choice, clock.now_ns())
         return self._result(current, results.RESTORED, items=items)
 
     def _items(self, current: _Look, choice: Choice, now_ns: int) -> tuple[ItemOutcome, ...]:
         where = self.applied[-1].quarantine if self.applied else None
-        verdicts = {one.target: one.verdict.value for one in current.damage}
-        found = [
-            ItemOutcome(
-                item=part.item,
-                document=part.document,
-                verdict_before=verdicts.get(part.target, current.survey.items[part.item].verdict.value),
-                source="snapshot",
-                candidate=f"{self.service.name}/{part.sequence}",
-                age_s=max(0.0, (now_ns - part.time_ns) / 1e9),
-                quarantine=where,
-                reason=part.reason,
-            )
-            for part in choice.parts
-        ]
-        return (*found, *self._live(current, {part.item for part in choice.parts}))
-
-    def _live(self, current: _Look, restored: set[str]) -> list[ItemOutcome]:
-        return [
-            ItemOutcome(item=name, document="", verdict_before=item.verdict.value, source="live")
-            for name, item in current.survey.items.items()
-            if name not in restored
-        ]
+        return told.outcomes(current.survey, current.damage, choice, now_ns=now_ns, quarantine=where)
 
     def _result(
         self,
@@ -412,15 +408,9 @@ class Restoration:
             healthy=healthy,
             verdict=worst(item.verdict for item in current.survey.items.values()).value,
             attempts=tuple(self.attempts),
-            items=items if items is not None else tuple(self._live(current, set())),
+            items=items if items is not None else told.live(current.survey),
             reasons=(*reasons, *self.notes),
             pid=up.pid if up is not None else None,
             started=up.started if up is not None else False,
             exit_status=exit_status,
         )
-
-
-def _sentence(damage: Damage) -> str:
-    where = f"{damage.item}: {damage.document}" if damage.document else damage.item
-    why = f": {damage.problems[0].problem}" if damage.problems else ""
-    return f"{where} is {damage.verdict}{why}; {damage.reason}"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -14,9 +14,11 @@ from recoverd.operations import confirmations
 from recoverd.operations.confirmations import Confirmation
 from recoverd.operations.context import Context
 from recoverd.recovery.differences import differ
-from recoverd.recovery.survey import ServiceSurvey, save_rows, survey_service
-from recoverd.repository.records import Snapshot, SnapshotDraft, SnapshotVerdict
+from recoverd.recovery.stores import Trees
+from recoverd.recovery.survey import ServiceSurvey, newest_records, save_rows, survey_service
+from recoverd.repository.records import ItemRecord, Snapshot, SnapshotDraft, SnapshotVerdict
 from recoverd.repository.store import Repository
+from recoverd.repository.trees import EMPTY_TREE
 from recoverd.repository.writer import Writer
 from recoverd.state.verdicts import Verdict
 from recoverd.system import clock
@@ -146,14 +148,15 @@ def capture_locked(
             for service in services:
                 results.setdefault(service.name, _failed(context, repository, service.name, error))
             return results
-        fresh = {}
+        fresh: dict[str, Confirmation] = {}
         for name, capture in captures.items():
             results[name] = _outcome(context, repository, capture, committed.get(name), dry_run=request.dry_run)
             if not request.dry_run:
                 save_rows(capture.survey, repository.catalog, committed.get(name) or capture.parent)
                 if not capture.changed and capture.parent is not None:
                     fresh[name] = Confirmation(now_ns, capture.parent.sequence)
-    confirmations.save(context.runtime_dir, repository, fresh)
+    for name in confirmations.save(context.runtime_dir, repository, fresh):
+        _record_run(repository, results[name])  # what changes nothing is noted as rarely as it is confirmed
     return results
 
 
@@ -168,29 +171,33 @@ def _capture(
     """Survey one service against its newest readable snapshot."""
     started = time.monotonic()
     judges = context.judges(service)
+    snapshots = [one for one in repository.snapshots(service.name) if not one.imported]
     damage: DamagedObject | None = None
-    for parent in [*reversed([one for one in repository.snapshots(service.name) if not one.imported]), None]:
+    for count in range(len(snapshots), -1, -1):
+        parent = snapshots[count - 1] if count else None
+        before = newest_records(service, snapshots[:count])
         try:
             survey = survey_service(
                 service,
                 judges,
                 store=writer,
-                parent=parent,
+                before=before,
                 memo=repository.catalog,
                 now_ns=now_ns,
                 full_read=request.full_read or damage is not None,
             )
-            changed, good_changed = _changes(writer, survey, parent)
+            changed = _changed(writer, survey, parent)
+            good_changed = _good_changed(writer, survey, before)
         except DamagedObject as error:
             # Known-good state is carried forward from the newest snapshot that can still be read.
             damage = error
             context.events.emit("verify.damage", service=service.name, message=error.message)
             continue
         verdict = snapshot_verdict(survey, good_changed=good_changed)
-        forced = request.label is not None or bool(request.tags)
-        wanted = (changed or damage is not None or (forced and parent is not None)) and not _nothing(survey, parent)
+        forced = parent is not None and (request.label is not None or bool(request.tags))
+        wanted = (changed or good_changed or damage is not None or forced) and not _nothing(survey, parent)
         return _Capture(service, parent, survey, verdict, wanted, time.monotonic() - started)
-    raise damage or AssertionError("the last candidate for a parent is None")
+    raise damage or AssertionError("the last round has no parent")
 
 
 def _nothing(survey: ServiceSurvey, parent: Snapshot | None) -> bool:
@@ -198,21 +205,30 @@ def _nothing(survey: ServiceSurvey, parent: Snapshot | None) -> bool:
     return parent is None and not any(item.files or item.findings for item in survey.items.values())
 
 
-def _changes(writer: Writer, survey: ServiceSurvey, parent: Snapshot | None) -> tuple[bool, bool]:
-    """Whether anything is new since the parent, and whether something good is."""
-    if parent is None:
-        return True, any(item.files > len(item.findings) for item in survey.items.values())
-    changed = survey.items.keys() != parent.items.keys()
-    good_changed = False
-    for name, item in survey.items.items():
-        before = parent.items.get(name)
-        if before is None:
-            changed = True
-            good_changed = good_changed or item.files > len(item.findings)
-            continue
-        changed = changed or before.verdict != item.verdict or differ(writer, before.root, item.root)
-        good_changed = good_changed or differ(writer, before.good, item.good)
-    return changed or good_changed, good_changed
+def _changed(writer: Writer, survey: ServiceSurvey, parent: Snapshot | None) -> bool:
+    """Whether live state is other than the parent has it, or declared otherwise."""
+    if parent is None or survey.items.keys() != parent.items.keys():
+        return True
+    return any(
+        (before.kind, before.path, before.verdict) != (item.kind.value, item.path, item.verdict.value)
+        or differ(writer, before.root, item.root)
+        for item, before in ((item, parent.items[name]) for name, item in survey.items.items())
+    )
+
+
+def _good_changed(writer: Writer, survey: ServiceSurvey, before: Mapping[str, ItemRecord]) -> bool:
+    """Whether anything good is new."""
+    return any(
+        differ(writer, before[name].good, item.good) if name in before else _holds_documents(writer, item.good)
+        for name, item in survey.items.items()
+    )
+
+
+def _holds_documents(trees: Trees, root: str | None) -> bool:
+    return any(
+        entry.type == "file" or (entry.type == "dir" and _holds_documents(trees, entry.hash))
+        for entry in trees.tree(root or EMPTY_TREE)
+    )
 
 
 def snapshot_verdict(survey: ServiceSurvey, *, good_changed: bool) -> SnapshotVerdict:
@@ -259,8 +275,10 @@ def _outcome(
     )
     if dry_run:
         return result
-    repository.catalog.record_run(name, "snapshot", clock.now_ns(), capture.seconds, result.outcome, result.id or "")
-    if repository.record(name).failures:
+    recovered = bool(repository.record(name).failures)
+    if recovered or result.outcome != UNCHANGED:
+        _record_run(repository, result)
+    if recovered:
         repository.update_record(name, lambda record: replace(record, failures=0, last_error=None))
     context.events.emit(
         f"snapshot.{result.outcome}",
@@ -277,6 +295,12 @@ def _outcome(
             if verdict in {Verdict.CORRUPT, Verdict.MISSING, Verdict.UNREADABLE}:
                 context.events.emit(f"state.{verdict}", service=name, item=item, message=f"{place}: {sentence}")
     return result
+
+
+def _record_run(repository: Repository, result: ServiceSnapshot) -> None:
+    repository.catalog.record_run(
+        result.service, "snapshot", clock.now_ns(), result.seconds, result.outcome, result.id or ""
+    )
 
 
 def _failed(context: Context, repository: Repository, service: str, error: Exception) -> ServiceSnapshot:
@@ -299,7 +323,7 @@ def _prune_after(context: Context, services: Sequence[str]) -> int:
     if not services:
         return 0
     try:
-        return len(prune(context, PruneRequest(services=tuple(services))).removed)
+        return len(prune(context, PruneRequest(services=tuple(services), if_due=True)).removed)
     except LockHeld:
         return 0  # next time
     except (RecoverdError, OSError) as error:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
+from recoverd.config.model import StateItem
 from recoverd.errors import DamagedObject
 from recoverd.recovery.plan import Target, Version
-from recoverd.recovery.walk import Trees
-from recoverd.repository.records import Marks, Snapshot
+from recoverd.recovery.stores import Trees
+from recoverd.recovery.survey import same_item
+from recoverd.repository.records import ItemRecord, Marks, Snapshot
 from recoverd.repository.trees import Entry
 
 
@@ -25,13 +27,15 @@ def good_versions(
     marks: Mapping[int, Marks],
     targets: Sequence[Target],
     *,
+    items: Mapping[str, StateItem],
     most: int,
 ) -> tuple[dict[Target, list[Version]], list[str]]:
     """For each damaged document its distinct good versions, newest first, at most `most` of each.
 
-    `snapshots` newest first. A version that a rejected snapshot carried is rejected with it, wherever else it
-    stands: an older snapshot often carries the very same. Trees that can't be read are passed over; their
-    sentences come second.
+    `snapshots` newest first; `items`: what is declared today, records of other paths or kinds are passed over. A
+    version that a rejected snapshot carried is rejected with it, wherever else it stands: older snapshots often
+    carry the very same, and newer ones carry it forward. Only where the service itself wrote it again since is it
+    another chance. Trees that can't be read are passed over; their sentences come second.
     """
     versions: dict[Target, list[Version]] = {target: [] for target in targets}
     rejected: dict[Target, set[str]] = {target: set() for target in targets}
@@ -39,35 +43,47 @@ def good_versions(
     for snapshot in snapshots:
         if all(len(found) >= most and not any(one.carried for one in found) for found in versions.values()):
             break
+        mark = marks.get(snapshot.sequence, Marks())
         for target in targets:
-            item = snapshot.items.get(target[0])
-            if item is None or item.good is None:
+            name, document = target
+            record = snapshot.items.get(name)
+            if record is None or record.good is None or not same_item(items[name], record):
                 continue
             try:
-                entry, parents = find(trees, item.good, target[1])
+                entry, parents = find(trees, record.good, document)
             except DamagedObject as error:
                 damage.append(f"{snapshot.id}: {error.message}")
                 continue
             if entry is None:
                 continue
-            live = target[1] not in item.damaged and "" not in item.damaged
-            version = Version(snapshot.sequence, snapshot.time_ns, entry, item.good, parents, carried=not live)
-            mark = marks.get(snapshot.sequence)
-            if mark is not None and target[0] in mark.rejected:
+            version = Version(
+                snapshot.sequence, snapshot.time_ns, entry, record.good, parents, carried=_is_carried(record, document)
+            )
+            if name in mark.rejected:
                 rejected[target].add(version.content)
+                versions[target] = [
+                    one for one in versions[target] if not (one.carried and one.content == version.content)
+                ]
             elif version.content not in rejected[target]:
                 _add(versions[target], version, most)
     return versions, damage
 
 
+def _is_carried(record: ItemRecord, document: str) -> bool:
+    """Whether the document, or a directory above it, was damaged when the snapshot was made."""
+    parts = document.split("/") if document else []
+    return any("/".join(parts[:count]) in record.damaged for count in range(len(parts) + 1))
+
+
 def _add(found: list[Version], version: Version, most: int) -> None:
     """Each content stands once, as of the newest snapshot in which it was live: that tells its age.
 
-    Newer snapshots may carry it forward while the live document was damaged.
+    Newer snapshots may carry it forward while the live document was damaged. Where that snapshot is gone and
+    another content was live in between, the place among the others says more than the age.
     """
     for index, one in enumerate(found):
         if one.content == version.content:
-            if one.carried and not version.carried:
+            if one.carried and not version.carried and index == len(found) - 1:
                 found[index] = version
             return
     if len(found) < most:

@@ -10,8 +10,8 @@ from recoverd.errors import DamagedObject
 from recoverd.recovery.differences import Difference, differences
 from recoverd.recovery.plan import Plan, Target
 from recoverd.recovery.staging import Replacement
-from recoverd.recovery.survey import ServiceSurvey
-from recoverd.recovery.walk import Trees
+from recoverd.recovery.stores import Trees
+from recoverd.recovery.survey import ServiceSurvey, same_item
 from recoverd.repository.objects import Reader
 from recoverd.repository.records import Marks, Snapshot, SnapshotVerdict
 from recoverd.repository.trees import EMPTY_TREE, Entry
@@ -79,13 +79,13 @@ def item_choice(service: Service, plan: Plan) -> Choice:
 def snapshot_choice(service: Service, survey: ServiceSurvey, trees: Trees, snapshot: Snapshot, reason: str) -> Choice:
     """All the state of a service as one snapshot has it. `trees` reads those of the survey and of the repository.
 
-    Items that the snapshot does not have are left alone. Raises DamagedObject.
+    Items that the snapshot does not have, or has as another kind, are left alone. Raises DamagedObject.
     """
     parts: list[Part] = []
     replacements: list[Replacement] = []
     for name, item in service.state.items():
         record = snapshot.items.get(name)
-        if record is None or record.good is None:
+        if record is None or record.good is None or record.kind != item.kind.value:
             continue
         parts.append(Part(name, "", snapshot.sequence, snapshot.time_ns, record.good, reason))
         for difference in differences(trees, survey.items[name].root, record.good):
@@ -106,7 +106,9 @@ def service_choices(
     """
     for snapshot in snapshots:
         mark = marks.get(snapshot.sequence, Marks())
-        whole = all(name in snapshot.items for name in service.state)
+        whole = all(
+            name in snapshot.items and same_item(item, snapshot.items[name]) for name, item in service.state.items()
+        )
         if snapshot.verdict is not SnapshotVerdict.OK or mark.rejected or not whole:
             continue
         try:

@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
-from recoverd.recovery.walk import Trees
+from recoverd.recovery.stores import Trees
 from recoverd.repository.trees import EMPTY_TREE, Entry
 
 

@@ -7,6 +7,7 @@ import stat
 from dataclasses import replace
 
 from recoverd.repository.trees import Entry
+from recoverd.system.reading import attributes_of
 from recoverd.system.walk import owner_names
 
 Xattrs = tuple[tuple[str, bytes], ...]
@@ -26,48 +27,21 @@ def describe_type(mode: int) -> str:
     return next((words for test, words in _KINDS if test(mode)), "a regular file")
 
 
-def xattrs_at(dir_fd: int, name: str) -> Xattrs:
-    """Extended attributes (ACLs and capabilities are among them) of one name, never through a link.
-
-    The path goes through the held descriptor and has one component below it, so nothing can be planted in it.
-    """
-    return _xattrs(f"/proc/self/fd/{dir_fd}/{name}")
-
-
 def xattrs_of(fd: int) -> Xattrs:
     """Extended attributes of an open directory."""
-    return _xattrs(f"/proc/self/fd/{fd}/.")
-
-
-def _xattrs(path: str) -> Xattrs:
-    try:
-        names = os.listxattr(path, follow_symlinks=False)
-        return tuple((name, os.getxattr(path, name, follow_symlinks=False)) for name in sorted(names))
-    except OSError:
-        return ()  # the file system has none, or the file vanished
-
-
-def _entry(name: str, kind: str, status: os.stat_result) -> Entry:
-    user, group = owner_names(status.st_uid, status.st_gid)
-    return Entry(
-        name=name,
-        type=kind,
-        mode=stat.S_IMODE(status.st_mode),
-        uid=status.st_uid,
-        gid=status.st_gid,
-        user=user,
-        group=group,
-        size=status.st_size if kind == "file" else 0,
-        mtime_ns=status.st_mtime_ns,
-        hash=None,
-        blocks=None,
-        target=None,
-    )
+    return attributes_of(f"/proc/self/fd/{fd}/.")  # a descriptor that may only enter (O_PATH) does for this
 
 
 def file_entry(name: str, status: os.stat_result, content: str, size: int, xattrs: Xattrs, link: str | None) -> Entry:
     """A file whose bytes are one object."""
-    return replace(_entry(name, "file", status), hash=content, size=size, xattrs=xattrs, hard_link=link)
+    uid, gid = status.st_uid, status.st_gid
+    user, group = owner_names(uid, gid)
+    mode, mtime_ns = status.st_mode & 0o7777, status.st_mtime_ns
+    if xattrs or link:
+        return Entry(
+            name, "file", mode, uid, gid, user, group, size, mtime_ns, hash=content, xattrs=xattrs, hard_link=link
+        )
+    return Entry(name, "file", mode, uid, gid, user, group, size, mtime_ns, content)
 
 
 def large_file_entry(
@@ -80,21 +54,27 @@ def large_file_entry(
     link: str | None,
 ) -> Entry:
     """A file whose bytes are a list of blocks."""
-    sparse = status.st_blocks * 512 < size
     return replace(
         _entry(name, "file", status),
-        blocks=blocks,
         size=size,
+        blocks=blocks,
         block_size=block_size,
         xattrs=xattrs,
         hard_link=link,
-        sparse=sparse,
+        sparse=status.st_blocks * 512 < size,
     )
 
 
-def link_entry(name: str, status: os.stat_result, target: str) -> Entry:
-    return replace(_entry(name, "symlink", status), target=target)
+def link_entry(name: str, status: os.stat_result, target: str, xattrs: Xattrs) -> Entry:
+    return replace(_entry(name, "symlink", status), target=target, xattrs=xattrs)
 
 
 def directory_entry(name: str, status: os.stat_result, tree: str, xattrs: Xattrs) -> Entry:
     return replace(_entry(name, "dir", status), hash=tree, xattrs=xattrs)
+
+
+def _entry(name: str, kind: str, status: os.stat_result) -> Entry:
+    user, group = owner_names(status.st_uid, status.st_gid)
+    return Entry(
+        name, kind, stat.S_IMODE(status.st_mode), status.st_uid, status.st_gid, user, group, 0, status.st_mtime_ns
+    )

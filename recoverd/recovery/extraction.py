@@ -86,6 +86,7 @@ class Extraction:
         fd = os.open(place[-1], _CREATE, 0o600, dir_fd=dir_fd)
         try:
             length = 0
+            chunk: bytes | int = b""
             for chunk in self._source.file_chunks(entry):
                 if isinstance(chunk, int):
                     length += chunk
@@ -97,7 +98,8 @@ class Extraction:
                 raise RepositoryError(
                     f"{entry.name!r} has {length} bytes in the repository where its record says {entry.size}"
                 )
-            os.ftruncate(fd, length)  # a hole at the end leaves the file short
+            if isinstance(chunk, int):
+                os.ftruncate(fd, length)  # a hole at the end leaves the file short
             self._dress(entry, fd, place)
         finally:
             os.close(fd)
@@ -139,7 +141,9 @@ class Extraction:
         # chown clears setuid bits and capabilities, so it comes first; attributes need write permission, which
         # the mode may take away; ACLs hold their mask in the mode's group bits, so the mode agrees with them
         if self._as_root:
-            os.fchown(fd, *owner_here(entry))
+            owner, status = owner_here(entry), os.fstat(fd)
+            if owner != (status.st_uid, status.st_gid):
+                os.fchown(fd, *owner)
         for key, value in entry.xattrs:
             self._attribute(fd, key, value, place)
         os.fchmod(fd, entry.mode)

@@ -8,7 +8,7 @@ import json
 import os
 import secrets
 import stat
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from types import TracebackType
 
@@ -72,13 +72,14 @@ class Staging:
     notes: list[str] = field(default_factory=list)  # what could not be brought back in full, and does no harm
     closed: bool = False
 
-    def files(self) -> Iterator[tuple[Replacement, str, int]]:
-        """Every staged regular file: (replacement, document name below the item, open descriptor).
+    def files(self, wanted: Callable[[Replacement], bool] | None = None) -> Iterator[tuple[Replacement, str, int]]:
+        """Every staged regular file of the wanted replacements: (replacement, document name below the item, open
+        descriptor).
 
         The name is "" for a file item. The descriptor is closed when the iteration goes on.
         """
         for one in self.staged:
-            if one.replacement.entry is not None:
+            if one.replacement.entry is not None and (wanted is None or wanted(one.replacement)):
                 yield from _files(self.places[one.place].fd, one.slot, one.replacement, one.replacement.relative)
 
     def discard(self) -> None:

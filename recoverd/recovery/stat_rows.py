@@ -23,7 +23,7 @@ TRUSTED_AGE_NS = 60_000_000_000
 
 _STAT = struct.Struct("<qqqQIIIIQ")  # size, mtime, ctime, inode, mode, uid, gid, links, device
 _HEAD = struct.Struct("<4sqqII32s32s32s")  # magic, captured, newest ctime, names, meta, judge, root, good
-_MAGIC = b"RSR1"
+_MAGIC = b"RSR2"
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +60,7 @@ class Row:
     judge: str
     root: str
     good: str
-    names: bytes  # NUL-separated, in the order of `stats`
+    names: bytes  # as `join_names`, in the order of `stats`
     stats: bytes
     findings: tuple[Finding, ...]
     children: Mapping[str, tuple[str, str]]  # directory -> its root and good trees
@@ -77,14 +77,15 @@ class Row:
         return ctime_ns + TRUSTED_AGE_NS <= self.captured_ns
 
     def by_name(self) -> dict[str, bytes]:
-        """Name -> packed stat."""
+        """Name -> packed stat; names of directories end in a slash."""
         names = self.names.split(b"\0") if self.names else []
         size = _STAT.size
         return {os.fsdecode(name): self.stats[i * size : (i + 1) * size] for i, name in enumerate(names)}
 
 
-def join_names(names: Sequence[str]) -> bytes:
-    return b"\0".join(os.fsencode(name) for name in names)
+def join_names(documents: Sequence[str], directories: Sequence[str] = ()) -> bytes:
+    """The names of a row, separated by NUL; those of directories end in a slash, which no name can hold."""
+    return os.fsencode("\0".join((*documents, *(f"{name}/" for name in directories))))
 
 
 def encode(row: Row) -> bytes:

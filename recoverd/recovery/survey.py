@@ -16,16 +16,17 @@ from blake3 import blake3
 
 from recoverd.config.model import ItemKind, Service, StateItem
 from recoverd.errors import StateError
+from recoverd.recovery.documents import Known, Tree
 from recoverd.recovery.entries import describe_type, directory_entry, xattrs_of
 from recoverd.recovery.stat_rows import Finding, Row, decode, encode
-from recoverd.recovery.walk import Known, Memo, Store, Tree, Walk
+from recoverd.recovery.stores import Memo, Store
+from recoverd.recovery.walk import Walk
 from recoverd.repository.blocks import encode_blocks
 from recoverd.repository.objects import Reader
 from recoverd.repository.records import ItemRecord, Snapshot
 from recoverd.repository.trees import EMPTY_TREE, Entry, hash_tree
 from recoverd.state.judging import Judge
 from recoverd.state.verdicts import Problem, Verdict, worst
-from recoverd.system import mounts
 from recoverd.system.walk import UntrustedLink, lstat_at, open_declared_directory, open_parent
 
 
@@ -38,6 +39,9 @@ class Scratch:
 
     def put(self, data: bytes) -> str:
         return blake3(data).hexdigest()
+
+    def put_all(self, contents: Sequence[bytes]) -> list[str]:
+        return [blake3(data).hexdigest() for data in contents]
 
     def put_tree(self, entries: Sequence[Entry]) -> str:
         tree_hash = hash_tree(entries)
@@ -82,6 +86,7 @@ class ItemSurvey:
     unchecked: int = 0
     notes: tuple[Problem, ...] = ()  # skipped sockets and the like; duplicate keys
     rows: Mapping[str, Row | None] | None = None  # the stat cache to save, by directory below the item; None: gone
+    as_known: frozenset[str] = frozenset()  # directories below the item whose trees are those of `before`
 
     def record(self) -> ItemRecord:
         """The item as a snapshot records it."""
@@ -116,45 +121,76 @@ def item_key(service: str, item: str) -> str:
     return f"{service}/{item}"
 
 
+def same_item(item: StateItem, record: ItemRecord) -> bool:
+    """Whether a snapshot's record is of what is declared now: other paths and kinds say nothing about it."""
+    return record.kind == item.kind.value and record.path == item.path
+
+
+def newest_records(service: Service, snapshots: Sequence[Snapshot]) -> dict[str, ItemRecord]:
+    """For each declared state item its newest record, from which known-good state is carried forward.
+
+    `snapshots` ascending by sequence. Usually all come from the newest one; an item that was not declared for a
+    while is found further back.
+    """
+    found: dict[str, ItemRecord] = {}
+    for snapshot in reversed(snapshots):
+        for name, item in service.state.items():
+            record = snapshot.items.get(name)
+            if name not in found and record is not None and same_item(item, record) and not snapshot.imported:
+                found[name] = record
+        if len(found) == len(service.state):
+            break
+    return found
+
+
 def survey_service(
     service: Service,
     judges: Mapping[str, Judge],
     *,
     store: Store,
-    parent: Snapshot | None,
+    before: Mapping[str, ItemRecord],
     memo: Memo | None,
     now_ns: int,
     full_read: bool = False,
 ) -> ServiceSurvey:
-    """Look at every state item of `service`. `parent` is its newest snapshot; `now_ns` the start of this look.
+    """Look at every state item of `service`. `before`: its `newest_records`; `now_ns`: the start of this look.
 
     Never raises for what is on disk: that is what verdicts are for. Raises RepositoryError when the
-    repository can't take what is put.
+    repository can't take what is put, DamagedObject when it can't give what is in `before`.
     """
     items = {}
     for name, item in service.state.items():
-        before = parent.items.get(name) if parent is not None else None
         items[name] = _survey_item(
-            service.name, item, judges[name], store=store, before=before, memo=memo, now_ns=now_ns, full_read=full_read
+            service.name,
+            item,
+            judges[name],
+            store=store,
+            before=before.get(name),
+            memo=memo,
+            now_ns=now_ns,
+            full_read=full_read,
         )
     return ServiceSurvey(service.name, items)
 
 
 def save_rows(survey: ServiceSurvey, memo: Memo, parent: Snapshot | None) -> None:
-    """Save the stat cache after a capture. `parent`: the snapshot which its trees must be part of.
+    """Save what changed in the stat cache after a capture. `parent`: the snapshot that its trees are part of.
 
-    Rows whose trees are not in that snapshot (a mere touch makes no snapshot) are not saved: the older row
-    still leads to trees that are there.
+    A mere touch makes no snapshot, so the trees of some directories may not be stored: their rows are not saved,
+    and the older ones still lead to trees that are there.
     """
     for name, item in survey.items.items():
         if item.rows is None or parent is None or name not in parent.items:
             continue
         kept = parent.items[name]
-        if item.root == kept.root and item.good == kept.good:
-            memo.save_stat_cache(
-                item_key(survey.service, name),
-                {below: encode(row) if row is not None else None for below, row in item.rows.items()},
-            )
+        stored = item.root == kept.root and item.good == kept.good
+        rows = {
+            below: encode(row) if row is not None else None
+            for below, row in item.rows.items()
+            if stored or row is None or below in item.as_known
+        }
+        if rows:
+            memo.save_stat_cache(item_key(survey.service, name), rows)
 
 
 def _survey_item(
@@ -168,8 +204,6 @@ def _survey_item(
     now_ns: int,
     full_read: bool,
 ) -> ItemSurvey:
-    if before is not None and (before.kind != item.kind.value or before.path != item.path):
-        before = None  # declared anew: what was there before says nothing about it
     outline = ItemSurvey(
         item=item.name,
         kind=item.kind,
@@ -185,13 +219,15 @@ def _survey_item(
     )
     try:
         with _opened(item) as (fd, only):
-            rows = _rows(memo, item_key(service, item.name), fd) if not full_read else {}
+            rows = _rows(memo, item_key(service, item.name)) if not full_read else {}
             walk = Walk(item, judge, store, memo=memo, rows=rows, now_ns=now_ns)
-            tree = walk.directory(fd, "", _known(store, item, before), only=only)
+            tree = walk.item(fd, _known(store, item, before), only=only)
             if only is not None and not tree.files and not tree.findings:
                 return _absent(item, outline)  # it vanished between two looks
-            gone: dict[str, Row | None] = dict.fromkeys(rows.keys() - walk.new_rows.keys())
-            return _present(replace(outline, rows=gone | walk.new_rows), store, fd, tree, only)
+            changed: dict[str, Row | None] = dict.fromkeys(rows.keys() - walk.new_rows.keys())
+            changed |= {below: row for below, row in walk.new_rows.items() if row is not rows.get(below)}
+            outline = replace(outline, rows=changed, as_known=frozenset(walk.as_known))
+            return _present(outline, store, fd, tree, only)
     except FileNotFoundError:
         return _absent(item, outline)
     except _WrongKind as error:
@@ -228,8 +264,8 @@ def _opened(item: StateItem) -> Iterator[tuple[int, str | None]]:
         os.close(fd)
 
 
-def _rows(memo: Memo | None, key: str, fd: int) -> dict[str, Row]:
-    if memo is None or mounts.is_memory_file_system(fd):
+def _rows(memo: Memo | None, key: str) -> dict[str, Row]:
+    if memo is None:
         return {}
     decoded = {below: decode(data) for below, data in memo.stat_cache(key).items()}
     return {below: row for below, row in decoded.items() if row is not None}

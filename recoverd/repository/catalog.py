@@ -71,11 +71,45 @@ class Catalog:
         rows = self._database.read(lambda db: db.execute(_LOCATIONS, (bytes.fromhex(object_hash),)).fetchall())
         return [(row[0], Location(*row[1:])) for row in rows]
 
+    def all_locations(self, hashes: Sequence[str]) -> dict[str, list[tuple[str, Location]]]:
+        """The same for many objects; those that are not stored are left out."""
+        from recoverd.repository.packs import Location
+
+        self._ready()
+        found: dict[str, list[tuple[str, Location]]] = {}
+        keys = [bytes.fromhex(value) for value in hashes]
+
+        def work(db: sqlite3.Connection) -> None:
+            for chunk in _chunks(keys):
+                query = _ALL_LOCATIONS.format(",".join("?" * len(chunk)))
+                for key, pack, *place in db.execute(query, chunk):
+                    found.setdefault(key.hex(), []).append((pack, Location(*place)))
+
+        self._database.read(work)
+        return found
+
     def knows(self, object_hash: str) -> bool:
         """Whether an object is stored."""
         self._ready()
         key = (bytes.fromhex(object_hash),)
         return self._database.read(lambda db: db.execute(_KNOWN, key).fetchone()) is not None
+
+    def known(self, hashes: Iterable[str]) -> set[str]:
+        """Those of many objects that are stored."""
+        self._ready()
+        found: set[str] = set()
+        keys = [bytes.fromhex(value) for value in hashes]
+
+        def work(db: sqlite3.Connection) -> None:
+            if db.execute("SELECT 1 FROM objects LIMIT 1").fetchone() is None:
+                return
+            for chunk in _chunks(keys):
+                marks = ",".join("?" * len(chunk))
+                query = f"SELECT DISTINCT hash FROM objects WHERE hash IN ({marks})"  # noqa: S608 - question marks
+                found.update(key.hex() for (key,) in db.execute(query, chunk))
+
+        self._database.read(work)
+        return found
 
     def packs_of(self, hashes: Iterable[str]) -> dict[str, set[int]]:
         """The numbers of the packs that hold each object; an object that is not stored is left out."""
@@ -310,6 +344,10 @@ class Catalog:
 _LOCATIONS = (
     "SELECT name, frame_offset, frame_length, frame_size, offset, objects.size"
     " FROM objects JOIN packs ON packs.id = objects.pack WHERE hash = ?"
+)
+_ALL_LOCATIONS = (
+    "SELECT hash, name, frame_offset, frame_length, frame_size, offset, objects.size"
+    " FROM objects JOIN packs ON packs.id = objects.pack WHERE hash IN ({})"
 )
 _KNOWN = "SELECT 1 FROM objects WHERE hash = ? LIMIT 1"
 _FREE_NUMBER = (

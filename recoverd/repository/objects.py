@@ -20,6 +20,8 @@ from recoverd.system.locks import FileLock
 
 _CACHED_FRAMES = 64  # of about FRAME_BYTES; larger ones hold one object and are not kept
 _OPEN_PACKS = 16
+_TOGETHER = 500  # objects whose places are asked for at once
+_MOST_NEIGHBOURS = 200_000
 
 
 class Reader:
@@ -34,6 +36,8 @@ class Reader:
         self._lock = lock
         self._frames: OrderedDict[tuple[str, int], bytes] = OrderedDict()
         self._files: OrderedDict[str, int] = OrderedDict()
+        self._neighbours: dict[str, tuple[str, ...]] = {}  # of files in the trees read: some that stand beside each
+        self._located: dict[str, list[tuple[str, Location]]] = {}  # where the last neighbours asked for lie
 
     def __enter__(self) -> Self:
         return self
@@ -58,12 +62,30 @@ class Reader:
             if caught_up:  # it may lie in a pack that the catalog has not heard of
                 self._forget_files()
                 self._catch_up()
-            for pack, location in self._catalog.locations(object_hash):
+            for pack, location in self._locations(object_hash):
                 try:
                     return self._read_at(object_hash, pack, location)
                 except DamagedObject as error:
                     problem = error
         raise problem or DamagedObject(object_hash, f"object {object_hash} is not in the repository")
+
+    def _locations(self, object_hash: str) -> list[tuple[str, Location]]:
+        """Where an object lies. Who reads one file of a directory mostly reads all: they are asked for together."""
+        neighbours = self._neighbours.get(object_hash)
+        if neighbours is None:
+            return self._catalog.locations(object_hash)
+        if object_hash not in self._located:
+            self._located = self._catalog.all_locations(neighbours)
+        return self._located.get(object_hash, [])
+
+    def _expect(self, entries: tuple[Entry, ...]) -> None:
+        """The files of this directory may be read next."""
+        hashes = [entry.hash for entry in entries if entry.type == "file" and entry.hash is not None]
+        if len(self._neighbours) + len(hashes) > _MOST_NEIGHBOURS:
+            self._neighbours.clear()
+        for start in range(0, len(hashes), _TOGETHER):
+            group = tuple(hashes[start : start + _TOGETHER])
+            self._neighbours.update(dict.fromkeys(group, group))
 
     def tree(self, tree_hash: str) -> tuple[Entry, ...]:
         """The entries of a directory, sorted by the bytes of their names; parts are joined. Raises DamagedObject."""
@@ -72,11 +94,13 @@ class Reader:
         data = self.read(tree_hash)
         try:
             parts = decode_parts(data)
-            return decode_tree(data) if parts is None else join_parts([decode_tree(self.read(x)) for x in parts])
+            entries = decode_tree(data) if parts is None else join_parts([decode_tree(self.read(x)) for x in parts])
         except DamagedObject:
             raise
         except RepositoryError as error:
             raise DamagedObject(tree_hash, f"object {tree_hash}: {error.message}") from None
+        self._expect(entries)
+        return entries
 
     def block_list(self, blocks_hash: str) -> BlockList:
         """The block list of a large file. Raises DamagedObject."""
@@ -149,6 +173,8 @@ class Reader:
 
     def _forget_files(self) -> None:
         """Packs may have been replaced (healed) under their names."""
+        self._neighbours.clear()
+        self._located.clear()
         self._frames.clear()
         while self._files:
             os.close(self._files.popitem()[1])

@@ -111,6 +111,23 @@ class Writer(Reader):
                 self._add(object_hash, data)
         return object_hash
 
+    def put_all(self, contents: Sequence[bytes]) -> list[str]:
+        """Store many objects, asking the catalog about all of them at once; returns the hash of each, in order.
+
+        Raises RepositoryError.
+        """
+        hashes = [blake3(data).hexdigest() for data in contents]
+        unknown = set(hashes) - self._new.keys() - self._stored
+        stored = self._catalog.known(unknown)
+        self._stored |= stored
+        unknown -= stored
+        with _explained("written"):
+            for object_hash, data in zip(hashes, contents, strict=True):
+                if object_hash in unknown:
+                    unknown.remove(object_hash)
+                    self._add(object_hash, data)
+        return hashes
+
     def put_tree(self, entries: Sequence[Entry]) -> str:
         """Store a directory, in parts if it is large; returns the hash of its tree.
 
@@ -240,6 +257,7 @@ class Writer(Reader):
         shares = []
         for draft in drafts:
             share = []
+            older = set()
             waiting = [root for item in draft.items.values() for root in (item.root, item.good) if root is not None]
             while waiting:
                 object_hash = waiting.pop()
@@ -248,9 +266,12 @@ class Writer(Reader):
                 seen.add(object_hash)
                 if object_hash in self._new:
                     share.append(object_hash)
-                elif not self.has(object_hash):
-                    raise RepositoryError(f"a snapshot of {draft.service} needs {object_hash}, which is not stored")
+                elif object_hash not in self._stored:
+                    older.add(object_hash)
                 waiting.extend(self._children.get(object_hash, ()))
+            missing = older - self._catalog.known(older)
+            if missing:
+                raise RepositoryError(f"a snapshot of {draft.service} needs {min(missing)}, which is not stored")
             shares.append(share)
         return shares
 

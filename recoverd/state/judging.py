@@ -265,7 +265,7 @@ class _Collected:
 
 def encode_judgement(judgement: Judgement) -> bytes:
     """A judgement as small JSON, for the memo; a plain `ok` is b""."""
-    if judgement == OK:
+    if judgement is OK or judgement == OK:
         return b""
     fields: dict[str, Any] = {}
     if judgement.verdict is not Verdict.OK:

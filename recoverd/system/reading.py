@@ -29,6 +29,7 @@ class FileRead:
     stat: os.stat_result  # from before the read
     torn: bool  # it kept changing: `data` may be of no single instant
     grown: bool  # append-only: longer by now; `data` is its first length
+    attributes: tuple[tuple[str, bytes], ...] = ()  # extended ones, by name; read together with the bytes
 
 
 def _not_regular(name: str) -> NotRegular:
@@ -63,17 +64,34 @@ def _is_recent(ctime_ns: int) -> bool:
     return -_RECENT_NS < time.time_ns() - ctime_ns < _RECENT_NS
 
 
-def read_stable(dir_fd: int, name: str, *, append_only: bool = False, tries: int = 5) -> FileRead:
+def attributes_of(where: int | str) -> tuple[tuple[str, bytes], ...]:
+    """Extended attributes (ACLs and capabilities are among them) of an open file or directory, or of a path, never
+    through a link; none where they can't be read."""
+    try:
+        if isinstance(where, int):
+            names = os.listxattr(where)
+            return tuple((name, os.getxattr(where, name)) for name in sorted(names)) if names else ()
+        names = os.listxattr(where, follow_symlinks=False)
+        return tuple((name, os.getxattr(where, name, follow_symlinks=False)) for name in sorted(names))
+    except OSError:
+        return ()  # the file system has none, or the file vanished
+
+
+def read_stable(
+    dir_fd: int, name: str, *, append_only: bool = False, tries: int = 5, found: os.stat_result | None = None
+) -> FileRead:
     """All of a regular file, read again with growing pauses (20, 40, 80 … ms) while it changes.
 
     The last try's bytes are returned with `torn` when it never held still. With `append_only`, a file that
-    only grew is taken at its first length. Raises OSError (ELOOP for a symlink), NotRegular, FileNotFoundError.
+    only grew is taken at its first length. `found`: what the caller's own look at the name has just told, to save
+    another one. Raises OSError (ELOOP for a symlink), NotRegular, FileNotFoundError.
     """
-    # five system calls a file: the look at the name doubles as the stat before the read, and the stat after
+    # few system calls a file: the look at the name doubles as the stat before the read, and the stat after
     # it proves that the file opened was the one looked at; a FIFO put there in between does not block (O_NONBLOCK),
     # and device nodes are nothing that a service user could put there
     for attempt in range(tries):
-        before = os.stat(name, dir_fd=dir_fd, follow_symlinks=False)
+        before = found or os.stat(name, dir_fd=dir_fd, follow_symlinks=False)
+        found = None
         if before.st_mode & 0o170000 != 0o100000:
             raise _refuse(name, before.st_mode)
         quiet = not -_RECENT_NS < time.time_ns() - before.st_ctime_ns < _RECENT_NS
@@ -83,6 +101,7 @@ def read_stable(dir_fd: int, name: str, *, append_only: bool = False, tries: int
             data = os.read(fd, size + 1)
             if len(data) < size:
                 data = _read_rest(fd, data, size)
+            attributes = attributes_of(fd)
             after = os.fstat(fd)
         finally:
             os.close(fd)
@@ -94,17 +113,17 @@ def read_stable(dir_fd: int, name: str, *, append_only: bool = False, tries: int
             and after.st_mtime_ns == before.st_mtime_ns
             and after.st_dev == before.st_dev
         ):
-            return FileRead(data, before, False, False)
+            return FileRead(data, before, False, False, attributes)
         last = attempt == tries - 1
         if append_only and os.path.samestat(before, after) and len(data) >= size:
             grown = after.st_size > size
             if grown or (last and after.st_size == size):
-                return FileRead(data[:size], before, False, grown)
+                return FileRead(data[:size], before, False, grown, attributes)
         if not last:
             time.sleep(_RECENT_NS * 2**attempt / 1e9)
     if not modes.S_ISREG(after.st_mode):
         raise _not_regular(name)
-    return FileRead(data, before, True, False)
+    return FileRead(data, before, True, False, attributes)
 
 
 def _read_rest(fd: int, data: bytes, size: int) -> bytes:
