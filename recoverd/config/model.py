@@ -76,6 +76,12 @@ class Autosave:
     every_s: float | None = None
     jitter_s: float = 0.0
     on_shutdown: bool = False
+    cron: str | None = None  # as config.crontab reads it, in the zone of `Config.timezone`
+
+    @property
+    def is_scheduled(self) -> bool:
+        """Whether there are times at which it is due."""
+        return self.every_s is not None or self.cron is not None
 
 
 class Format(StrEnum):

@@ -44,7 +44,8 @@ def _service(service: Service, *, mask: bool) -> dict[str, Any]:
     plain["state"] = {name: _item(item) for name, item in service.state.items()}
     plain["autosave"] = _given(
         every=None if autosave.every_s is None else format_duration(autosave.every_s),
-        jitter=format_duration(autosave.jitter_s) if autosave.every_s is not None else None,
+        jitter=format_duration(autosave.jitter_s) if autosave.is_scheduled else None,
+        cron=autosave.cron,
         on_shutdown=autosave.on_shutdown,
     )
     plain["retention"] = _retention(service.retention)

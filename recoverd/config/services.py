@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import grp
+import os
 import pwd
 import re
 import signal
@@ -10,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 from urllib.parse import urlsplit
 
+from recoverd.config import crontab
 from recoverd.config.items import Claim, Own, build_item, why_no_name
 from recoverd.config.model import (
     DEFAULT_RETENTION,
@@ -29,6 +31,8 @@ from recoverd.config.model import (
 from recoverd.config.sections import Section
 from recoverd.config.wording import suggest
 
+_OF_COMMANDS = ("cwd", "env", "user", "group", "log", "stop_signal", "stop_timeout")
+_UNIT_KINDS = frozenset("service socket device mount automount swap target path timer slice scope".split())
 _RULES = ("last", "hourly", "daily", "weekly", "monthly", "yearly")
 _WITHIN = ("within", "within_hourly", "within_daily", "within_weekly", "within_monthly", "within_yearly")
 
@@ -64,15 +68,24 @@ def build_service(name: str, section: Section, own: Sequence[Own]) -> tuple[Serv
 
 
 def _run(run: Section) -> Run | None:
-    if not run.has("command"):
+    kind = next((kind for kind in RunKind if run.has(kind)), None)
+    if kind is None:
         return None
-    command = run.texts("command")
-    if not command or not command[0]:
-        run.problem("command", "the program must not be empty")
+    if kind is not RunKind.COMMAND:
+        for key in _OF_COMMANDS:
+            if run.has(key):
+                run.problem(key, f"goes with `command` only: what `{kind}` runs has its own")
+    if kind is RunKind.SYSTEMD:
+        return Run(kind, unit=_unit(run))
+    if kind is RunKind.CONTROL:
+        control = run.section("control")
+        return Run(
+            kind, start=_program(control, "start"), stop=_program(control, "stop"), status=_program(control, "status")
+        )
     number = run.text("stop_signal", "TERM")
     return Run(
         kind=RunKind.COMMAND,
-        command=command,
+        command=_program(run, "command"),
         cwd=run.file_path("cwd"),
         env=_environment(run),
         user=_account(run, "user"),
@@ -81,6 +94,34 @@ def _run(run: Section) -> Run | None:
         stop_signal=_signal(run, str(number)),
         stop_timeout_s=run.duration("stop_timeout", Run(RunKind.COMMAND).stop_timeout_s),
     )
+
+
+def _program(section: Section, key: str) -> tuple[str, ...]:
+    command = section.texts(key)
+    if not command or not command[0]:
+        section.problem(key, "the program must not be empty")
+    return command
+
+
+def _unit(run: Section) -> str:
+    """The unit's whole name."""
+    name = str(run.text("systemd"))
+    unit = name if os.path.splitext(name)[1][1:] in _UNIT_KINDS else f"{name}.service"
+    if reason := why_no_unit(unit):
+        run.problem("systemd", reason)
+    return unit
+
+
+def why_no_unit(unit: str) -> str | None:
+    """Why this can't be the unit of a service; names are those of systemd.unit(5)."""
+    stem, _, kind = unit.rpartition(".")
+    if kind != "service":
+        return f'"{unit}" is a {kind}: give the service that it starts or holds'
+    if not re.fullmatch(r"[A-Za-z0-9:_.\\@-]+", stem, re.ASCII) or len(unit) > 255:
+        return f'"{unit}" is no name of a unit: letters, digits and : - _ . \\ @ make one, 255 at most'
+    if stem.endswith("@") or stem.startswith("@"):
+        return f'"{unit}" is a template: name one instance, such as {stem.strip("@")}@main.service'
+    return None
 
 
 def _environment(run: Section) -> Mapping[str, str | Secret]:
@@ -125,7 +166,14 @@ def _autosave(autosave: Section) -> Autosave:
     jitter = autosave.duration("jitter", Autosave().jitter_s)
     if every is not None and jitter >= every:
         autosave.problem("jitter", "must be shorter than `every`")
-    return Autosave(every, jitter, autosave.flag("on_shutdown", default=Autosave().on_shutdown))
+    cron = autosave.text("cron")
+    if cron is not None:
+        try:
+            crontab.parse(cron)
+        except ValueError as error:
+            autosave.problem("cron", str(error))
+            cron = None
+    return Autosave(every, jitter, autosave.flag("on_shutdown", default=Autosave().on_shutdown), cron)
 
 
 def _retention(retention: Section) -> Retention:

@@ -39,7 +39,6 @@ SERVICE = (
     Unsupported("instances"),
     Unsupported("for_each"),
     Unsupported("consistency"),
-    Unsupported("autosave.cron"),
     Unsupported("autosave.on_change"),
     Unsupported("watch"),
     Unsupported("drill"),

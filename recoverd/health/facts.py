@@ -8,6 +8,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+MISSED = 3
+"""So many scheduled captures may be missing before a limit that is derived from the schedule warns."""
+
 
 @dataclass(frozen=True, slots=True)
 class Space:
@@ -94,7 +97,8 @@ class LiveFacts:
 @dataclass(frozen=True, slots=True)
 class ServiceFacts:
     name: str
-    every_s: float | None = None  # None: no autosave schedule
+    every_s: float | None = None  # None: it is not saved by interval
+    missed_s: float | None = None  # how long ago the MISSEDth last time of its crontab was; None: it has none
     max_age_s: float | None = None  # None: derived from the schedule
     max_failures: int = 3
     paused: bool = False
@@ -110,6 +114,11 @@ class ServiceFacts:
     open_intent: str | None = None  # of which restore, in words; None: none is open
     process: ProcessFacts | None = None  # None: the service has no process of its own
     live: LiveFacts | None = None  # None: not asked for
+
+    @property
+    def is_scheduled(self) -> bool:
+        """Whether somebody has to save it now and then."""
+        return self.every_s is not None or self.missed_s is not None
 
 
 @dataclass(frozen=True, slots=True)

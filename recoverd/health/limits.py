@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from recoverd.health.facts import ServiceFacts
+from recoverd.health.facts import MISSED, ServiceFacts
 
 SHORTEST_AGE_S = 120.0
 """A snapshot younger than this is never too old by a derived limit: short schedules jitter and wait for locks."""
-MISSED = 3
-"""So many intervals may pass before a derived limit warns, and so many limits before any is critical."""
+_CRITICAL = 3  # so many limits may pass before an age is critical
 _LOW_FRACTION, _LOW_BYTES = 0.10, 2 * 1024**3
 _FULL_FRACTION, _FULL_BYTES = 0.03, 256 * 1024**2
 
@@ -25,12 +24,15 @@ class Ages:
 def ages(service: ServiceFacts) -> Ages:
     """The limits for a service's snapshots: `check.max_age`, else three intervals, at least two minutes.
 
+    With a crontab, as long ago as the third last of its times was; with both schedules the shorter one counts.
     Critical is three times that. Without a limit and without a schedule no age is too old.
     """
     warn_s = service.max_age_s
-    if warn_s is None and service.every_s is not None:
-        warn_s = max(MISSED * service.every_s, SHORTEST_AGE_S)
-    return Ages(None, None) if warn_s is None else Ages(warn_s, MISSED * warn_s)
+    if warn_s is None and service.is_scheduled:
+        missed = [MISSED * service.every_s] if service.every_s is not None else []
+        missed += [service.missed_s] if service.missed_s is not None else []
+        warn_s = max(min(missed), SHORTEST_AGE_S)
+    return Ages(None, None) if warn_s is None else Ages(warn_s, _CRITICAL * warn_s)
 
 
 def age_s(time_ns: int, confirmed_ns: int | None, now_ns: int) -> float:

@@ -34,7 +34,7 @@ def evaluate(facts: HostFacts) -> tuple[Result, ...]:
 def scheduler_alive(scheduler: SchedulerFacts, services: Iterable[ServiceFacts], now_ns: int) -> Result:
     """Someone has to save state: `recoverd run`, or a timer that calls `snapshot --due`."""
     name = "scheduler"
-    scheduled = [service for service in services if service.every_s is not None and not service.paused]
+    scheduled = [service for service in services if service.is_scheduled and not service.paused]
     if scheduler.pid is not None:
         return Result(name, None, Status.OK, f"running as process {scheduler.pid}")
     if not scheduled:

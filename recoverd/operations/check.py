@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from recoverd.config.model import ItemKind, Service, StateItem
 from recoverd.errors import RecoverdError, RepositoryError
 from recoverd.health.facts import (
+    MISSED,
     CaptureRun,
     FailedServiceFacts,
     HostFacts,
@@ -138,6 +139,7 @@ def _service(
     return ServiceFacts(
         name=service.name,
         every_s=service.autosave.every_s,
+        missed_s=_missed_s(service, context.config.timezone, clock.now_ns()),
         max_age_s=service.check.max_age_s,
         max_failures=service.check.max_failures,
         paused=record.paused if record is not None else False,
@@ -154,6 +156,21 @@ def _service(
         process=_process(context, service) if repository is not None else None,
         live=_live(context, service) if request.live else None,
     )
+
+
+def _missed_s(service: Service, zone: str, now_ns: int) -> float | None:
+    """How long ago the MISSEDth last time of its crontab was."""
+    if service.autosave.cron is None:
+        return None
+    from datetime import UTC, datetime, timedelta
+
+    from recoverd.config.crontab import parse, zone_named
+
+    now = time = datetime.fromtimestamp(now_ns // 1_000_000_000, UTC)
+    crontab, where = parse(service.autosave.cron), zone_named(zone)
+    for missed in range(MISSED):
+        time = crontab.at_or_before(time - timedelta(seconds=1) if missed else time, where)
+    return (now - time).total_seconds()
 
 
 def _intent(intent: OpenIntent | None) -> str | None:

@@ -7,8 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 
-from recoverd.config.model import Service
+from recoverd.config.crontab import parse, zone_named
+from recoverd.config.model import Autosave, Service
 from recoverd.events.text import duration
 
 _EARLY_FRACTION, _EARLY_S = 0.1, 5.0
@@ -25,50 +27,80 @@ class Due:
 
 
 def scheduled(services: Iterable[Service], paused: Container[str] = ()) -> list[Service]:
-    """Those that are saved by interval: enabled, with state and `autosave.every`, not paused."""
+    """Those that are saved at times: enabled, with state and `autosave.every` or `autosave.cron`, not paused."""
     return [
         service
         for service in services
-        if service.enabled and service.state and service.autosave.every_s is not None and service.name not in paused
+        if service.enabled and service.state and service.autosave.is_scheduled and service.name not in paused
     ]
 
 
 def due(
-    services: Iterable[Service], last_ns: Mapping[str, int], now_ns: int, *, paused: Container[str] = ()
+    services: Iterable[Service],
+    last_ns: Mapping[str, int],
+    now_ns: int,
+    *,
+    zone: str = "UTC",
+    paused: Container[str] = (),
 ) -> list[Due]:
     """What is overdue at `now_ns` (wall clock), in the order of `services`.
 
     `last_ns`: by service the time of its newest capture, or of its confirmation as unchanged; absent when
-    there is none.
+    there is none. `zone` names the time zone of `autosave.cron`.
     A last capture in the future means that the clock was stepped back: how old it really is nobody knows.
     """
     found = []
     for service in scheduled(services, paused):
-        every_s = service.autosave.every_s or 0.0
         last = last_ns.get(service.name)
         if last is None:
-            found.append(Due(service.name, "never captured"))
+            reason: str | None = "never captured"
         elif last > now_ns:
-            found.append(Due(service.name, "its last capture lies in the future"))
-        elif (now_ns - last) / 1e9 >= every_s - min(every_s * _EARLY_FRACTION, _EARLY_S):
-            age = duration((now_ns - last) / 1e9)
-            found.append(Due(service.name, f"last capture {age} ago, one is due every {duration(every_s)}"))
+            reason = "its last capture lies in the future"
+        else:
+            reason = _overdue(service.autosave, last, now_ns, zone)
+        if reason is not None:
+            found.append(Due(service.name, reason))
     return found
 
 
-def waits_s(services: Iterable[Service], last_ns: Mapping[str, int], now_ns: int) -> dict[str, float]:
+def _overdue(autosave: Autosave, last_ns: int, now_ns: int, zone: str) -> str | None:
+    """Why a capture is due, None when it is not."""
+    age_s = (now_ns - last_ns) / 1e9
+    every_s = autosave.every_s
+    if every_s is not None and age_s >= every_s - min(every_s * _EARLY_FRACTION, _EARLY_S):
+        return f"last capture {duration(age_s)} ago, one is due every {duration(every_s)}"
+    if autosave.cron is not None:
+        where = zone_named(zone)
+        time = parse(autosave.cron).at_or_before(_moment(now_ns), where)
+        if time > _moment(last_ns):
+            return f"last capture {duration(age_s)} ago, one was due at {time.astimezone(where):%Y-%m-%d %H:%M}"
+    return None
+
+
+def waits_s(
+    services: Iterable[Service], last_ns: Mapping[str, int], now_ns: int, *, zone: str = "UTC"
+) -> dict[str, float]:
     """By service, in how many seconds its next capture is due: 0 for what is due now.
 
     Paused services are among them: they may be resumed before their time has come.
     """
     found = list(scheduled(services))
-    overdue = {one.service for one in due(found, last_ns, now_ns)}
+    overdue = {one.service for one in due(found, last_ns, now_ns, zone=zone)}
     return {
         service.name: 0.0
         if service.name in overdue
-        else (last_ns[service.name] - now_ns) / 1e9 + (service.autosave.every_s or 0.0)
+        else next_s(service.autosave, (now_ns - last_ns[service.name]) / 1e9, now_ns, zone)
         for service in found
     }
+
+
+def next_s(autosave: Autosave, age_s: float, now_ns: int, zone: str) -> float:
+    """In how many seconds a service is due next whose last capture is `age_s` old, and which is not due now."""
+    waits = [] if autosave.every_s is None else [max(0.0, autosave.every_s - age_s)]
+    if autosave.cron is not None:
+        now = _moment(now_ns)
+        waits.append((parse(autosave.cron).after(now, zone_named(zone)) - now).total_seconds())
+    return min(waits)
 
 
 def after_step_s(wait_s: float, step_s: float) -> float:
@@ -78,3 +110,7 @@ def after_step_s(wait_s: float, step_s: float) -> float:
     Backward: the wait is as long as it was.
     """
     return max(0.0, wait_s - max(0.0, step_s))
+
+
+def _moment(time_ns: int) -> datetime:
+    return datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=time_ns // 1000)

@@ -20,7 +20,7 @@ from recoverd.operations.context import Context
 from recoverd.operations.due import last_captures as recorded_captures
 from recoverd.operations.snapshot import SnapshotRequest, SnapshotResult
 from recoverd.operations.snapshot import snapshot as take_snapshot
-from recoverd.scheduler.due import after_step_s, due, scheduled, waits_s
+from recoverd.scheduler.due import after_step_s, due, next_s, scheduled, waits_s
 from recoverd.scheduler.notify import Watchdog, notify
 from recoverd.scheduler.signals import AskedTwice, Mailbox, Request, Signals
 from recoverd.scheduler.timetable import Timetable
@@ -158,15 +158,18 @@ class Loop:
         except (RecoverdError, OSError) as error:
             _LOG.warning("when services were saved last is not known, so all are due: %s", error)
             last_ns = {}
-        now_ns = clock.now_ns()
-        waits = waits_s(services, last_ns, now_ns)
-        overdue = {one.service: one.reason for one in due(services, last_ns, now_ns)} if catch_up else {}
+        now_ns, zone = clock.now_ns(), self._context.config.timezone
+        waits = waits_s(services, last_ns, now_ns, zone=zone)
+        overdue = {one.service: one.reason for one in due(services, last_ns, now_ns, zone=zone)} if catch_up else {}
         self._due.update(overdue)
         first = {
-            service.name: service.autosave.every_s if service.name in overdue else waits[service.name]
+            # what is due at once is on the list already: its schedule goes on from now
+            service.name: next_s(service.autosave, 0.0, now_ns, zone)
+            if service.name in overdue
+            else waits[service.name]
             for service in scheduled(services)
         }
-        self._timetable.update(scheduled(services), {name: wait or 0.0 for name, wait in first.items()})
+        self._timetable.update(scheduled(services), first, zone=zone)
 
     def _announcement(self) -> str:
         services = self._context.config.services.values()
@@ -200,7 +203,7 @@ class Loop:
         elif message is Request.RELOAD:
             self._reload = True
         elif isinstance(message, str):
-            self._due.setdefault(message, "its interval has passed")
+            self._due.setdefault(message, "its time has come")
 
     def _notice_clock_step(self) -> None:
         """APScheduler counts in wall-clock time: when that was set, each wait is counted anew."""

@@ -8,13 +8,14 @@ from __future__ import annotations
 import logging
 import random
 from collections.abc import Callable, Iterable, Mapping
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, tzinfo
 from typing import Any
 
 from apscheduler.events import EVENT_JOB_ERROR, EVENT_JOB_MAX_INSTANCES, EVENT_JOB_MISSED
 from apscheduler.schedulers.background import BackgroundScheduler
 from apscheduler.triggers.base import BaseTrigger
 
+from recoverd.config.crontab import Crontab, parse, zone_named
 from recoverd.config.model import Autosave, Service
 
 _LOG = logging.getLogger("recoverd.scheduler")
@@ -43,11 +44,44 @@ class Every(BaseTrigger):  # type: ignore[misc]
         return self._first + timedelta(microseconds=number * self._every_us + late_us)
 
 
+class AtTimes(BaseTrigger):  # type: ignore[misc]
+    """Fires at the times of a crontab expression, each time up to `jitter_s` late.
+
+    APScheduler reads such expressions in a way of its own: Monday is its weekday 0, and its day fields are ANDed.
+    """
+
+    def __init__(self, crontab: Crontab, zone: tzinfo, jitter_s: float = 0.0) -> None:
+        self._crontab, self._zone, self._jitter_s = crontab, zone, jitter_s
+
+    def get_next_fire_time(self, previous_fire_time: datetime | None, now: datetime) -> datetime:
+        time = self._crontab.after(now if previous_fire_time is None else max(previous_fire_time, now), self._zone)
+        if not self._jitter_s:
+            return time
+        # later than that would reach the next time
+        most_s = min(self._jitter_s, (self._crontab.after(time, self._zone) - time).total_seconds() * 0.9)
+        return time + timedelta(seconds=random.uniform(0.0, most_s))  # noqa: S311 (spreads load, guards nothing)
+
+
+class Earliest(BaseTrigger):  # type: ignore[misc]
+    """Fires whenever one of several triggers does; first at `first` at the latest, where one is given."""
+
+    def __init__(self, first: datetime | None, *triggers: BaseTrigger) -> None:
+        self._first, self._triggers = first, triggers
+
+    def get_next_fire_time(self, previous_fire_time: datetime | None, now: datetime) -> datetime:
+        times = [trigger.get_next_fire_time(previous_fire_time, now) for trigger in self._triggers]
+        if previous_fire_time is None and self._first is not None:
+            times.append(self._first)
+        found: datetime = min(times)
+        return found
+
+
 class Timetable:
     """When each service is due next. `mark(service)` is called from another thread when it is."""
 
     def __init__(self, mark: Callable[[str], None]) -> None:
         self._mark = mark
+        self._zone = "UTC"
         self._autosaves: dict[str, Autosave] = {}
         # What APScheduler says of jobs is told by the listener below; its loggers would only repeat it.
         library = logging.getLogger("apscheduler")
@@ -67,18 +101,20 @@ class Timetable:
         if self._scheduler.running:
             self._scheduler.shutdown(wait=True)  # its jobs take no time
 
-    def update(self, services: Iterable[Service], waits_s: Mapping[str, float]) -> None:
+    def update(self, services: Iterable[Service], waits_s: Mapping[str, float], *, zone: str = "UTC") -> None:
         """Schedule exactly these services; one whose schedule is the same keeps its place.
 
-        `waits_s`: in how many seconds a service that is new or has another schedule is due first.
+        `waits_s`: in how many seconds a service that is new or has another schedule is due first. `zone` names
+        the time zone of crontab expressions.
         """
         wanted = {service.name: service.autosave for service in services}
+        moved, self._zone = zone != self._zone, zone
         for name in self._autosaves.keys() - wanted.keys():
             self._scheduler.remove_job(name)
             del self._autosaves[name]
         for name, autosave in wanted.items():
             before = self._autosaves.get(name)
-            if before is None or (before.every_s, before.jitter_s) != (autosave.every_s, autosave.jitter_s):
+            if before is None or _times(before) != _times(autosave) or (moved and autosave.cron is not None):
                 self._scheduler.add_job(
                     self._mark,
                     self._trigger(autosave, waits_s.get(name, 0.0)),
@@ -104,10 +140,16 @@ class Timetable:
             if job.next_run_time is not None
         }
 
-    @staticmethod
-    def _trigger(autosave: Autosave, wait_s: float) -> Every:
-        assert autosave.every_s is not None
-        return Every(datetime.now(UTC) + timedelta(seconds=wait_s), autosave.every_s, autosave.jitter_s)
+    def _trigger(self, autosave: Autosave, wait_s: float) -> BaseTrigger:
+        first = datetime.now(UTC) + timedelta(seconds=wait_s)
+        every = None if autosave.every_s is None else Every(first, autosave.every_s, autosave.jitter_s)
+        if autosave.cron is None:
+            assert every is not None
+            return every
+        times = AtTimes(parse(autosave.cron), zone_named(self._zone), autosave.jitter_s)
+        # what is due at once is marked at once; any other wait of a crontab expression is read off the clock again
+        due_now = first if wait_s <= 0 else None
+        return Earliest(due_now, times) if every is None else Earliest(due_now, every, times)
 
     def _tell(self, event: Any) -> None:
         """A mark that did not come through is made up for: late is better than never."""
@@ -116,3 +158,8 @@ class Timetable:
         else:
             _LOG.warning("a run of the schedule of %s was missed", event.job_id)
         self._mark(event.job_id)
+
+
+def _times(autosave: Autosave) -> tuple[float | None, float, str | None]:
+    """What of an autosave makes its schedule."""
+    return autosave.every_s, autosave.jitter_s, autosave.cron

@@ -72,6 +72,8 @@ TABLE = [
         f'6:23: services.web.autosave.every: "1.5h" is not {DURATION}: numbers are whole (1h30m, not 1.5h)']),
     (service('autosave: {every: "30s\\n"}'), [f'6:23: services.web.autosave.every: "30s\\n" is not {DURATION}']),
     (service("autosave: {every: 0s}"), ["6:23: services.web.autosave.every: must be longer than 0s"]),
+    (service("autosave: {cron: 61 * * * *}"), ['6:22: services.web.autosave.cron: minute "61": 61 is not between 0 and 59']),
+    (service("autosave: {cron: 0 0 31 2 *}"), ['6:22: services.web.autosave.cron: "0 0 31 2 *" never comes: no month it names has 31 days']),
     (service("autosave: {every: 3s, jitter: 3s}"), ["6:35: services.web.autosave.jitter: must be shorter than `every`"]),
     (service("check: {max_age: 0s}"), ["6:22: services.web.check.max_age: must be longer than 0s"]),
     (service("health: {within: 0s}"), ["6:22: services.web.health.within: must be longer than 0s"]),
@@ -200,7 +202,7 @@ TABLE = [
     (service("run: {command: x --token hunter2}"), [
         "6:20: services.web.run.command: must be a command as a list: the program, then its arguments, not text"]),
     ("replicas: {o: {url: 's3://b', identity: hunter2}}\n", [
-        "1:1: replicas: is not supported yet (planned: after part 6)",
+        "1:1: replicas: is not supported yet",
         "1:41: replicas.o.identity: must be a reference to a secret: {credential: NAME}, {file: PATH} or {env: NAME}"]),
     # aliases: the problem stands where the value stands, once
     ("services: {a: &x {stat: {}}, b: *x}\n", [

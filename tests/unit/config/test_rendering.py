@@ -30,7 +30,7 @@ services:
     state:
       main: {file: "st ate.json", schema: {type: object, properties: {"a\\tb": {const: 0.5}}}, allow: [nan]}
       tasks: {directory: tasks, include: ["*.json"]}
-    autosave: {every: 1h30m}
+    autosave: {every: 1h30m, cron: "0 4 * * 1-5"}
     retention: {last: forever, tags: [a, [b, "true"]], within: 1y2mo3w4h}
     health: {probes: [{http: "http://a/"}, {command: [x]}, {running: true}]}
     check: {max_age: 2w}

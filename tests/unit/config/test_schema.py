@@ -155,7 +155,7 @@ services:
     state:
       main: {file: state.json, format: json, schema: {type: object}, optional: true, allow: [nan]}
       tasks: {directory: tasks, include: ["*.json"], exclude: ["x*"]}
-    autosave: {every: 1m, jitter: 1s, on_shutdown: true}
+    autosave: {every: 1m, cron: "*/15 * * * *", jitter: 1s, on_shutdown: true}
     retention:
       {last: 1, hourly: 2, daily: 3, weekly: 4, monthly: 5, yearly: forever, tags: [a, [b, c]], within: 1h, within_hourly: 2h,
        within_daily: 3d, within_weekly: 4w, within_monthly: 5mo, within_yearly: 6y, keep_invalid: 7}
@@ -230,7 +230,8 @@ def test_nothing_of_the_full_example_is_lost(load_text: Callable[..., Loaded]) -
     assert web.retention.tags == (("a",), ("b", "c"))
     assert web.restore.verdicts["missing"] == "alert"
     assert [probe.timeout_s for probe in web.health.probes] == [5, 5, 5, 1]
-    assert (web.autosave.every_s, web.check.max_age_s, web.check.max_failures) == (60, 60, 9)
+    assert (web.autosave.every_s, web.autosave.cron) == (60, "*/15 * * * *")
+    assert (web.check.max_age_s, web.check.max_failures) == (60, 9)
 
 
 def test_defaults_of_schema_and_model_are_the_same() -> None:

@@ -24,14 +24,11 @@ HOST_USES = {
 }
 ITEM = "state: {m: {file: /srv/x/a}}"
 SERVICE_USES = {
-    "run.systemd": "run: {systemd: a.service}",
-    "run.control": "run: {control: {start: [a], stop: [b], status: [c]}}",
     "limits": "limits: {tasks: 3}",
     "processes": "processes: {item: m, select: /a}",
     "instances": "instances: {item: m, select: /a, command: [x]}",
     "for_each": "for_each: {glob: /a/*}",
     "consistency": "consistency: {before: [[a]]}",
-    "autosave.cron": 'autosave: {cron: "* * * * *"}',
     "autosave.on_change": "autosave: {on_change: {}}",
     "watch": "watch: {}",
     "drill": "drill: {}",
@@ -85,7 +82,7 @@ def test_in_a_service(line: Unsupported, value: str, problems: Callable[..., lis
     assert place == line.pattern
 
 
-@pytest.mark.parametrize("use", ["autosave: {cron: x}", "watch: {}", "restore: {fallback: [siblings]}"])
+@pytest.mark.parametrize("use", ["autosave: {on_change: {}}", "watch: {}", "restore: {fallback: [siblings]}"])
 def test_in_defaults(use: str, problems: Callable[..., list[str]]) -> None:
     """What a service can't have, all services can't have; said once, not again for each of them."""
     (found,) = problems(f"defaults: {{{use}}}\nservices:\n  a: {{{ITEM}}}\n  b: {{state: {{m: {{file: /srv/y}}}}}}\n")
