@@ -16,7 +16,7 @@ from recoverd.cli.text import duration, printable
 from recoverd.errors import UsageError
 
 if TYPE_CHECKING:
-    from recoverd.operations.restore import ItemOutcome, RestoreResult, ServiceRestore
+    from recoverd.operations.restore_results import ItemOutcome, RestoreResult, ServiceRestore
 
 _STYLES = {"untouched": "ok", "restored": "ok", "degraded": "warning", "blocked": "critical", "failed": "critical"}
 _MOST = 12
@@ -33,7 +33,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace, terminal: Terminal) -> int:
     if options.to is not None:
         return _extract(options, terminal)
-    from recoverd.operations.restore import RestoreRequest, restore
+    from recoverd.operations.restore import restore
+    from recoverd.operations.restore_results import RestoreRequest
 
     context = context_of(options, terminal, tolerant=True, told=True)
     require_services(context)

@@ -11,13 +11,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from recoverd.config.model import Service
-from recoverd.errors import DamagedObject, ServiceError, StateError
-from recoverd.operations import restore as results
+from recoverd.errors import DamagedObject, RecoverdError, ServiceError, StateError
+from recoverd.operations import restore_results as results
 from recoverd.operations import restore_words as told
 from recoverd.operations.assess import look
 from recoverd.operations.context import Context
 from recoverd.operations.processes import Up, bring_up, driver_of
-from recoverd.operations.restore import Attempt, ItemOutcome, RestoreRequest, ServiceRestore
+from recoverd.operations.restore_results import Attempt, ItemOutcome, RestoreRequest, ServiceRestore
 from recoverd.operations.snapshot import SnapshotRequest, capture_locked
 from recoverd.recovery import quarantine, staging, swapping
 from recoverd.recovery.candidates import eligible, good_versions
@@ -314,23 +314,29 @@ class Restoration:
 
     def _restored(self, current: _Look, choice: Choice, up: Up) -> ServiceRestore:
         now_ns = clock.now_ns()
-        name = self.service.name
-        with self.context.state_changes:
-            repository = self.context.repository()
-            self._remember_blocked(None)
-            saved = self._capture(up)
-            if up.healthy:
-                proven = {part.sequence for part in choice.parts}
-                if saved is not None:
-                    proven.add(saved)
-                for sequence in sorted(proven):
-                    repository.set_marks(name, sequence, lambda marks: replace(marks, proven_ns=now_ns))
+        try:
+            with self.context.state_changes:
+                self._keep_record(choice, up, now_ns)
+        except (RecoverdError, OSError) as error:  # the state is back and proven: that stands, also on a full disk
+            self.notes.append(f"it could not be recorded: {error}")
         self.attempts.append(Attempt(choice.candidate, "restored"))
         items = self._items(current, choice, now_ns)
         self.context.events.emit(
-            "restore.finished", service=name, message=f"from {choice.candidate}", items=len(choice.parts)
+            "restore.finished", service=self.service.name, message=f"from {choice.candidate}", items=len(choice.parts)
         )
         return self._result(current, results.RESTORED, up=up, items=items, reasons=(up.why,) if up.why else ())
+
+    def _keep_record(self, choice: Choice, up: Up, now_ns: int) -> None:
+        """Not blocked any more; a snapshot of what is there now; proven what it came from, if it is."""
+        self._remember_blocked(None)
+        saved = self._capture(up)
+        if not up.healthy:
+            return
+        proven = {part.sequence for part in choice.parts} | ({saved} if saved is not None else set())
+        for sequence in sorted(proven):
+            self.context.repository().set_marks(
+                self.service.name, sequence, lambda marks: replace(marks, proven_ns=now_ns)
+            )
 
     def _capture(self, up: Up) -> int | None:
         """Snapshot what was restored and started; the sequence of the new snapshot, if there is one.

@@ -2,118 +2,32 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import replace
 
 from recoverd.config.model import Service
 from recoverd.errors import LockHeld, RecoverdError, UsageError
 from recoverd.operations.assess import look
 from recoverd.operations.context import Context
 from recoverd.operations.naming import find_snapshot
+from recoverd.operations.restoration import Restoration
+from recoverd.operations.restore_results import (
+    BLOCKED,
+    FAILED,
+    UNTOUCHED,
+    ItemOutcome,
+    RestoreRequest,
+    RestoreResult,
+    ServiceRestore,
+)
 from recoverd.recovery.plan import Action, damages
 from recoverd.repository.records import Snapshot
 from recoverd.services.ordering import blocked_by, start_order
 
-UNTOUCHED, RESTORED, DEGRADED, BLOCKED, FAILED = "untouched", "restored", "degraded", "blocked", "failed"
 _SIDE_BY_SIDE = 16  # services that are proven at the same time; most of that is waiting
-
-
-@dataclass(frozen=True, slots=True)
-class RestoreRequest:
-    services: tuple[str, ...] = ()  # empty: all enabled ones
-    snapshot: str | None = None  # an explicit restore, also over good state
-    dry_run: bool = False
-    start: bool = True
-
-
-@dataclass(frozen=True, slots=True)
-class Attempt:
-    """One candidate that was tried: `result` is restored, rejected, damaged, invalid or failed."""
-
-    candidate: str
-    result: str
-    why: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class ItemOutcome:
-    """What became of one item, or of one document of it."""
-
-    item: str
-    document: str  # "" is the item itself
-    verdict_before: str
-    source: str  # live | snapshot
-    candidate: str | None = None
-    age_s: float | None = None  # how old the restored content is: what was written since is lost
-    quarantine: str | None = None  # where the replaced state is
-    reason: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class ServiceRestore:
-    """One restore of one service."""
-
-    service: str
-    outcome: str  # untouched | restored | degraded | blocked | failed
-    healthy: bool | None = None  # None: nothing to ask, or not asked
-    verdict: str = "ok"  # of live state, before
-    attempts: tuple[Attempt, ...] = ()
-    items: tuple[ItemOutcome, ...] = ()
-    reasons: tuple[str, ...] = ()  # why it was blocked or failed, what its probes said, what was finished before
-    hint: str | None = None
-    pid: int | None = None
-    started: bool = False
-    seconds: float = 0.0
-    exit_status: int = 0
-
-    def to_json(self) -> dict[str, Any]:
-        return {
-            "service": self.service,
-            "outcome": self.outcome,
-            "healthy": self.healthy,
-            "verdict_before": self.verdict,
-            "attempts": [{"candidate": a.candidate, "result": a.result, "why": a.why} for a in self.attempts],
-            "resume": None,
-            "items": [
-                {
-                    "item": one.item,
-                    "document": one.document,
-                    "verdict_before": one.verdict_before,
-                    "source": one.source,
-                    "candidate": one.candidate,
-                    "age_seconds": None if one.age_s is None else round(one.age_s, 3),
-                    "quarantine": one.quarantine,
-                    "reason": one.reason,
-                }
-                for one in self.items
-            ],
-            "reasons": list(self.reasons),
-            "hint": self.hint,
-            "pid": self.pid,
-            "started": self.started,
-            "seconds": round(self.seconds, 3),
-        }
-
-
-@dataclass(frozen=True, slots=True)
-class RestoreResult:
-    services: tuple[ServiceRestore, ...]
-    dry_run: bool = False
-
-    @property
-    def exit_status(self) -> int:
-        """0: state validated after it was written and every probe passed. 3: up, but degraded. 75: busy. 1: not so."""
-        statuses = {one.exit_status for one in self.services}
-        if statuses == {75}:
-            return 75
-        if statuses & {1, 75}:
-            return 1
-        return 3 if 3 in statuses else 0
-
-    def to_json(self) -> dict[str, Any]:
-        return {"services": [one.to_json() for one in self.services], "dry_run": self.dry_run}
+_LOG = logging.getLogger("recoverd.operations")
 
 
 def restore(context: Context, request: RestoreRequest) -> RestoreResult:
@@ -136,7 +50,7 @@ def restore(context: Context, request: RestoreRequest) -> RestoreResult:
         for failed in context.config.failed
         if not request.services
     }
-    blocked: dict[str, str] = {}
+    blocked = {failed.name: "its configuration is broken" for failed in context.config.failed}
     for wave in start_order(services):
         held = blocked_by(services, blocked)
         blocked.update(held)
@@ -172,8 +86,6 @@ def _declared(context: Context, request: RestoreRequest, snapshot: Snapshot) -> 
 
 def _one(context: Context, service: Service, request: RestoreRequest, explicit: Snapshot | None) -> ServiceRestore:
     """One service under its lock; errors become values."""
-    from recoverd.operations.restoration import Restoration
-
     started = time.monotonic()
     try:
         repository = context.repository_if_any()
@@ -189,6 +101,11 @@ def _one(context: Context, service: Service, request: RestoreRequest, explicit: 
     except OSError as error:
         sentence = f"{error.filename}: {error.strerror}" if error.filename else str(error)
         result = ServiceRestore(service.name, FAILED, reasons=(sentence,), exit_status=1)
+    except Exception as error:  # a fault of recoverd's own: one service never keeps another from coming back
+        _LOG.exception("the restore of %s ended in a fault", service.name)
+        sentence = f"a fault of recoverd's own: {type(error).__name__}: {error}"
+        hint = "the log has the whole of it; please report it"
+        result = ServiceRestore(service.name, FAILED, reasons=(sentence,), hint=hint, exit_status=1)
     if result.outcome in {FAILED, BLOCKED} and not request.dry_run:
         context.events.emit("restore.failed", service=service.name, message="; ".join(result.reasons))
     return replace(result, seconds=time.monotonic() - started)

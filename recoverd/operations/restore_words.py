@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from recoverd.operations.restore import ItemOutcome
+from recoverd.operations.restore_results import ItemOutcome
 from recoverd.recovery.choices import Choice
 from recoverd.recovery.plan import Damage
 from recoverd.recovery.survey import ServiceSurvey

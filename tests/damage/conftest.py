@@ -20,7 +20,8 @@ from recoverd.config.loading import load
 from recoverd.events.stream import Events
 from recoverd.operations.assess import AssessRequest, assess
 from recoverd.operations.context import Context
-from recoverd.operations.restore import RestoreRequest, ServiceRestore, restore
+from recoverd.operations.restore import restore
+from recoverd.operations.restore_results import RestoreRequest, ServiceRestore
 from recoverd.operations.snapshot import SnapshotRequest, snapshot
 from recoverd.operations.undo import UndoRequest, undo
 from recoverd.recovery.survey import ItemSurvey

@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from recoverd.operations.restore import ServiceRestore
+from recoverd.operations.restore_results import ServiceRestore
 
 MATRIX: dict[str, Any] = tomllib.loads(Path(__file__).with_name("matrix.toml").read_text())
 FORMATS: dict[str, dict[str, Any]] = {one["key"]: one["keys"] for one in MATRIX["format"]}

@@ -35,7 +35,8 @@ from recoverd.operations.context import Context
 from recoverd.operations.listing import Listed, list_snapshots
 from recoverd.operations.processes import driver_of
 from recoverd.operations.prune import PruneRequest, PruneResult, prune
-from recoverd.operations.restore import RestoreRequest, ServiceRestore, restore
+from recoverd.operations.restore import restore
+from recoverd.operations.restore_results import RestoreRequest, ServiceRestore
 from recoverd.operations.snapshot import ServiceSnapshot, SnapshotRequest, snapshot
 from recoverd.operations.undo import UndoRequest, UndoResult, undo
 

@@ -6,7 +6,9 @@ import json
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from recoverd.config.model import Health, Probe, ProbeKind
+import pytest
+
+from recoverd.config.model import Health, Probe, ProbeKind, Service
 
 if TYPE_CHECKING:
     from tests.integration.operations.conftest import House
@@ -128,7 +130,8 @@ def test_all_renderings_say_the_same(judged: House) -> None:
 def test_a_dependent_of_a_blocked_service_is_blocked_with_the_reason(house: House) -> None:
     from recoverd.config.model import Config, RepositoryConfig
     from recoverd.operations.context import Context
-    from recoverd.operations.restore import RestoreRequest, restore
+    from recoverd.operations.restore import restore
+    from recoverd.operations.restore_results import RestoreRequest
 
     house.state.write_bytes(b"never good")
     first = house.context
@@ -156,3 +159,63 @@ def test_scope_service_restores_all_items_from_one_snapshot(house: House) -> Non
     assert result.outcome == "restored"
     assert {one.candidate for one in result.items if one.source == "snapshot"} == {"app/1"}
     assert json.loads((house.tasks / "task-000.json").read_bytes())["at"] == 1
+
+
+def test_a_restore_that_can_not_be_recorded_stands(judged: House) -> None:
+    """Another process writes to the repository all the time: the service is back and proven, and that is said."""
+    judged.write(1)
+    judged.snapshot()
+    judged.state.write_bytes(b"")
+    repository = judged.context.repository()
+    judged.context.wait_s = 0.1
+    with repository.writer(wait_s=1, what="a long capture"):
+        result = judged.restore()
+    assert (result.outcome, result.healthy, result.exit_status) == ("restored", True, 0)
+    assert any("could not be recorded" in reason for reason in result.reasons)
+    assert b'"counter": 1' in judged.state.read_bytes()
+
+
+def test_a_fault_of_recoverd_itself_stops_no_other_service(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One bad service never keeps another from coming back, not even when recoverd has a bug."""
+    from recoverd.config.model import Config, RepositoryConfig
+    from recoverd.operations import restoration
+    from recoverd.operations.context import Context
+    from recoverd.operations.restore import restore
+    from recoverd.operations.restore_results import RestoreRequest
+
+    first = house.context
+    other = replace(house.service, name="other", state={})
+    config = Config(
+        first.config.state_dir, RepositoryConfig(first.config.repository.path), {"app": house.service, "other": other}
+    )
+    from recoverd.operations.assess import look as real
+
+    def broken(context: Context, service: Service, *rest: object, **more: object) -> object:
+        if service.name == "app":
+            raise ZeroDivisionError("a bug")
+        return real(context, service, *rest, **more)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(restoration, "look", broken)
+    result = restore(Context(config, first.events, first.runtime_dir), RestoreRequest())
+    assert {one.service: one.outcome for one in result.services} == {"app": "failed", "other": "untouched"}
+    assert "ZeroDivisionError" in result.services[0].reasons[0]
+    assert result.exit_status == 1
+
+
+def test_what_comes_after_a_service_with_a_broken_configuration_is_blocked(house: House) -> None:
+    from recoverd.config.model import Config, FailedService, RepositoryConfig
+    from recoverd.operations.context import Context
+    from recoverd.operations.restore import restore
+    from recoverd.operations.restore_results import RestoreRequest
+
+    first = house.context
+    dependant = replace(house.service, name="second", after=("broken",), state={})
+    config = Config(
+        first.config.state_dir,
+        RepositoryConfig(first.config.repository.path),
+        {"app": house.service, "second": dependant},
+        failed=(FailedService("broken", ("x.yaml:1:1: unknown key",)),),
+    )
+    result = restore(Context(config, first.events, first.runtime_dir), RestoreRequest())
+    outcomes = {one.service: one.outcome for one in result.services}
+    assert outcomes == {"app": "untouched", "second": "blocked", "broken": "failed"}

@@ -1,0 +1,104 @@
+"""What a restore was asked for and what became of it: values that text, JSON, exit status and events render."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+UNTOUCHED, RESTORED, DEGRADED, BLOCKED, FAILED = "untouched", "restored", "degraded", "blocked", "failed"
+
+
+@dataclass(frozen=True, slots=True)
+class RestoreRequest:
+    services: tuple[str, ...] = ()  # empty: all enabled ones
+    snapshot: str | None = None  # an explicit restore, also over good state
+    dry_run: bool = False
+    start: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One candidate that was tried: `result` is restored, rejected, damaged, invalid or failed."""
+
+    candidate: str
+    result: str
+    why: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ItemOutcome:
+    """What became of one item, or of one document of it."""
+
+    item: str
+    document: str  # "" is the item itself
+    verdict_before: str
+    source: str  # live | snapshot
+    candidate: str | None = None
+    age_s: float | None = None  # how old the restored content is: what was written since is lost
+    quarantine: str | None = None  # where the replaced state is
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceRestore:
+    """One restore of one service."""
+
+    service: str
+    outcome: str  # untouched | restored | degraded | blocked | failed
+    healthy: bool | None = None  # None: nothing to ask, or not asked
+    verdict: str = "ok"  # of live state, before
+    attempts: tuple[Attempt, ...] = ()
+    items: tuple[ItemOutcome, ...] = ()
+    reasons: tuple[str, ...] = ()  # why it was blocked or failed, what its probes said, what was finished before
+    hint: str | None = None
+    pid: int | None = None
+    started: bool = False
+    seconds: float = 0.0
+    exit_status: int = 0
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "service": self.service,
+            "outcome": self.outcome,
+            "healthy": self.healthy,
+            "verdict_before": self.verdict,
+            "attempts": [{"candidate": a.candidate, "result": a.result, "why": a.why} for a in self.attempts],
+            "resume": None,
+            "items": [
+                {
+                    "item": one.item,
+                    "document": one.document,
+                    "verdict_before": one.verdict_before,
+                    "source": one.source,
+                    "candidate": one.candidate,
+                    "age_seconds": None if one.age_s is None else round(one.age_s, 3),
+                    "quarantine": one.quarantine,
+                    "reason": one.reason,
+                }
+                for one in self.items
+            ],
+            "reasons": list(self.reasons),
+            "hint": self.hint,
+            "pid": self.pid,
+            "started": self.started,
+            "seconds": round(self.seconds, 3),
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class RestoreResult:
+    services: tuple[ServiceRestore, ...]
+    dry_run: bool = False
+
+    @property
+    def exit_status(self) -> int:
+        """0: state validated after it was written and every probe passed. 3: up, but degraded. 75: busy. 1: not so."""
+        statuses = {one.exit_status for one in self.services}
+        if statuses == {75}:
+            return 75
+        if statuses & {1, 75}:
+            return 1
+        return 3 if 3 in statuses else 0
+
+    def to_json(self) -> dict[str, Any]:
+        return {"services": [one.to_json() for one in self.services], "dry_run": self.dry_run}
