@@ -5,19 +5,20 @@ from __future__ import annotations
 import os
 import signal as signals
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
 from recoverd.config.model import EMPTY, Run
 from recoverd.errors import ServiceError
 from recoverd.services import process_tree
-from recoverd.services.driver import Ledger, ServiceStatus, Started, Stopped
+from recoverd.services.driver import Ledger, ServiceStatus, StartedProcess, Stopped
 from recoverd.services.environment import START_ID, build_environment, find_account
+from recoverd.services.exclusion import exclusively
+from recoverd.services.log_reading import last_line, read_log
 from recoverd.services.logs import open_log
 from recoverd.services.process_record import Phase, ProcessRecord
 from recoverd.system import locks
 from recoverd.system.clock import boot_id, monotonic_s, now_ns, rfc3339
-from recoverd.system.durable import make_directories
 from recoverd.system.processes import ProcessIdentity, is_alive
 
 _EXECUTES_WITHIN_S = 1.0
@@ -44,18 +45,18 @@ class CommandDriver:
         self._log_dir = log_dir
         self._extra_env = extra_env
 
-    def start(self) -> Started:
+    def start(self) -> StartedProcess:
         with self._exclusively():
             record = self._settled()
             if record.identity is not None and is_alive(record.identity):
                 if record.wanted != "running":
                     self._save(replace(record, wanted="running"))
-                return Started(already=True, identity=record.identity, pid=record.identity.pid)
+                return StartedProcess(already=True, identity=record.identity)
             if record.identity is not None:
                 # children that outlived the former main process would write into the same state
                 self._end(record, record.identity)
             identity = self._launch(record)
-            return Started(already=False, identity=identity, pid=identity.pid)
+            return StartedProcess(already=False, identity=identity)
 
     def stop(self, *, by_operator: bool = False) -> Stopped:
         with self._exclusively():
@@ -84,6 +85,16 @@ class CommandDriver:
             detail=_describe(record, running=running),
         )
 
+    def log(self, lines: int, *, follow: bool = False) -> Iterator[str]:
+        return read_log(self._log_path, lines, follow=follow)
+
+    def complaint(self) -> str:
+        return last_line(self._log_path)
+
+    @property
+    def _log_path(self) -> str:
+        return self._run.log or os.path.join(self._log_dir, f"{self._name}.log")
+
     def _launch(self, record: ProcessRecord) -> ProcessIdentity:
         """Start the process of which `record` is the former one. Raises ServiceError."""
         from recoverd.services.launching import Launch, LaunchSpec
@@ -110,7 +121,7 @@ class CommandDriver:
                 gid=account.gid,
                 groups=account.groups,
             )
-            log_fd = open_log(self._run.log or os.path.join(self._log_dir, f"{self._name}.log"))
+            log_fd = open_log(self._log_path)
             try:
                 with Launch(spec, log_fd) as launch:
                     record = replace(record, phase=Phase.STARTING, identity=launch.identity, started_ns=now_ns())
@@ -148,16 +159,7 @@ class CommandDriver:
         return record
 
     def _exclusively(self) -> locks.FileLock:
-        path = os.path.join(self._log_dir, f"{self._name}.lock")
-        wait_s = self._run.stop_timeout_s + _OTHERS_TAKE_S
-        try:
-            make_directories(self._log_dir, mode=0o750)
-            return locks.acquire(path, wait_s=wait_s, what=f"the process of {self._name}")
-        except OSError as error:
-            raise ServiceError(
-                f"{self._name}: the lock {path} can't be taken: {error.strerror}",
-                hint="let recoverd's user write to its state directory",
-            ) from error
+        return exclusively(self._name, self._log_dir, wait_s=self._run.stop_timeout_s + _OTHERS_TAKE_S)
 
     def _save(self, record: ProcessRecord) -> None:
         self._ledger.save(record.to_json())

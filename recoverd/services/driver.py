@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
 from recoverd.config.model import EMPTY, RunKind, Service
-from recoverd.errors import ServiceError
 from recoverd.system.processes import ProcessIdentity
 
 Wanted = Literal["running", "stopped", "unknown"]
@@ -16,11 +15,27 @@ How = Literal["term", "kill", "not running"]
 
 @dataclass(frozen=True, slots=True)
 class Started:
-    """The service has a process. `already`: it had one before, and nothing was started."""
+    """The service is up. `already`: it was so before, and nothing was started. `identity` is that of its main
+    process, None where its driver can't tell it.
+    """
 
     already: bool
+    identity: ProcessIdentity | None
+
+    @property
+    def pid(self) -> int | None:
+        return None if self.identity is None else self.identity.pid
+
+
+@dataclass(frozen=True, slots=True)
+class StartedProcess(Started):
+    """A start by a driver that always knows the process."""
+
     identity: ProcessIdentity
-    pid: int
+
+    @property
+    def pid(self) -> int:
+        return self.identity.pid
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,9 +55,11 @@ class Stopped:
 class ServiceStatus:
     """What is known of a service's process now.
 
-    `since_ns` is the wall clock time of the start, None when it does not run. `wanted` is what recoverd was
-    last told. `restarts` counts the starts that followed an end which recoverd had not asked for.
-    `detail` is a clause for people, such as "process 123 runs since 2026-11-21T09:30:00.123Z".
+    `since_ns` is the wall clock time of the start, None when it does not run or nobody knows. `wanted` is what
+    recoverd was last told, or what its manager was. `restarts` counts the starts that followed an end which recoverd
+    had not asked for. `detail` is a clause for people, such as "process 123 runs since 2026-11-21T09:30:00.123Z".
+    A service that is not `settled` is being started, restarted or stopped by its manager right now. What is
+    `supervised` gets a new process from its manager when one ends.
     """
 
     running: bool
@@ -51,12 +68,14 @@ class ServiceStatus:
     wanted: Wanted
     restarts: int
     detail: str
+    settled: bool = True
+    supervised: bool = False
 
 
 class Driver(Protocol):
-    """Starts, stops and describes the one process (with its children) of one service.
+    """Starts, stops and describes the one process (with its children) of one service, and reads its log.
 
-    All three may be called at any time, from any process and thread; a driver holds no state of its own
+    All of it may be called at any time, from any process and thread; a driver holds no state of its own
     beside the ledger, so a new driver knows what a former one did, also after `kill -9` or a reboot.
     """
 
@@ -80,7 +99,21 @@ class Driver(Protocol):
         ...
 
     def status(self) -> ServiceStatus:
-        """Whether the service's process runs: told by its identity, never by a bare pid. Changes nothing."""
+        """Whether the service's process runs: told by its identity, never by a bare pid. Changes nothing.
+
+        Raises ServiceError when whoever runs the service can't be asked.
+        """
+        ...
+
+    def log(self, lines: int, *, follow: bool = False) -> Iterator[str]:
+        """The newest `lines` lines of the service's log, oldest first; with `follow` also those that come, for ever.
+
+        Raises ServiceError, before the first line, when there is no log that recoverd can read.
+        """
+        ...
+
+    def complaint(self) -> str:
+        """The last thing that the service, or what starts it, said; "" when there is nothing. Raises nothing."""
         ...
 
 
@@ -102,8 +135,7 @@ def build_driver(
     """The driver of a service; None when it has state only.
 
     `log_dir` is recoverd's own directory for logs and for the lock that lets one start at a time.
-    `extra_env` wins over the environment that the service declares.
-    Raises ServiceError for a kind of `run:` that has no driver.
+    `extra_env` wins over the environment that the service declares; a systemd unit has its own and gets none of it.
     """
     if service.run is None:
         return None
@@ -111,7 +143,10 @@ def build_driver(
         from recoverd.services.command import CommandDriver
 
         return CommandDriver(service.name, service.run, ledger, log_dir=log_dir, extra_env=extra_env)
-    raise ServiceError(
-        f"{service.name}: services run by `{service.run.kind}` are not supported yet",
-        hint="declare run.command, or leave `run` out and let something else start the service",
-    )
+    if service.run.kind is RunKind.SYSTEMD:
+        from recoverd.services.systemd import SystemdDriver
+
+        return SystemdDriver(service.name, service.run, ledger, log_dir=log_dir)
+    from recoverd.services.control import ControlDriver
+
+    return ControlDriver(service.name, service.run, ledger, log_dir=log_dir, extra_env=extra_env)

@@ -10,6 +10,7 @@ from contextlib import closing
 from dataclasses import replace
 
 from recoverd.config.model import Health, Probe, ProbeKind
+from recoverd.errors import ServiceError
 from recoverd.services.commands import run_command
 from recoverd.services.driver import Driver, ServiceStatus
 from recoverd.services.proving import Observation, ProbeResult, Proof, Proving, Verdict
@@ -32,7 +33,7 @@ def run_probe(probe: Probe, *, driver: Driver | None) -> ProbeResult:
         case ProbeKind.COMMAND:
             healthy, message = _command(probe.command, probe.timeout_s)
         case ProbeKind.RUNNING:
-            healthy, message = _running(driver.status() if driver is not None else None)
+            healthy, message = _running(_look(driver) if driver is not None else None)
     return ProbeResult(_label(probe), healthy, message, monotonic_s() - began)
 
 
@@ -46,8 +47,8 @@ def wait_until_healthy(
     """Look at a service again and again until it is proven healthy, or can't be any more.
 
     Proven: all probes pass within `health.within_s` seconds, and from then on all pass, with one and the same process,
-    for `health.stable_for_s` seconds. With a driver, the process must run even when no probe says so.
-    Raises only what the driver's `status` raises.
+    for `health.stable_for_s` seconds. With a driver, the process must run even when no probe says so. A manager that
+    can't be asked for a moment is asked again. Raises nothing of its own.
     """
     proving = Proving(health.within_s, health.stable_for_s, clock(), has_process=driver is not None)
     pause_s = _FIRST_PAUSE_S
@@ -58,7 +59,7 @@ def wait_until_healthy(
             for probe in health.probes
         )
         # the process is looked at last: what answered before must be what is there now
-        status = driver.status() if driver is not None else None
+        status = _look(driver) if driver is not None else None
         proving = proving.after(Observation(clock(), status, results))
         if proving.verdict is not Verdict.UNDECIDED:
             return proving.proof()
@@ -148,10 +149,18 @@ def _command(command: Sequence[str], timeout_s: float) -> tuple[bool, str]:
     return ran.status == 0, f"{shown} {ran.ending}{last}"
 
 
+def _look(driver: Driver) -> ServiceStatus:
+    """Its status; when that can't be had, one that is not settled and says why."""
+    try:
+        return driver.status()
+    except ServiceError as error:
+        return ServiceStatus(False, None, None, "unknown", 0, error.message, settled=False)
+
+
 def _running(status: ServiceStatus | None) -> tuple[bool, str]:
     if status is None:
         return False, "there is no process to look at: the service declares no `run`"
-    return status.running, status.detail
+    return status.running and status.settled, status.detail
 
 
 def _label(probe: Probe) -> str:

@@ -36,6 +36,7 @@ class ProcessRecord:
     last_stop_ns: int = 0
     last_clean_stop_ns: int = 0  # of the last stop for which nothing had to be killed
     error: str = ""  # why the last start failed
+    triggers: tuple[str, ...] = ()  # units that start the service, stopped with it, to be started with it again
 
     @property
     def ended_cleanly(self) -> bool:
@@ -56,25 +57,27 @@ class ProcessRecord:
             "last_stop_ns": str(self.last_stop_ns),
             "last_clean_stop_ns": str(self.last_clean_stop_ns),
             "error": self.error,
+            "triggers": list(self.triggers),
         }
 
     @staticmethod
     def from_json(value: Mapping[str, Any]) -> ProcessRecord:
         """The reverse of `to_json`. Never raises: what is missing or makes no sense gets its default, what is
         unknown is left out, so that an older or a damaged record never keeps a service from starting."""
-        wanted, phase, command = value.get("wanted"), value.get("phase"), value.get("command")
+        wanted, phase = value.get("wanted"), value.get("phase")
         return ProcessRecord(
             wanted=cast("Wanted", wanted) if wanted in ("running", "stopped") else "unknown",
             phase=Phase(phase) if isinstance(phase, str) and phase in set(Phase) else Phase.NONE,
             identity=_identity(value.get("identity")),
             token=_text(value.get("token")),
-            command=tuple(_text(word) for word in command) if isinstance(command, list | tuple) else (),
+            command=_texts(value.get("command")),
             started_ns=_count(value.get("started_ns")),
             starts=_count(value.get("starts")),
             restarts=_count(value.get("restarts")),
             last_stop_ns=_count(value.get("last_stop_ns")),
             last_clean_stop_ns=_count(value.get("last_clean_stop_ns")),
             error=_text(value.get("error")),
+            triggers=_texts(value.get("triggers")),
         )
 
 
@@ -90,6 +93,10 @@ def _identity(value: object) -> ProcessIdentity | None:
 
 def _text(value: object) -> str:
     return value if isinstance(value, str) else ""
+
+
+def _texts(value: object) -> tuple[str, ...]:
+    return tuple(_text(word) for word in value) if isinstance(value, list | tuple) else ()
 
 
 def _count(value: object) -> int:

@@ -51,8 +51,9 @@ class Proving:
 
     Invariants, whatever is observed: HEALTHY is only reached by observations that span at least `stable_for_s`, in
     all of which every probe passed and the same process ran, and of which the first was not later than `within_s`
-    after `began_s`. A process that has gone is UNHEALTHY at once: nobody but recoverd would start it again. Any
-    observation at `began_s + within_s + stable_for_s` or later decides; what is decided stays so.
+    after `began_s`. A process that has gone or was replaced is UNHEALTHY at once, unless its manager is at it
+    (not `settled`, `supervised`): then the time begins anew. Any observation at `began_s + within_s + stable_for_s` or
+    later decides; what is decided stays so.
     """
 
     within_s: float
@@ -77,13 +78,17 @@ class Proving:
         if self.verdict is not Verdict.UNDECIDED:
             return self
         status = seen.status
+        if self.has_process and status is not None and not status.settled:
+            return replace(self, last=seen, good_since_s=None)._unless_late(seen, f"it is not up yet: {status.detail}")
         if self.has_process and (status is None or not status.running):
             detail = status.detail if status is not None else "its process can't be seen"
             return self._decided(seen, Verdict.UNHEALTHY, f"it does not run: {detail}")
         identity = status.identity if status is not None else None
         replaced = self.identity is not None and identity != self.identity
         here = replace(self, last=seen, identity=identity)
-        if replaced and self.good_since_s is not None:
+        if replaced and status is not None and status.supervised:
+            here = replace(here, good_since_s=None)
+        elif replaced and self.good_since_s is not None:
             reason = "its process was replaced by another while it was watched"
             return here._decided(seen, Verdict.UNHEALTHY, reason)
         failing = [result.message for result in seen.results if not result.healthy]

@@ -6,12 +6,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 from recoverd.config.model import Place, Run, RunKind, Service
-from recoverd.errors import ServiceError
 from recoverd.services.command import CommandDriver
+from recoverd.services.control import ControlDriver
 from recoverd.services.driver import Driver, build_driver
+from recoverd.services.systemd import SystemdDriver
 
 
 class NoLedger:
@@ -39,8 +38,14 @@ def test_command_has_one(tmp_path: Path) -> None:
     assert not (tmp_path / "logs").exists()
 
 
-@pytest.mark.parametrize("kind", [RunKind.SYSTEMD, RunKind.CONTROL])
-def test_other_kinds_are_refused(kind: RunKind, tmp_path: Path) -> None:
-    """What is not there yet is refused, never ignored."""
-    with pytest.raises(ServiceError, match=f"run by `{kind}` are not supported yet"):
-        build(Run(kind, unit="x.service", start=("x",)), tmp_path)
+def test_systemd_has_one(tmp_path: Path) -> None:
+    """Building it asks nobody: there may be no systemd."""
+    assert isinstance(build(Run(RunKind.SYSTEMD, unit="x.service"), tmp_path), SystemdDriver)
+
+
+def test_control_has_one(tmp_path: Path) -> None:
+    """Asking runs the status command and nothing else."""
+    driver = build(Run(RunKind.CONTROL, start=("/nothing",), stop=("/nothing",), status=("/bin/false",)), tmp_path)
+    assert isinstance(driver, ControlDriver)
+    assert not driver.status().running
+    assert not (tmp_path / "logs").exists()

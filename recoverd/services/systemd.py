@@ -1,0 +1,258 @@
+"""The `systemd` driver: a unit of the system's manager, or of the user's when recoverd runs as a plain user."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+
+from recoverd.config.model import Run
+from recoverd.errors import ServiceError
+from recoverd.services.driver import How, Ledger, ServiceStatus, Started, Stopped, Wanted
+from recoverd.services.exclusion import exclusively
+from recoverd.services.process_record import Phase, ProcessRecord
+from recoverd.services.systemctl import Systemctl, UnitState
+from recoverd.services.unit_words import decide_wanted, describe, why_failed
+from recoverd.system import locks
+from recoverd.system.clock import boot_id, monotonic_s, now_ns
+from recoverd.system.processes import ProcessIdentity, identify
+
+_LOCK_WAIT_S = 300.0
+_CGROUPS = ("/sys/fs/cgroup", "/sys/fs/cgroup/unified", "/sys/fs/cgroup/systemd")
+
+
+class SystemdDriver:
+    """Driver of a service with `run.systemd`. Its contract is that of `driver.Driver`; besides:
+
+    - Units that start this one (sockets, timers, paths: TriggeredBy=) are stopped before it, and started with it again:
+      sockets before it, since a socket is refused while its service runs, the others after it. Which ones is durable
+      before the first is stopped.
+    - A unit that is inactive is never stopped, since that would cancel a start which is queued for it, unless its
+      operator wants it down.
+    - One whose socket, timer or path waits for work runs, as far as recoverd is concerned.
+    - Whether it is wanted says `unit_words.decide_wanted`.
+    """
+
+    def __init__(
+        self, name: str, run: Run, ledger: Ledger, *, log_dir: str, systemctl: Systemctl | None = None
+    ) -> None:
+        assert run.unit is not None
+        self._name = name
+        self._unit = run.unit
+        self._ledger = ledger
+        self._log_dir = log_dir
+        self._systemctl = systemctl if systemctl is not None else Systemctl(user=os.geteuid() != 0)
+
+    def start(self) -> Started:
+        with self._exclusively():
+            record, state = self._record(), self._show()
+            self._refuse(state)
+            if state.active in {"active", "reloading", "refreshing"}:
+                for trigger in self._show_all(record.triggers):
+                    if trigger.down and trigger.load == "loaded":
+                        self._systemctl.start(trigger)  # a socket is refused, and not needed, while the service runs
+                self._save_running(record, state)
+                return Started(already=True, identity=_identity(state))
+            waiting = self._waiting(state)
+            if waiting and state.kind == "oneshot" and not record.triggers:
+                self._save_running(record, state)
+                return Started(already=True, identity=None)
+            # where the unit itself was down when its triggers were stopped, they are what is to come back
+            itself = not record.triggers or record.phase in {Phase.STOPPED, Phase.STARTING}
+            ended_alone = record.phase is Phase.RUNNING and state.active == "failed"
+            record = replace(
+                record,
+                wanted="running",
+                phase=Phase.STARTING if itself else record.phase,
+                starts=record.starts + itself,
+                restarts=record.restarts + ended_alone,
+                error="",
+            )
+            self._ledger.save(record.to_json())
+            try:
+                state = self._bring_up(record, state, itself=itself)
+            except ServiceError as error:
+                self._ledger.save(replace(record, phase=Phase.FAILED, error=error.message).to_json())
+                raise
+            self._save_running(record, state)
+            return Started(already=False, identity=_identity(state))
+
+    def stop(self, *, by_operator: bool = False) -> Stopped:
+        with self._exclusively():
+            record, state = self._record(), self._show()
+            triggers = self._waiting(state)
+            known = tuple(dict.fromkeys((*record.triggers, *(one.unit for one in triggers))))
+            changed = replace(record, triggers=known, wanted="stopped" if by_operator else record.wanted)
+            was_up = not state.down
+            if was_up:
+                # durable before it is stopped: else a crash right after would look as if its operator had stopped it
+                wanted: Wanted = "stopped" if by_operator else "running"
+                changed = replace(changed, phase=Phase.STOPPED, wanted=wanted, last_stop_ns=now_ns())
+            if changed != record:
+                self._ledger.save(changed.to_json())
+            began = monotonic_s()
+            for trigger in triggers:
+                self._stop_one(trigger)
+            if triggers:
+                state = self._show()  # one of them may have started it just before
+            if state.down and not (by_operator and state.queued):
+                return Stopped(was_running=bool(triggers), how="term" if triggers else "not running", seconds=0.0)
+            self._stop_one(state)
+            after = self._show()
+            self._nothing_remains(after)
+            how: How = "kill" if after.result in {"timeout", "watchdog"} else "term"
+            now = now_ns()
+            clean = now if how == "term" else changed.last_clean_stop_ns
+            self._ledger.save(replace(changed, last_stop_ns=now, last_clean_stop_ns=clean).to_json())
+            return Stopped(was_running=was_up or bool(triggers), how=how, seconds=monotonic_s() - began)
+
+    def status(self) -> ServiceStatus:
+        record, state = self._record(), self._show()
+        waits_for = [one.unit for one in self._waiting(state)] if state.active == "inactive" else []
+        since_ns = _wall_ns(state.main_started_us if state.main_pid else state.entered_us)
+        return ServiceStatus(
+            running=not state.down or bool(waits_for),
+            identity=_identity(state),
+            since_ns=since_ns if not state.down else None,
+            wanted=decide_wanted(state, record, waits=bool(waits_for), this_boot=boot_id()),
+            restarts=record.restarts + state.restarts,
+            detail=describe(state, waits_for=waits_for, since_ns=since_ns, ended_ns=_wall_ns(state.left_us)),
+            settled=state.active not in {"activating", "deactivating"} and not (state.down and state.queued),
+            supervised=True,
+        )
+
+    def log(self, lines: int, *, follow: bool = False) -> Iterator[str]:
+        self._refuse_unknown(self._show())
+        return self._systemctl.journal(self._unit, lines, follow=follow)
+
+    def complaint(self) -> str:
+        try:
+            return self._systemctl.last_words(self._show())
+        except ServiceError:
+            return ""
+
+    def _bring_up(self, record: ProcessRecord, state: UnitState, *, itself: bool) -> UnitState:
+        """Start the unit and what triggers it; the state after. Raises ServiceError."""
+        triggers = [one for one in self._show_all(record.triggers) if one.load == "loaded" and not one.masked]
+        sockets = [one for one in triggers if one.unit.endswith(".socket")]
+        for one in [*sockets, *([state] if itself else []), *(each for each in triggers if each not in sockets)]:
+            self._systemctl.reset_failed(one.unit)
+            why = self._systemctl.start(one)
+            if one is not state:
+                if why is not None:
+                    raise self._failure(f"{one.unit}, which starts it, can't be started: {why}")
+                continue
+            after = self._show()
+            if after.down:
+                raise self._not_up(after, why)
+            if why is not None:
+                raise self._failure(f"{self._unit}: {why}", "it may still come up; `recoverd status` tells")
+        return self._show()
+
+    def _not_up(self, state: UnitState, why: str | None) -> ServiceError:
+        if state.active == "inactive" and not state.condition:
+            return self._failure(f"a Condition…= of {self._unit} does not hold, so systemd left it down", self._look())
+        if state.active == "inactive" and not state.assertion:
+            return self._failure(f"an Assert…= of {self._unit} does not hold, so systemd refused it", self._look())
+        if state.active == "inactive" and why is None:
+            return self._failure(f"{self._unit} ended at once, with success", "a service that is done can't be running")
+        said = self._systemctl.last_words(state)
+        because = why_failed(state) if state.active == "failed" or why is None else why
+        return self._failure(f"{self._unit}: {because}" + (f"; it said: {said}" if said else ""), self._look())
+
+    def _failure(self, why: str, hint: str | None = None) -> ServiceError:
+        return ServiceError(f"{self._name} can't be started: {why}", hint=hint or self._look())
+
+    def _look(self) -> str:
+        return f"`systemctl status {self._unit}` shows what systemd knows, `recoverd logs {self._name}` what it said"
+
+    def _refuse(self, state: UnitState) -> None:
+        """Raises ServiceError for a unit that can't be started at all."""
+        self._refuse_unknown(state)
+        if state.masked:
+            raise self._failure(
+                f"{self._unit} is masked, so it is down on purpose", f"to allow it again: systemctl unmask {self._unit}"
+            )
+        if state.load != "loaded":
+            why = state.load_error or state.load
+            raise self._failure(f"{self._unit} can't be loaded: {why}", f"systemd-analyze verify {self._unit}")
+
+    def _refuse_unknown(self, state: UnitState) -> None:
+        if state.load == "not-found":
+            near = self._systemctl.similar(self._unit)
+            raise ServiceError(
+                f"{self._name}: systemd knows no unit {self._unit}",
+                hint=f"did you mean {near}?" if near else "install it, or correct run.systemd",
+            )
+
+    def _stop_one(self, state: UnitState) -> None:
+        why = self._systemctl.stop(state)
+        if why is not None:
+            raise ServiceError(f"{self._name} can't be stopped: {state.unit}: {why}", hint=self._look())
+
+    def _nothing_remains(self, state: UnitState) -> None:
+        """Raises ServiceError while a process of the unit lives on, as KillMode=process and =none let it."""
+        if not state.down:
+            raise ServiceError(f"{self._name} can't be stopped: {self._unit} is {state.active}", hint=self._look())
+        deadline = monotonic_s() + 1.0
+        while left := _processes_in(state.control_group):
+            if monotonic_s() > deadline:
+                raise ServiceError(
+                    f"{self._name} can't be stopped: process {left[0]} of {self._unit} lives on",
+                    hint=f"end it, or take KillMode= out of {self._unit}: it could write over what is restored",
+                )
+            time.sleep(0.02)
+
+    def _waiting(self, state: UnitState) -> list[UnitState]:
+        """The units that are active and would start this one."""
+        return [one for one in self._show_all(state.triggered_by) if not one.down]
+
+    def _show(self) -> UnitState:
+        return self._systemctl.show([self._unit])[0]
+
+    def _show_all(self, units: Sequence[str]) -> list[UnitState]:
+        return self._systemctl.show(units) if units else []
+
+    def _save_running(self, record: ProcessRecord, state: UnitState) -> None:
+        identity = _identity(state)
+        phase = Phase.RUNNING if not state.down else record.phase
+        fresh = identity != record.identity or phase is not record.phase
+        now = replace(
+            record,
+            wanted="running",
+            phase=phase,
+            identity=identity,
+            triggers=(),
+            error="",
+            started_ns=(_wall_ns(state.main_started_us) or now_ns()) if fresh else record.started_ns,
+        )
+        if now != record:
+            self._ledger.save(now.to_json())
+
+    def _exclusively(self) -> locks.FileLock:
+        return exclusively(self._name, self._log_dir, wait_s=_LOCK_WAIT_S)
+
+    def _record(self) -> ProcessRecord:
+        return ProcessRecord.from_json(self._ledger.load())
+
+
+def _identity(state: UnitState) -> ProcessIdentity | None:
+    return identify(state.main_pid) if state.main_pid else None
+
+
+def _wall_ns(monotonic_us: int) -> int | None:
+    """The wall clock time of a moment on the monotonic clock; None for 0, which is never."""
+    return now_ns() - time.monotonic_ns() + monotonic_us * 1000 if monotonic_us else None
+
+
+def _processes_in(control_group: str) -> list[int]:
+    if not control_group:
+        return []
+    for base in _CGROUPS:
+        try:
+            with open(f"{base}{control_group}/cgroup.procs", encoding="ascii") as file:
+                return [int(line) for line in file.read().split()]
+        except OSError:
+            continue
+    return []
