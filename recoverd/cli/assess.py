@@ -58,7 +58,7 @@ def _items(service: ServiceSurvey, terminal: Terminal) -> None:
 def _details(item: ItemSurvey) -> str:
     if not item.files:
         return ""
-    unchecked = ", unchecked: no schema says what is valid" if item.unchecked else ""
+    unchecked = "; no schema, so only its format is checked" if item.unchecked else ""
     return f" ({plural(item.files, 'file')}, {size(item.size_bytes)}{unchecked})"
 
 

@@ -56,5 +56,5 @@ def _row(one: Listed, now_ns: int, terminal: Terminal) -> tuple[str, ...]:
         size(snapshot.size_bytes),
         size(snapshot.new_bytes),
         reason,
-        " ".join(one.kept_by),
+        ", ".join(one.kept_by),
     )

@@ -62,7 +62,7 @@ def _main(words: list[str]) -> int:
             early.print_json("version")
         return 0
     if called.command is None:
-        early.write(arguments.front_help())
+        early.write(arguments.front_help() + "\n")
         return 0
     if options.help:
         early.write(options.text)

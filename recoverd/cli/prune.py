@@ -29,10 +29,10 @@ def run(options: argparse.Namespace, terminal: Terminal) -> int:
 
 def _render(result: PruneResult, terminal: Terminal) -> None:
     if result.dry_run or terminal.verbose:
-        rows = [(name, "keep", " ".join(rules)) for name, rules in result.kept]
+        rows = [(name, "keep", ", ".join(rules)) for name, rules in result.kept]
         rows += [(name, "remove", "") for name in result.removed]
         if rows:
-            terminal.table(rows, ("SNAPSHOT", "", "KEPT BY"))
+            terminal.table(rows, ("SNAPSHOT", "DECISION", "KEPT BY"))
     for note in result.notes:
         terminal.print(printable(note))
     if result.dry_run:

@@ -12,8 +12,9 @@ __all__ = ["duration", "fit", "paint", "plural", "printable", "relative_time", "
 
 _GAP = "  "
 _NARROWEST = 8  # a shortened column keeps at least so many letters, whatever the terminal
-_COMFORTABLE = 14  # rather than shorten a column below this, a spare one is left out
+_COMFORTABLE = 10  # rather than shorten a column below this, a spare one is left out
 _STYLE = re.compile(r"\x1b\[[0-9;]*m")
+_START = re.compile(r"((?:\x1b\[[0-9;]*m)*)( *)")
 
 
 def width(text: str) -> int:
@@ -33,11 +34,12 @@ def wrapped(line: str, columns: int | None) -> list[str]:
     """
     if columns is None or width(_STYLE.sub("", line)) <= columns:
         return [line]
-    words = line.lstrip(" ")
-    indent = " " * (len(line) - len(words))
+    start = _START.match(line)
+    assert start is not None, "it matches the empty text too"
+    style, indent = start.groups()
     lines, current = [], ""
-    for word in words.split(" "):
-        longer = f"{current} {word}" if current else indent + word
+    for word in line[start.end() :].split(" "):
+        longer = f"{current} {word}" if current else indent + style + word
         if current and width(_STYLE.sub("", longer)) > columns:
             lines.append(current)
             longer = f"{indent}  {word}"

@@ -26,11 +26,13 @@ def columns() -> int:
 
 
 def filled(text: str) -> str:
-    """Paragraphs filled to the terminal; a line that starts with `- ` or `Exit status` begins a new one."""
+    """Paragraphs filled to the terminal; `- ` begins a line of its own, `Exit status` a paragraph."""
     width = columns()
     blocks: list[str] = []
     for line in text.strip().splitlines():
-        if not line.strip() or line.startswith(("- ", "Exit status")) or not blocks or not blocks[-1]:
+        if line.startswith("Exit status") and blocks and blocks[-1]:
+            blocks.append("")
+        if not line.strip() or line.startswith("- ") or not blocks or not blocks[-1]:
             blocks.append(line.strip())
         else:
             blocks[-1] += " " + line.strip()
@@ -63,6 +65,7 @@ class Parser(argparse.ArgumentParser):
             allow_abbrev=False,
             formatter_class=Help,
         )
+        self._positionals.title = "arguments"
         self.command = command
 
     def format_help(self) -> str:

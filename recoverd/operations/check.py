@@ -7,6 +7,7 @@ is loaded: 100 services answer in well under 150 ms.
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from recoverd.config.model import ItemKind, Service, StateItem
@@ -39,6 +40,7 @@ from recoverd.repository.trees import EMPTY_TREE
 from recoverd.system import clock, locks, mounts
 from recoverd.system.walk import UntrustedLink, open_declared_directory, open_parent
 
+_NOTHING = "af1349b9f5f9a1a6a0404dea36dcc9499bcb25c9adc112b7cc9a93cae41f3262"  # BLAKE3 of no bytes
 _RUNS = 50  # captures that failure rates are computed over
 
 
@@ -143,7 +145,10 @@ def _service(
         max_age_s=service.check.max_age_s,
         max_failures=service.check.max_failures,
         paused=record.paused if record is not None else False,
-        paths=tuple(_path(item, newest) for item in service.state.values()),
+        paths=tuple(
+            _path(item, newest, record.accepted.get(item.name, {}) if record is not None else {})
+            for item in service.state.values()
+        ),
         newest=_snapshot(newest),
         confirmed_ns=confirmed.time_ns if confirmed is not None and current else None,
         known_good=_snapshot(good),
@@ -196,8 +201,11 @@ def _snapshot(snapshot: Snapshot | None) -> SnapshotFacts | None:
     )
 
 
-def _path(item: StateItem, newest: Snapshot | None) -> PathFacts:
-    """Whether the item is there and can be read and written; its size is counted by captures."""
+def _path(item: StateItem, newest: Snapshot | None, accepted: Mapping[str, str]) -> PathFacts:
+    """Whether the item is there and can be read and written; its size is counted by captures.
+
+    `accepted`: document -> content that its operator called good; "" is the item itself.
+    """
     record = newest.items.get(item.name) if newest is not None else None
     files = record.files if record is not None else None
     size = record.size_bytes if record is not None else None
@@ -222,7 +230,11 @@ def _path(item: StateItem, newest: Snapshot | None) -> PathFacts:
             writable=os.access(name, os.W_OK, dir_fd=fd, follow_symlinks=False),
             optional=item.optional,
             known_good=known_good,
-            emptied=item.kind is ItemKind.FILE and status.st_size == 0 and known_good and not _was_empty(record),
+            emptied=item.kind is ItemKind.FILE
+            and status.st_size == 0
+            and known_good
+            and accepted.get("") != _NOTHING
+            and not _was_empty(record),
             files=1 if item.kind is ItemKind.FILE else files,
             size_bytes=status.st_size if item.kind is ItemKind.FILE else size,
             space=Space(*mounts.free_bytes(fd)),
