@@ -10,6 +10,8 @@ from recoverd.cli.text import relative_time, size
 from recoverd.operations.listing import Listed, list_snapshots
 from recoverd.system import clock
 
+_NOTHING = "nothing: the next prune removes it"
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("services", nargs="*", metavar="SERVICE", help="all by default")
@@ -26,10 +28,17 @@ def run(options: argparse.Namespace, terminal: Terminal) -> int:
     if result.snapshots:
         rows = [_row(one, now_ns, terminal) for one in result.snapshots]
         header = ("SNAPSHOT", "TIME", "VERDICT", "FILES", "SIZE", "NEW", "REASON", "KEPT BY")
-        terminal.table(rows, header, "<<<>>>", spare=("NEW", "FILES", "REASON", "SIZE", "KEPT BY"))
+        terminal.table(rows, header, "<<<>>>", spare=("NEW", "FILES", "REASON", "SIZE", "KEPT BY"), styles=_style)
     for sentence in result.unreadable:
         terminal.warn(sentence)
     return result.exit_status
+
+
+def _style(column: str, cell: str) -> str | None:
+    """Only what is not fine stands out."""
+    if column == "VERDICT":
+        return "critical" if cell.startswith("invalid") else None if cell in {"ok", "ok, proven"} else "warning"
+    return "dim" if column == "KEPT BY" and cell == _NOTHING else None
 
 
 def _row(one: Listed, now_ns: int, terminal: Terminal) -> tuple[str, ...]:
@@ -56,5 +65,5 @@ def _row(one: Listed, now_ns: int, terminal: Terminal) -> tuple[str, ...]:
         size(snapshot.size_bytes),
         size(snapshot.new_bytes),
         reason,
-        ", ".join(one.kept_by),
+        ", ".join(one.kept_by) or _NOTHING,
     )

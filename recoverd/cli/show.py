@@ -54,5 +54,15 @@ def run(options: argparse.Namespace, terminal: Terminal) -> int:
         for one in result.files
     ]
     if rows:
-        terminal.table(rows, ("PATH", "MODE", "OWNER", "SIZE", "VERDICT"), "<<<>", spare=("OWNER", "MODE", "VERDICT"))
+        terminal.table(
+            rows,
+            ("PATH", "MODE", "OWNER", "SIZE", "VERDICT"),
+            "<<<>",
+            spare=("OWNER", "MODE", "VERDICT"),
+            styles=_style,
+        )
     return result.exit_status
+
+
+def _style(column: str, cell: str) -> str | None:
+    return "critical" if column == "VERDICT" and cell != "ok" else None

@@ -6,7 +6,7 @@ import json
 import os
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any, TextIO
 
@@ -96,16 +96,30 @@ class Terminal:
             self.print(line)
 
     def table(
-        self, rows: Sequence[Sequence[str]], header: Sequence[str], align: str = "", *, spare: Sequence[str] = ()
+        self,
+        rows: Sequence[Sequence[str]],
+        header: Sequence[str],
+        align: str = "",
+        *,
+        spare: Sequence[str] = (),
+        styles: Callable[[str, str], str | None] | None = None,
     ) -> None:
         """A table that fits the terminal; through a pipe whole, aligned by spaces, with the same columns.
 
-        `spare` names the columns that a narrow terminal can do without, the least needed first.
+        `spare` names the columns that a narrow terminal can do without, the least needed first; `styles` the style of
+        a cell, given its column's header and its words.
         """
         style = "header" if self.color else None
         dots = "…" if self.symbols else "~"
         for line in text.table(
-            rows, header, align=align, columns=self.columns, header_style=style, spare=spare, dots=dots
+            rows,
+            header,
+            align=align,
+            columns=self.columns,
+            header_style=style,
+            spare=spare,
+            dots=dots,
+            styles=styles if self.color else None,
         ):
             if not self.json:
                 self.write(line + "\n")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from recoverd.events.text import duration, paint, plural, printable, relative_time, size
 
@@ -69,13 +69,14 @@ def table(
     header_style: str | None = None,
     spare: Sequence[str] = (),
     dots: str = "…",
+    styles: Callable[[str, str], str | None] | None = None,
 ) -> list[str]:
     """Lines of a table: cells made printable, columns aligned by spaces, no spaces at the end of a line.
 
     `align` has a letter for each column, `<` or `>`; what is missing is `<`. With `columns` the widest column
     is shortened again and again until a line fits; without, nothing is ever shortened. ValueError when a row has
     another number of cells than the header. Where even that is too wide, columns named in `spare` are left out, the
-    first one first.
+    first one first. `styles` names the style of a cell, given its column's header and its words.
     """
     cells = [[printable(cell) for cell in row] for row in rows]
     if any(len(row) != len(header) for row in cells):
@@ -90,8 +91,13 @@ def table(
         _narrow(widths, columns)
     lines = []
     for number, row in enumerate(everything):
-        padded = [_pad(fit(cell, widths[index], dots), widths[index], sides[index]) for index, cell in enumerate(row)]
-        line = _GAP.join(padded).rstrip()
+        shown_row = []
+        for index, cell in enumerate(row):
+            words = fit(cell, widths[index], dots)
+            padded = _pad(words, widths[index], sides[index])
+            style = styles(everything[0][index], cell) if styles is not None and number and words else None
+            shown_row.append(padded.replace(words, paint(words, style), 1) if style else padded)
+        line = _GAP.join(shown_row).rstrip()
         lines.append(paint(line, header_style) if number == 0 and header_style else line)
     return lines
 
