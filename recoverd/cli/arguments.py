@@ -21,6 +21,7 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "list": ("list", "snapshots with verdict, age, size, and why each is kept"),
     "show": ("show", "the files of a snapshot, or the content of one"),
     "prune": ("prune", "apply retention and free what only deleted snapshots used"),
+    "units": ("units", "systemd units and drop-ins, generated from the configuration"),
     "run": ("run", "the scheduler: autosave and prune until told to stop"),
     "config": ("config", "validate, show, schema, paths"),
 }
@@ -50,7 +51,6 @@ NOT_YET = frozenset(
         "bootstrap",
         "fleet",
         "report",
-        "units",
         "migrate",
     ]
 )

@@ -1,0 +1,237 @@
+"""The units that are the same on every machine but for a few words: pure functions from a layout to texts.
+
+`contrib/systemd` holds what these give for the usual layout; a test compares them. Facts about systemd are those of
+version 252: systemd.unit(5), systemd.service(5), systemd.exec(5).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+# What only reads state and writes into recoverd's own directories: `systemd-analyze security` says below 2.
+# Not ProtectProc=: who holds a lock and which temporary file is a leftover is told by looking at other processes.
+_CAPTURES = """\
+CapabilityBoundingSet=CAP_DAC_READ_SEARCH
+ProtectSystem=strict
+ProtectHome=read-only
+PrivateDevices=yes
+PrivateNetwork=yes
+RestrictAddressFamilies=AF_UNIX
+IPAddressDeny=any
+DevicePolicy=closed
+"""
+# What restores replaces files of any owner by rename: ProtectSystem= and its kin would put mounts in the way.
+_RESTORES = """\
+CapabilityBoundingSet=CAP_CHOWN CAP_DAC_OVERRIDE CAP_DAC_READ_SEARCH CAP_FOWNER CAP_FSETID CAP_KILL CAP_SETFCAP
+PrivateDevices=yes
+RestrictAddressFamilies=AF_UNIX{network}
+DevicePolicy=closed
+"""
+_EVERY = """\
+NoNewPrivileges=yes
+ProtectKernelTunables=yes
+ProtectKernelModules=yes
+ProtectKernelLogs=yes
+ProtectControlGroups=yes
+ProtectClock=yes
+ProtectHostname=yes
+RestrictNamespaces=yes
+RestrictRealtime=yes
+RestrictSUIDSGID={setuid}
+LockPersonality=yes
+SystemCallArchitectures=native
+SystemCallFilter=@system-service
+SystemCallErrorNumber=EPERM
+UMask=0077
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """Where things are. Paths are absolute; `command` is recoverd with its global options."""
+
+    command: tuple[str, ...]
+    user: bool
+    state_dir: str
+    repository: str
+    runtime_dir: str
+    boot_timeout_s: float
+    has_state_in_tmp: bool = False  # then /tmp can't be a private one
+
+
+def words(command: Sequence[str]) -> str:
+    """A command line for Exec…=: quoted where it must be, with `%` and `$` meaning themselves (systemd.service(5))."""
+    return " ".join(_word(word) for word in command)
+
+
+def _word(word: str) -> str:
+    plain = specifiers_escaped(word).replace("$", "$$")
+    if plain and not any(character in plain for character in " \t\n\"'\\;"):
+        return plain
+    return '"' + plain.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n") + '"'
+
+
+def specifiers_escaped(text: str) -> str:
+    """Text in which systemd expands nothing."""
+    return text.replace("%", "%%")
+
+
+def path_word(path: str) -> str:
+    """A path as one word of a list of paths."""
+    text = specifiers_escaped(path)
+    return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"' if " " in text or "\\" in text else text
+
+
+def static_units(layout: Layout) -> dict[str, str]:
+    """File name -> text of every unit that names no service."""
+    target = "default.target" if layout.user else "multi-user.target"
+    return {
+        "recoverd.service": _scheduler(layout, target),
+        "recoverd-restore.service": _restore(layout, target),
+        "recoverd-confirm.service": _confirm(layout, target),
+        "recoverd-recover@.service": _recover(layout),
+        "recoverd-snapshot.service": _oneshot(layout, "Saves the services that are due", "snapshot", "--due"),
+        "recoverd-snapshot.timer": _timer("Saves the services that are due, every minute", "*:*:00"),
+        "recoverd-check.service": _oneshot(layout, "Checks the health of saved state", "check"),
+        "recoverd-check.timer": _timer("Checks the health of saved state, every hour", "hourly"),
+    }
+
+
+def tmpfiles(layout: Layout) -> str:
+    """tmpfiles.d(5): directories that outlive single units. A RuntimeDirectory= goes with the first unit that ends."""
+    lines = ["# Directories of recoverd"]
+    for path, mode in ((layout.runtime_dir, "0700"), (f"{layout.runtime_dir}-blocked", "0755")):
+        lines.append(f"d {path_word(path)} {mode} root root -")
+    lines.append(f"d {path_word(layout.state_dir)} 0700 root root -")
+    return "\n".join(lines) + "\n"
+
+
+def _scheduler(layout: Layout, target: str) -> str:
+    return f"""\
+[Unit]
+Description=Saves the state of services
+After=recoverd-restore.service{"" if layout.user else " local-fs.target"}
+
+[Service]
+Type=notify
+ExecStart={words([*layout.command, "run"])}
+ExecReload=/bin/kill -HUP $MAINPID
+WatchdogSec=60s
+Restart=on-failure
+RestartSec=10s
+RestartPreventExitStatus=64 78
+TimeoutStartSec=30s
+TimeoutStopSec=5min
+KillMode=mixed
+{_captures(layout)}
+[Install]
+WantedBy={target}
+"""
+
+
+def _restore(layout: Layout, target: str) -> str:
+    # Without default dependencies, so that it can stand before units that start early. It fails where a service
+    # stays down, and then others start all the same: nothing requires it.
+    early = (
+        "After=basic.target\n"
+        if layout.user
+        else "DefaultDependencies=no\n"
+        "After=local-fs.target systemd-tmpfiles-setup.service systemd-sysusers.service\n"
+        "Conflicts=shutdown.target\n"
+        "Before=shutdown.target\n"
+    )
+    return f"""\
+[Unit]
+Description=Checks the state of services and repairs it before they start
+{early}
+[Service]
+Type=oneshot
+RemainAfterExit=yes
+ExecStart={words([*layout.command, "restore", "--boot"])}
+SuccessExitStatus=3
+TimeoutStartSec={round(layout.boot_timeout_s + 30)}s
+{_restores(layout, network="", private_network=True)}
+[Install]
+WantedBy={target}
+"""
+
+
+def _confirm(layout: Layout, target: str) -> str:
+    return f"""\
+[Unit]
+Description=Proves that services are healthy, and falls back where restored state does not work
+After={target}
+
+[Service]
+Type=oneshot
+RemainAfterExit=yes
+ExecStart={words([*layout.command, "confirm"])}
+SuccessExitStatus=3
+TimeoutStartSec=infinity
+{_restores(layout, network=" AF_INET AF_INET6", private_network=False)}
+[Install]
+WantedBy={target}
+"""
+
+
+def _recover(layout: Layout) -> str:
+    return f"""\
+[Unit]
+Description=Recovers the service of %i, which has failed
+StartLimitIntervalSec=10min
+StartLimitBurst=10
+
+[Service]
+Type=oneshot
+ExecStart={words([*layout.command, "restore", "--unit"])} %i
+SuccessExitStatus=3
+TimeoutStartSec=infinity
+{_restores(layout, network=" AF_INET AF_INET6", private_network=False)}"""
+
+
+def _oneshot(layout: Layout, description: str, *arguments: str) -> str:
+    # a warning of `check`, or another recoverd at work, is no failure of the unit
+    success = {"check": "SuccessExitStatus=1\n", "snapshot": "SuccessExitStatus=3 75\n"}[arguments[0]]
+    return f"""\
+[Unit]
+Description={description}
+
+[Service]
+Type=oneshot
+ExecStart={words([*layout.command, *arguments])}
+{success}{_captures(layout)}"""
+
+
+def _timer(description: str, calendar: str) -> str:
+    return f"""\
+[Unit]
+Description={description}
+
+[Timer]
+OnCalendar={calendar}
+AccuracySec=1s
+Persistent=true
+
+[Install]
+WantedBy=timers.target
+"""
+
+
+def _captures(layout: Layout) -> str:
+    """A user's manager can't confine: what it runs has no rights to give up."""
+    if layout.user:
+        return ""
+    paths = dict.fromkeys((layout.state_dir, layout.repository, layout.runtime_dir))
+    own = [path for path in paths if not any(path.startswith(f"{other}/") for other in paths)]
+    writable = "".join(f"ReadWritePaths=-{path_word(path)}\n" for path in own)
+    tmp = "" if layout.has_state_in_tmp else "PrivateTmp=yes\n"
+    return _CAPTURES + writable + tmp + _EVERY.format(setuid="yes")
+
+
+def _restores(layout: Layout, *, network: str, private_network: bool) -> str:
+    if layout.user:
+        return ""
+    private = "PrivateNetwork=yes\nIPAddressDeny=any\n" if private_network else ""
+    # files with a setuid bit come back with it
+    return _RESTORES.format(network=network) + private + _EVERY.format(setuid="no")
