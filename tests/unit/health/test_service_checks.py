@@ -78,6 +78,24 @@ def test_how_old_is_too_old(every_s: float | None, max_age_s: float | None, warn
     assert ages(service).crit_s == (None if warn_s is None else 3 * warn_s)
 
 
+@pytest.mark.parametrize(
+    ("every_s", "missed_s", "max_age_s", "warn_s"),
+    [
+        (None, 259_200, None, 259_200),  # as long ago as the third last time of its crontab
+        (None, 10, None, 120),
+        (None, 259_200, 60, 60),
+        (600, 259_200, None, 1800),
+        (600, 900, None, 900),
+    ],
+)
+def test_how_old_is_too_old_for_a_crontab(
+    every_s: float | None, missed_s: float, max_age_s: float | None, warn_s: float
+) -> None:
+    """The limit of a schedule with gaps follows its gaps; of two schedules the shorter one counts."""
+    found = ages(replace(HEALTHY, every_s=every_s, missed_s=missed_s, max_age_s=max_age_s))
+    assert (found.warn_s, found.crit_s) == (warn_s, 3 * warn_s)
+
+
 @pytest.mark.parametrize(("age", "status"), [(0, OK), (119, OK), (121, WARNING), (359, WARNING), (361, CRITICAL)])
 def test_age_of_the_newest_snapshot_and_of_known_good(age: float, status: Status) -> None:
     """cli.md, `check`: ages against the schedule, on both sides of each limit."""

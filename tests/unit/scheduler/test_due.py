@@ -94,3 +94,38 @@ def test_due_and_waits_agree_and_nothing_waits_longer_than_its_interval(
 def test_a_step_of_the_clock_postpones_nothing(wait: float, step: float, left: float) -> None:
     """A clock set back by an hour must not stop autosave for an hour."""
     assert after_step_s(wait, step) == left
+
+
+# NOW is 2027-01-15 08:00 UTC, a Friday
+@pytest.mark.parametrize(
+    ("cron", "age_s", "reason", "wait_s"),
+    [
+        ("30 * * * *", 1799, None, 1800.0),
+        ("30 * * * *", 1801, "last capture 30 min 1 s ago, one was due at 2027-01-15 07:30", 0.0),
+        ("0 8 * * *", 1, "last capture 1 s ago, one was due at 2027-01-15 08:00", 0.0),
+        ("0 9 * * 1-5", 86400, "last capture 1 d ago, one was due at 2027-01-14 09:00", 0.0),
+        ("0 9 * * 1-5", 82000, None, 3600.0),
+    ],
+)
+def test_due_by_crontab(cron: str, age_s: float, reason: str | None, wait_s: float) -> None:
+    """Due when one of its times has come since the last capture, and not before."""
+    one = service(autosave=Autosave(cron=cron))
+    assert due([one], ago(age_s), NOW) == ([] if reason is None else [Due("svc", reason)])
+    assert waits_s([one], ago(age_s), NOW) == {"svc": wait_s}
+
+
+def test_a_crontab_is_read_in_the_zone_of_the_configuration() -> None:
+    """09:00 in Berlin is 08:00 UTC in January."""
+    one = service(autosave=Autosave(cron="0 9 * * *"))
+    assert due([one], ago(10), NOW) == []
+    (found,) = due([one], ago(10), NOW, zone="Europe/Berlin")
+    assert found.reason == "last capture 10 s ago, one was due at 2027-01-15 09:00"
+    assert waits_s([one], {"svc": NOW}, NOW, zone="Europe/Berlin") == {"svc": 86400.0}
+
+
+def test_the_earlier_of_both_schedules_counts() -> None:
+    one = service(autosave=Autosave(every_s=600, cron="5 * * * *"))
+    assert waits_s([one], ago(100), NOW) == {"svc": 300.0}
+    assert waits_s([one], ago(500), NOW) == {"svc": 100.0}
+    (found,) = due([one], ago(599), NOW)
+    assert "every 10 min" in found.reason

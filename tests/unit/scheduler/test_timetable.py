@@ -11,8 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from recoverd.config.crontab import parse
 from recoverd.config.model import Autosave, ItemKind, Place, Service, StateItem
-from recoverd.scheduler.timetable import Every, Timetable
+from recoverd.scheduler.timetable import AtTimes, Earliest, Every, Timetable
 
 FIRST = datetime(2026, 11, 21, tzinfo=UTC)
 
@@ -132,3 +133,50 @@ def test_a_mark_that_fails_is_made_up_for() -> None:
     timetable.stop()
     timetable.stop()
     assert heard == ["svc", "svc"]
+
+
+def test_a_crontab_fires_as_cron_would() -> None:
+    """config.md: Sunday is 0, day fields are ORed. 2026-11-22 is a Sunday; 1 December is none."""
+    trigger, moment = AtTimes(parse("0 4 1 * 0"), UTC), FIRST
+    found = []
+    for _ in range(3):
+        moment = trigger.get_next_fire_time(moment, moment)
+        found.append(f"{moment:%m-%d %H:%M}")
+    assert found == ["11-22 04:00", "11-29 04:00", "12-01 04:00"]
+
+
+@given(st.floats(0.0, 1e5))
+def test_jitter_skips_no_time_of_a_crontab(jitter_s: float) -> None:
+    """However long the jitter, each minute has its run, and in it."""
+    trigger, moment = AtTimes(parse("* * * * *"), UTC, jitter_s), FIRST
+    for minute in range(1, 20):
+        moment = trigger.get_next_fire_time(moment, moment)
+        assert minute * 60 <= (moment - FIRST).total_seconds() < (minute + 1) * 60
+
+
+def test_an_interval_and_a_crontab_together() -> None:
+    """Each of both fires; a first time that is due at once comes before either."""
+    trigger = Earliest(FIRST, Every(FIRST + seconds(50), 50.0), AtTimes(parse("* * * * *"), UTC))
+    moment = trigger.get_next_fire_time(None, FIRST)
+    assert moment == FIRST
+    found = []
+    for _ in range(5):
+        moment = trigger.get_next_fire_time(moment, moment)
+        found.append((moment - FIRST).total_seconds())
+    assert found == [50, 60, 100, 120, 150]
+
+
+def test_a_crontab_in_the_timetable(timetable: Timetable, marks: queue.SimpleQueue[str]) -> None:
+    """What is due at once is marked at once; a step of the clock back does not move its times; a new zone does."""
+    autosave = Autosave(cron=f"0 {(datetime.now(UTC) + timedelta(hours=6)).hour} * * *")
+    daily = Service("svc", Place("f", 1, 1), state=service("svc", 1.0).state, autosave=autosave)
+    timetable.update([daily], {"svc": 0.0})
+    assert gather(marks, 0.3) == ["svc"]
+    left = timetable.remaining_s()["svc"]
+    assert 5 * 3600 <= left <= 6 * 3600
+    timetable.shift({"svc": 5.0})
+    assert timetable.remaining_s()["svc"] == pytest.approx(left, abs=2)
+    timetable.shift({"svc": 0.0})  # its time was stepped over
+    assert gather(marks, 0.3) == ["svc"]
+    timetable.update([daily], {"svc": 1.0}, zone="Etc/GMT-1")
+    assert timetable.remaining_s()["svc"] == pytest.approx(left - 3600, abs=2)
