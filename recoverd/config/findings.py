@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from recoverd.config.model import Place
 from recoverd.config.nodes import Path, describe
+from recoverd.config.units import one_line
 from recoverd.errors import ConfigProblem
 
 
@@ -31,7 +32,7 @@ class Findings:
     host_wide: set[str] = field(default_factory=set)  # units that can hold host-wide keys
 
     def add(self, place: Place, path: Path, sentence: str, *, unit: str) -> None:
-        problem = ConfigProblem(place.file, place.line, place.column, describe(path), sentence)
+        problem = ConfigProblem(place.file, place.line, place.column, describe(path), one_line(sentence))
         self.all.append(Finding(problem, path, unit))
 
     def add_problem(self, problem: ConfigProblem, *, unit: str) -> None:

@@ -9,7 +9,19 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from recoverd.config.model import Config, ItemKind, Place, Probe, ProbeKind, Retention, Run, Secret, Service, StateItem
+from recoverd.config.model import (
+    Config,
+    ItemKind,
+    Place,
+    Probe,
+    ProbeKind,
+    Retention,
+    Run,
+    RunKind,
+    Secret,
+    Service,
+    StateItem,
+)
 from recoverd.config.units import format_duration, format_span
 
 _PLAIN_TEXT = re.compile(r"[A-Za-z_./][A-Za-z0-9_./@%+-]*\Z")
@@ -67,6 +79,11 @@ def _service(service: Service, *, mask: bool) -> dict[str, Any]:
 
 
 def _run(run: Run, *, mask: bool) -> dict[str, Any]:
+    if run.kind is RunKind.SYSTEMD:
+        return {"systemd": run.unit}
+    if run.kind is RunKind.CONTROL:
+        commands = {"start": run.start, "stop": run.stop, "status": run.status}
+        return {"control": {key: [_masked(word, mask=mask) for word in words] for key, words in commands.items()}}
     return _given(
         command=[_masked(word, mask=mask) for word in run.command],
         cwd=run.cwd,

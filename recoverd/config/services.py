@@ -32,7 +32,9 @@ from recoverd.config.sections import Section
 from recoverd.config.wording import suggest
 
 _OF_COMMANDS = ("cwd", "env", "user", "group", "log", "stop_signal", "stop_timeout")
-_UNIT_KINDS = frozenset("service socket device mount automount swap target path timer slice scope".split())
+_UNIT_KINDS = frozenset(
+    ["service", "socket", "device", "mount", "automount", "swap", "target", "path", "timer", "slice", "scope"]
+)
 _RULES = ("last", "hourly", "daily", "weekly", "monthly", "yearly")
 _WITHIN = ("within", "within_hourly", "within_daily", "within_weekly", "within_monthly", "within_yearly")
 

@@ -32,8 +32,6 @@ HOST = (
     Unsupported("io_timeout"),
 )
 SERVICE = (
-    Unsupported("run.systemd"),
-    Unsupported("run.control"),
     Unsupported("limits"),
     Unsupported("processes"),
     Unsupported("instances"),

@@ -240,10 +240,8 @@ def test_a_broken_part_makes_no_false_follow_ups(problems: Problems) -> None:
     assert problems(service("retention: {last: x}")) == [
         '6:23: services.web.retention.last: "x" is not a number, or forever'
     ]
-    assert problems(service("run: {systemd: web.service}"))[0].startswith(
-        "6:11: services.web.run.systemd: is not supported yet"
-    )
-    assert len(problems(service("run: {systemd: web.service}"))) == 1
+    (found,) = problems(service("watch: {every: 10s}"))
+    assert found.startswith("6:12: services.web.watch: is not supported yet")
 
 
 def test_duplicate_services_name_both_places(write: Callable[[Mapping[str, str]], Path]) -> None:

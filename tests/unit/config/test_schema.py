@@ -139,6 +139,8 @@ timezone: UTC
 log: {format: json, level: debug, debug: [state]}
 services:
   other: {run: {command: [other]}}
+  unit: {run: {systemd: unit.service}}
+  pod: {run: {control: {start: [pod, up], stop: [pod, down], status: [pod, ask]}}}
   web:
     enabled: false
     root: /srv/web
