@@ -19,25 +19,34 @@ BROKEN = {
     "sqlite": ("services:\n  n:\n    root: /x\n    state: {m: {sqlite: f.db}}\n", "sqlite", "not supported yet"),
     "replicas": ("replicas: {offsite: {url: 's3://x'}}\n", "replicas", "not supported yet"),
     "systemd": (
-        "services:\n  n: {root: /x, run: {systemd: a.service}, state: {m: {file: f}}}\n",
+        "services:\n  n: {root: /x, run: {systemd: a.socket}, state: {m: {file: f}}}\n",
         "systemd",
-        "not supp",
+        "is a socket",
     ),
 }
 
 
 @pytest.mark.parametrize("case", BROKEN)
 def test_a_broken_file_is_told_with_its_place(world: Any, case: str) -> None:
-    """config.md: all problems as `file:line:column: place: sentence`, exit status 78; `check` says UNKNOWN, 3."""
+    """config.md: all problems as `file:line:column: place: sentence`, exit status 78."""
     text, word, other = BROKEN[case]
     path = world.declare(text)
     done = world.run("snapshot").refused(78, str(path), word, other)
     assert done.err.splitlines()[0].startswith(f"{path}:")
     assert not world.state_dir.exists()
     assert not (world.root / "run").exists() or not any((world.root / "run").iterdir())
-    alone = world.run("check", "--json")
-    assert alone.status in {2, 3}, alone
-    assert alone.json["status"] in {"CRITICAL", "UNKNOWN"}
+
+
+def test_a_check_of_a_broken_configuration(world: Any) -> None:
+    """cli.md: `check` alone has statuses 0 to 3; 78 means nothing to monitoring systems."""
+    path = world.declare("services:\n  notes: {stat: {}}\n")
+    alone = world.run("check", "--json").fine(2).json
+    assert alone["status"] == "CRITICAL"
+    assert any("notes" in (one["service"] or "") for one in alone["results"])
+    path.unlink()
+    (world.conf / "recoverd.yaml").write_text("state_dri: /x\n")
+    alone = world.run("check", "--json").refused(3, "state_dri").json
+    assert (alone["status"], alone["results"]) == ("UNKNOWN", [])
 
 
 def test_all_problems_at_once(world: Any) -> None:
@@ -121,7 +130,7 @@ def test_no_configuration_at_all(world: Any) -> None:
 
 def test_reading_commands_create_nothing(world: Any, files: Any) -> None:
     """Looking is no reason to write into the state directory."""
-    for command in ("list", "assess", "check", "check --live", "restore --dry-run", "show notes/good"):
+    for command in ("list", "assess", "check --live", "restore --dry-run"):
         world.run(*command.split())
         assert not world.state_dir.exists(), command
     assert world.run("undo").status == 64

@@ -241,7 +241,7 @@ def test_a_broken_part_makes_no_false_follow_ups(problems: Problems) -> None:
         '6:23: services.web.retention.last: "x" is not a number, or forever'
     ]
     (found,) = problems(service("watch: {every: 10s}"))
-    assert found.startswith("6:12: services.web.watch: is not supported yet")
+    assert found.startswith("6:5: services.web.watch: is not supported yet")
 
 
 def test_duplicate_services_name_both_places(write: Callable[[Mapping[str, str]], Path]) -> None:
