@@ -102,9 +102,9 @@ def read_format(path: str) -> Format:
             f"{file_name} is damaged: {error}",
             hint='it should be like {"format":1,"hash":"blake3","id":"<any UUID>"}: nothing else is lost with it',
         ) from None
+    age = "newer" if number > FORMAT else "older"
     raise RepositoryError(
-        f"{path}: repository format {number} is {'newer' if number > FORMAT else 'older'} than this recoverd understands"
-        f" ({FORMAT})",
+        f"{path}: repository format {number} is {age} than this recoverd understands ({FORMAT})",
         hint="use the recoverd that wrote it, or a newer one",
     )
 
