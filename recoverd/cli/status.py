@@ -1,0 +1,51 @@
+"""The processes of services as they are, beside what is wanted of them. Changes nothing.
+
+Exit status: 0 every service that should run does, 1 not so or not known, 64 there is no such service.
+"""
+
+from __future__ import annotations
+
+import argparse
+from typing import TYPE_CHECKING
+
+from recoverd.cli.opening import context_of, require_services
+from recoverd.cli.terminal import Terminal
+from recoverd.cli.text import printable, relative_time
+from recoverd.system import clock
+
+if TYPE_CHECKING:
+    from recoverd.operations.lifecycle import ServiceProcess
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("services", nargs="*", metavar="SERVICE", help="all by default")
+
+
+def run(options: argparse.Namespace, terminal: Terminal) -> int:
+    from recoverd.operations.lifecycle import status
+
+    context = context_of(options, terminal, tolerant=True, told=True)
+    require_services(context)
+    result = status(context, options.services)
+    if terminal.json:
+        terminal.print_json("status", **result.to_json())
+        return result.exit_status
+    shown = [one for one in result.services if one.exit_status or not terminal.quiet]
+    now_ns = clock.now_ns()
+    if shown:
+        header = ("SERVICE", "PROCESS", "WANTED", "PID", "SINCE", "RESTARTS", "DETAIL")
+        rows = [_row(one, now_ns, terminal) for one in shown]
+        terminal.table(rows, header, "<<<><>", spare=("RESTARTS", "PID", "SINCE"))
+    for hint in dict.fromkeys(one.hint for one in shown if one.hint is not None):
+        terminal.print(terminal.style(f"hint: {printable(hint)}", "hint"))
+    return result.exit_status
+
+
+def _row(one: ServiceProcess, now_ns: int, terminal: Terminal) -> tuple[str, ...]:
+    since = ""
+    if one.since_ns is not None:
+        since = relative_time(one.since_ns, now_ns) if terminal.interactive else clock.rfc3339(one.since_ns)
+    wanted = {"unknown": "-"}.get(one.wanted, one.wanted)
+    pid = "" if one.pid is None else str(one.pid)
+    told = pid and since and one.detail.startswith(f"process {pid} runs since ")  # by the other columns
+    return (one.service, one.outcome, wanted, pid, since, str(one.restarts), "" if told else one.detail)
