@@ -32,18 +32,17 @@ def write_generation(world: Any, number: int) -> None:
 
 
 def nothing_is_held(world: Any) -> None:
-    """Promise 9: no stale lock, ever. Every lock can be had at once, and every snapshot listed can be shown."""
-    done = world.run("--wait", "0ms", "snapshot")
-    assert done.status in {0, 1, 3}, done
-    assert "Traceback" not in done.err
+    """Promise 9: no stale lock, ever: every lock can be had at once."""
+    world.run("--wait", "0ms", "snapshot").fine()
+
+
+def all_can_be_shown(world: Any) -> None:
+    """Promise 6: what is listed is there."""
     listed = world.run("list", "--json").fine().json
     assert listed["unreadable"] == []
-    newest = listed["snapshots"][0]["id"]
-    oldest = listed["snapshots"][-1]["id"]
-    for name in {newest, oldest}:
-        shown = world.run("show", name, "--json").fine().json
-        assert shown["files"]
-        world.run("show", name, "main").fine()
+    for one in listed["snapshots"][:10]:
+        assert world.run("show", one["id"], "--json").fine().json["files"]
+        world.run("show", one["id"], "main").fine()
 
 
 @pytest.fixture
@@ -66,6 +65,7 @@ def test_snapshot_is_killed(world: Any, seed: random.Random) -> None:
         kill_later(world.spawn("snapshot"), seed.uniform(0.15, 0.6))
         nothing_is_held(world)
         assert world.run("show", "notes/good", "main").fine().out == json.dumps({"counter": number})
+    all_can_be_shown(world)
 
 
 def test_restore_is_killed(world: Any, seed: random.Random) -> None:
@@ -83,6 +83,7 @@ def test_restore_is_killed(world: Any, seed: random.Random) -> None:
     world.run("--wait", "0ms", "restore", "--snapshot", "notes/1").fine()
     assert is_whole(world, 1) == 1
     nothing_is_held(world)
+    all_can_be_shown(world)
 
 
 def test_run_is_killed(world: Any, seed: random.Random) -> None:
@@ -98,3 +99,4 @@ def test_run_is_killed(world: Any, seed: random.Random) -> None:
     world.wait_for(lambda: world.run("show", "notes/good", "main").out == '{"counter": 1000}', "a snapshot")
     last.send_signal(signal.SIGTERM)
     assert last.wait(30) == 0
+    all_can_be_shown(world)
