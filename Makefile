@@ -5,13 +5,14 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 WORKERS ?= 2
 
-.PHONY: demo test torture lint format lock clean help
+.PHONY: demo test torture lint format docs lock clean help
 help:
 	@echo "make demo     install into $(VENV) and run the main job for real, for everybody to see"
 	@echo "make test     all tests; attacks are seeded samples"
 	@echo "make torture  the same with every point of every attack (long)"
 	@echo "make lint     ruff, mypy --strict, import-linter"
 	@echo "make format   put the code into its one style"
+	@echo "make docs     run the commands of the pages and write what they print, the damage matrix and recoverd.yaml(5)"
 	@echo "make lock     write requirements.lock anew from pyproject.toml"
 
 $(STAMP): pyproject.toml requirements.lock
@@ -48,6 +49,10 @@ lint: $(STAMP)
 format: $(STAMP)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+docs: $(STAMP)
+	$(BIN)/python man/generate.py
+	$(BIN)/python -m tests.documentation.generate_pages
 
 lock: $(STAMP)
 	$(BIN)/pip install --quiet pip-tools

@@ -1,4 +1,4 @@
-"""Every YAML block of the documentation is loaded, every command in it is parsed, and those of the README are run."""
+"""Every YAML block of the documentation is loaded, every command in it is parsed, and those that can be are run."""
 
 from __future__ import annotations
 
@@ -52,6 +52,14 @@ def test_each_command_is_one_that_exists(page: Path) -> None:
     for line in commands(page):
         words = [word for word in shlex.split(line)[1:] if word not in {"…", "COMMAND", "SNAPSHOT"}]
         assert arguments.parse(words).command is not None, line
+
+
+@pytest.mark.parametrize("page", [page.name for page in PAGES if "<!-- house: " in page.read_text()])
+def test_the_commands_of_a_page_print_what_it_shows(page: str) -> None:
+    """They are run in houses of their own; each ends with the exit status that the page claims."""
+    command = [sys.executable, "-m", "tests.documentation.generate_pages", "--check", page]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=280, check=False)
+    assert done.returncode == 0, f"`make docs` writes the page anew\n{done.stdout}{done.stderr}"
 
 
 def test_every_file_that_is_linked_exists() -> None:

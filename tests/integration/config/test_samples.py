@@ -40,6 +40,7 @@ def load_samples(directory: Path, **environ: str) -> Loaded:
 
 def test_they_load(installed: Path) -> None:
     loaded = load_samples(installed, STATE_PATH="/srv/agent")
+    assert (loaded.problems, loaded.config.failed) == ((), ())
     agent = loaded.config.services["coding-agent"]
     assert {name: (item.kind, item.path) for name, item in agent.state.items()} == {
         "main": (ItemKind.FILE, "/srv/agent/state.json"),
@@ -64,6 +65,11 @@ def test_editors_can_complete_them(sample: Path) -> None:
     found = re.fullmatch(r"# yaml-language-server: \$schema=(\S+)", first)
     assert found, first
     assert (sample.parent / found[1]).resolve() == SAMPLES / "recoverd.schema.json"
+
+
+@pytest.mark.parametrize("sample", sorted(SAMPLES.rglob("*.yaml")), ids=lambda path: path.name)
+def test_the_readme_tells_of_them(sample: Path) -> None:
+    assert sample.name in (REPOSITORY / "README.md").read_text()
 
 
 @pytest.mark.parametrize("schema", sorted(SAMPLES.rglob("*.schema.json")), ids=lambda path: path.name)

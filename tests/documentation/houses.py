@@ -1,0 +1,269 @@
+"""The machines that the pages' commands run on: one service, `assistant`, and what has just happened to it."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shlex
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+
+_SMALL = 256 << 10  # bytes of the file system that is filled
+RECOVERD = Path(sys.executable).with_name("recoverd")
+CONFIG = """\
+services:
+  assistant:
+    root: {root}/assistant
+    run:
+      command: [{root}/bin/assistant]
+    state:
+      main:
+        file: state.json
+        format: json
+        schema: {{type: object, required: [version, tasks], properties: {{version: {{const: "1"}}}}}}
+      tasks: {{directory: tasks, include: ["*.json"], format: json, optional: true}}
+    health: {{within: 10s, stable_for: 200ms}}
+"""
+SERVICE = """\
+#!/bin/sh
+[ -s {root}/assistant/state.json ] || {{ echo "unexpected end of JSON input" >&2; exit 1; }}
+while :; do sleep 1; done
+"""
+# What differs from run to run and from machine to machine, as it is on a usual one.
+USUAL = (
+    (r"\d{8}T\d{6}Z-[0-9a-f]{12}", "20261121T031245Z-3f9c0a7be215"),
+    (r"\b\d{4}-\d\d-\d\dT[\d:]+\.\d+Z", "2026-11-21T03:12:45.678Z"),
+    (r"\b\d{4}-\d\d-\d\dT[\d:]+Z", "2026-11-21T03:12:45Z"),
+    (r"\b[\d.]+ (?:ms|s|min|h) old", "40 s old"),
+    (r"\bin [\d.]+ (?:ms|s)\b", "in 1.2 s"),
+    (r", [\d.]+ (?:ms|s)$", ", 15 ms"),
+    (r"process \d+", "process 4711"),
+    (r"\b[0-9a-f]{64}\b", "5f3c…"),
+    (r"\b[\d.]+ (?:B|KiB) new\b", "1.1 KiB new"),
+)
+
+
+class Unavailable(Exception):
+    """This machine, or this user, can't have such a house."""
+
+
+class House:
+    """A directory with the configuration, the state, recoverd's own files and commands."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root.resolve()
+        self.before: tuple[str, ...] = ()  # what recoverd is run through
+        self.mounts: list[Path] = []
+        for below in ("etc/conf.d", "assistant/tasks", "bin", "run"):
+            (self.root / below).mkdir(parents=True)
+        self.write("etc/recoverd.yaml", f"state_dir: {self.root}/recoverd\n")
+        self.write("etc/conf.d/assistant.yaml", CONFIG.format(root=self.root))
+        self.program("assistant", SERVICE.format(root=self.root))
+        self.program("recoverd", "")
+        self.wrap()
+
+    def write(self, name: str, text: str) -> None:
+        (self.root / name).write_text(text)
+
+    def program(self, name: str, text: str) -> None:
+        path = self.root / "bin" / name
+        path.write_text(text)
+        path.chmod(0o755)
+
+    def wrap(self, *before: str) -> None:
+        """`recoverd` in the house: with its configuration, and through `before`."""
+        words = shlex.join([*before, str(RECOVERD), "--config", f"{self.root}/etc"])
+        self.program("recoverd", f'#!/bin/sh\nexec {words} "$@"\n')
+
+    def state(self, *tasks: int) -> None:
+        self.write("assistant/state.json", json.dumps({"version": "1", "tasks": tasks}) + "\n")
+        for task in tasks:
+            self.write(f"assistant/tasks/{task}.json", json.dumps({"id": task}) + "\n")
+
+    def shell(self, command: str) -> tuple[int, str]:
+        """Exit status and output of one command line, with the paths of a usual machine in both."""
+        time.sleep(0.03)  # what was just written counts as still being written for 20 ms
+        places = dict(self._places())
+        command = re.sub("|".join(map(re.escape, places)), lambda found: places[found[0]], command)
+        environment = {
+            "PATH": f"{self.root}/bin:{os.environ['PATH']}",
+            "HOME": str(self.root),
+            "RUNTIME_DIRECTORY": f"{self.root}/run",
+            "LC_ALL": "C.UTF-8",
+        }
+        done = subprocess.run(
+            ["bash", "-c", command],
+            cwd=self.root,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        output = done.stdout
+        for usual, here in self._places():
+            output = output.replace(here, usual)
+        for pattern, usual in USUAL:
+            output = re.sub(pattern, usual, output, flags=re.MULTILINE)
+        return done.returncode, output
+
+    def _places(self) -> tuple[tuple[str, str], ...]:
+        root = str(self.root)
+        return (
+            ("/var/lib/assistant", f"{root}/assistant"),
+            ("/var/lib/recoverd", f"{root}/recoverd"),
+            ("/etc/recoverd", f"{root}/etc"),
+            ("/run/recoverd", f"{root}/run"),
+            ("/tmp/", f"{root}/"),
+        )
+
+    def must(self, command: str) -> None:
+        status, output = self.shell(command)
+        if status:
+            sys.exit(f"{command}: {status}\n{output}")
+
+    def close(self) -> None:
+        """The end of the house."""
+        self.kill()
+        for mount in reversed(self.mounts):
+            subprocess.run(["umount", "-l", str(mount)], check=True)
+
+    def kill(self) -> None:
+        """End the service that recoverd started here, as a power failure does."""
+        record = self.root / "recoverd" / "services" / "assistant.json"
+        if record.exists():
+            found = re.search(r'"pid": ?"?(\d+)', record.read_text())
+            if found and f"{self.root}/bin/assistant" in _command_of(int(found[1])):
+                os.kill(int(found[1]), signal.SIGKILL)
+
+
+def _command_of(pid: int) -> str:
+    """The command line of a process: what tells that it is the house's own."""
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_text(errors="replace")
+    except OSError:
+        return ""
+
+
+# -- what has happened ---------------------------------------------------------------------------------------
+
+
+def healthy(house: House) -> None:
+    """Two snapshots, and the service runs."""
+    house.state(1, 2)
+    house.must("recoverd snapshot")
+    house.state(1, 2, 3)
+    house.must("recoverd restore && recoverd snapshot --label before-the-update")
+
+
+def emptied(house: House) -> None:
+    """The power failed: the state file is empty, one task is cut, nothing runs."""
+    healthy(house)
+    house.kill()
+    house.write("assistant/state.json", "")
+    house.write("assistant/tasks/2.json", '{"id": 2, "tit')
+
+
+def restored(house: House) -> None:
+    emptied(house)
+    house.must("recoverd restore")
+
+
+def unsaved(house: House) -> None:
+    """Damaged before anything was ever captured."""
+    house.write("assistant/state.json", '{"version": "1", "tas')
+
+
+def denied(house: House) -> None:
+    """The state can't be read by whoever runs recoverd."""
+    healthy(house)
+    house.kill()
+    (house.root / "assistant" / "state.json").chmod(0)
+    if os.geteuid() == 0:
+        _need("setpriv")
+        house.wrap("setpriv", "--bounding-set=-dac_override,-dac_read_search")
+
+
+def misspelt(house: House) -> None:
+    """Somebody edited the configuration in a hurry."""
+    path = house.root / "etc" / "conf.d" / "assistant.yaml"
+    path.write_text(
+        path.read_text().replace("format: json, optional", "fromat: json, optional") + "    autosave: {every: 30}\n"
+    )
+
+
+def full(house: House) -> None:
+    """The service's file system has no room left."""
+    if os.geteuid() != 0:
+        raise Unavailable("only root can mount a small file system")
+    mount = house.root / "assistant"
+    done = subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={_SMALL}", "assistant", str(mount)], check=False)
+    if done.returncode:
+        raise Unavailable("no file system can be mounted")
+    house.mounts.append(mount)
+    (mount / "tasks").mkdir()
+    emptied(house)
+    if not mount.is_mount():
+        raise RuntimeError(f"{mount} is no file system of its own: nothing else is filled")
+    with open(mount / "core.1234", "wb", buffering=0) as file, suppress(OSError):
+        file.writelines(bytes(4096) for _ in range(_SMALL // 4096 + 1))
+
+
+def rotten(house: House) -> None:
+    """The disk has turned bits of the newest pack, and the state file is empty."""
+    emptied(house)
+    packs = (house.root / "recoverd" / "repository" / "packs").glob("*/*.tar.zst")
+    newest = max(packs, key=lambda path: path.stat().st_mtime_ns)
+    data = bytearray(newest.read_bytes())
+    for at in range(20, len(data) // 2):
+        data[at] ^= 0x55
+    newest.chmod(0o600)
+    newest.write_bytes(data)
+
+
+KILLED = """\
+import os, signal, sys
+from recoverd.cli.main import main
+from recoverd.recovery import board
+exchange, calls = board.exchange, []
+def second_kills(*arguments):
+    calls.append(arguments)
+    if len(calls) == 2:
+        os.kill(os.getpid(), signal.SIGKILL)
+    exchange(*arguments)
+board.exchange = second_kills
+main(sys.argv[1:])
+"""
+
+
+def killed(house: House) -> None:
+    """recoverd was killed when it had put one of two documents in place."""
+    emptied(house)
+    house.must(f"{shlex.quote(sys.executable)} -c {shlex.quote(KILLED)} --config etc restore; test $? = 137")
+
+
+def bare(house: House) -> None:
+    """Nothing but a repository: no recoverd."""
+    for tool in ("tar", "zstd", "jq", "b3sum"):
+        _need(tool)
+    emptied(house)
+    (house.root / "bin" / "recoverd").unlink()
+
+
+def _need(tool: str) -> None:
+    if shutil.which(tool) is None:
+        raise Unavailable(f"{tool} is not installed")
+
+
+HOUSES: dict[str, Callable[[House], None]] = {
+    one.__name__: one for one in (healthy, emptied, restored, unsaved, denied, misspelt, full, rotten, killed, bare)
+}
