@@ -11,6 +11,7 @@ import argparse
 from recoverd.cli.opening import context_of
 from recoverd.cli.terminal import Terminal
 from recoverd.cli.wording import choice
+from recoverd.errors import RecoverdError, UsageError
 from recoverd.operations.check import CheckRequest, check
 
 
@@ -20,13 +21,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--format",
         metavar="FORMAT",
-        type=choice("format", ("text", "json"), ("nagios", "prometheus")),
+        type=choice("format", ("text", "json", "nagios"), ("prometheus",)),
         default=None,
-        help="text, or json as with --json",
+        help="text, nagios (a plugin's output), or json as with --json",
     )
 
 
 def run(options: argparse.Namespace, terminal: Terminal) -> int:
+    if options.format == "nagios":
+        return _nagios(options, terminal)
     terminal.json = terminal.json or options.format == "json"
     result = check(
         context_of(options, terminal, tolerant=True, told=True), CheckRequest(tuple(options.services), options.live)
@@ -47,4 +50,20 @@ def run(options: argparse.Namespace, terminal: Terminal) -> int:
         )
         for line in shown.splitlines():
             terminal.print(line)
+    return result.exit_status
+
+
+def _nagios(options: argparse.Namespace, terminal: Terminal) -> int:
+    """As a monitoring plugin: what can't be checked at all is told on stdout too, for that is all that is shown."""
+    from recoverd.health import nagios
+
+    if terminal.json:
+        raise UsageError("--json and --format nagios do not go together", hint="choose one of them")
+    try:
+        context = context_of(options, terminal, tolerant=True, told=True)
+        result = check(context, CheckRequest(tuple(options.services), options.live))
+    except RecoverdError as error:
+        terminal.write(nagios.failed(error.message, error.hint) + "\n")
+        raise
+    terminal.write(nagios.render(result.results) + "\n")
     return result.exit_status

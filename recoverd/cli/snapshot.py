@@ -11,6 +11,7 @@ import argparse
 from recoverd.cli.opening import context_of, require_services
 from recoverd.cli.terminal import Terminal
 from recoverd.cli.text import duration, plural, printable, size
+from recoverd.operations.context import Context
 from recoverd.operations.snapshot import SnapshotRequest, SnapshotResult, snapshot
 
 _STYLES = {"saved": "ok", "unchanged": "dim", "invalid": "critical", "failed": "critical"}
@@ -23,6 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--reason", default=None, help="why it is taken (default: manual, or due with --due)")
     parser.add_argument("--label", help="a name for it; with one, a snapshot is made even if nothing changed")
     parser.add_argument("--tag", action="append", default=[], help="a tag that retention can keep; repeatable")
+    parser.add_argument("--time", metavar="TIME", help="its state is of then: an import, which never is the newest")
     parser.add_argument("--dry-run", action="store_true", help="say what would be captured")
 
 
@@ -46,12 +48,15 @@ def run(options: argparse.Namespace, terminal: Terminal) -> int:
             return 0
     else:
         require_services(context)
+    time_ns = None if options.time is None else _time(options.time, context)
+    usual = "due" if options.due else "manual" if time_ns is None else "import"
     request = SnapshotRequest(
         services=names,
-        reason=options.reason or ("due" if options.due else "manual"),
+        reason=options.reason or usual,
         label=options.label,
         tags=tuple(options.tag),
         dry_run=options.dry_run,
+        time_ns=time_ns,
     )
     result = snapshot(context, request)
     if terminal.json:
@@ -64,6 +69,13 @@ def run(options: argparse.Namespace, terminal: Terminal) -> int:
     else:
         _render(result, terminal)
     return result.exit_status
+
+
+def _time(text: str, context: Context) -> int:
+    """What --time says. Raises UsageError."""
+    from recoverd.operations.import_times import asked_time
+
+    return asked_time(text, context.config.timezone)
 
 
 def _render(result: SnapshotResult, terminal: Terminal) -> None:

@@ -15,7 +15,6 @@ from recoverd.errors import UsageError
 # command -> options of the manual that this version does not have
 NOT_YET_OPTIONS: Mapping[str, frozenset[str]] = {
     "restore": frozenset({"--boot", "--unit", "--at", "--from", "--only"}),
-    "snapshot": frozenset({"--time"}),
 }
 _WIDEST = 100  # longer lines are hard to read, however wide the terminal is
 

@@ -34,7 +34,7 @@ from recoverd.operations import confirmations
 from recoverd.operations.confirmations import Confirmation
 from recoverd.operations.context import Context
 from recoverd.recovery.intents import OpenIntent, open_intents
-from recoverd.repository.records import ItemRecord, Snapshot
+from recoverd.repository.records import ABSENT, ItemRecord, Snapshot
 from recoverd.repository.store import Repository
 from recoverd.repository.trees import EMPTY_TREE
 from recoverd.system import clock, locks, mounts
@@ -210,13 +210,14 @@ def _path(item: StateItem, newest: Snapshot | None, accepted: Mapping[str, str])
     files = record.files if record is not None else None
     size = record.size_bytes if record is not None else None
     known_good = record is not None and record.good not in {None, EMPTY_TREE}
+    optional = item.optional or accepted.get("") == ABSENT
     try:
         if item.kind is ItemKind.FILE:
             fd, name = open_parent(item.path)
         else:
             fd, name = open_declared_directory(item.path), "."
     except FileNotFoundError:
-        return PathFacts(item.name, item.path, exists=False, optional=item.optional, known_good=known_good)
+        return PathFacts(item.name, item.path, exists=False, optional=optional, known_good=known_good)
     except (UntrustedLink, OSError) as error:
         sentence = error.message if isinstance(error, UntrustedLink) else error.strerror or str(error)
         return PathFacts(item.name, item.path, exists=True, error=sentence)
@@ -228,7 +229,7 @@ def _path(item: StateItem, newest: Snapshot | None, accepted: Mapping[str, str])
             exists=True,
             readable=os.access(name, os.R_OK, dir_fd=fd, follow_symlinks=False),
             writable=os.access(name, os.W_OK, dir_fd=fd, follow_symlinks=False),
-            optional=item.optional,
+            optional=optional,
             known_good=known_good,
             emptied=item.kind is ItemKind.FILE
             and status.st_size == 0
@@ -240,7 +241,7 @@ def _path(item: StateItem, newest: Snapshot | None, accepted: Mapping[str, str])
             space=Space(*mounts.free_bytes(fd)),
         )
     except FileNotFoundError:
-        return PathFacts(item.name, item.path, exists=False, optional=item.optional, known_good=known_good)
+        return PathFacts(item.name, item.path, exists=False, optional=optional, known_good=known_good)
     except OSError as error:
         return PathFacts(item.name, item.path, exists=True, error=error.strerror or str(error))
     finally:

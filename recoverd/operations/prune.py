@@ -116,11 +116,12 @@ def _carriers(snapshots: list[Snapshot], marks: Mapping[int, Marks]) -> dict[int
 
     Usually that is the newest one that counts, which retention keeps anyway. It is another one when only
     snapshots of an unhealthy service, or a single damaged item, are left. What was declared at another path, or as
-    another kind, is another item: a restore takes from its own records alone.
+    another kind, is another item: a restore takes from its own records alone. Imports come
+    after all others.
     """
     result: dict[int, str] = {}
     carried: set[tuple[str, str, str]] = set()
-    for snapshot in sorted(snapshots, key=lambda one: one.sequence, reverse=True):
+    for snapshot in sorted(snapshots, key=lambda one: (not one.imported, one.sequence), reverse=True):
         mark = marks.get(snapshot.sequence, Marks())
         for name, item in snapshot.items.items():
             key = name, item.kind, item.path

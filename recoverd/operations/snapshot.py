@@ -35,6 +35,7 @@ class SnapshotRequest:
     full_read: bool = False  # believe no cached stat
     prune: bool = True  # apply retention to services that got a new snapshot
     dry_run: bool = False
+    time_ns: int | None = None  # live state is of this time: an import, which never is the newest
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,6 +196,7 @@ def _capture(
             continue
         verdict = snapshot_verdict(survey, good_changed=good_changed)
         forced = parent is not None and (request.label is not None or bool(request.tags))
+        forced = forced or request.time_ns is not None
         wanted = (changed or good_changed or damage is not None or forced) and not _nothing(survey, parent)
         return _Capture(service, parent, survey, verdict, wanted, time.monotonic() - started)
     raise damage or AssertionError("the last round has no parent")
@@ -242,7 +244,7 @@ def _draft(capture: _Capture, request: SnapshotRequest, now_ns: int) -> Snapshot
     items = {name: item.record() for name, item in capture.survey.items.items()}
     return SnapshotDraft(
         service=capture.service.name,
-        time_ns=now_ns,
+        time_ns=now_ns if request.time_ns is None else request.time_ns,
         boot_id=clock.boot_id(),
         host=clock.host_name(),
         verdict=capture.verdict,
@@ -253,6 +255,7 @@ def _draft(capture: _Capture, request: SnapshotRequest, now_ns: int) -> Snapshot
         parent=capture.parent.sequence if capture.parent is not None else None,
         files=sum(item.files for item in items.values()),
         size_bytes=sum(item.size_bytes for item in items.values()),
+        imported=request.time_ns is not None,
     )
 
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from recoverd.config.model import Service
 from recoverd.errors import UsageError
+from recoverd.operations.accept import remember_accepted
 from recoverd.operations.assess import look
 from recoverd.operations.context import Context
 from recoverd.operations.processes import bring_up, driver_of
@@ -100,13 +101,6 @@ def _find(context: Context, wanted: str | None) -> tuple[str, Quarantined]:
 
 def _accept(context: Context, service: Service) -> tuple[str, Mapping[str, Mapping[str, str]]]:
     """Call what lies there now good enough to be left alone, as long as its content does not change."""
-    repository = context.repository()
-    with repository.reader() as reader:
+    with context.repository().reader() as reader:
         survey, _ = look(context, service, reader)
-    accepted = {
-        name: {finding.document: finding.content for finding in item.findings if finding.content is not None}
-        for name, item in survey.items.items()
-    }
-    accepted = {name: documents for name, documents in accepted.items() if documents}
-    repository.update_record(service.name, lambda record: replace(record, accepted=accepted))
-    return survey.verdict.value, accepted
+    return survey.verdict.value, remember_accepted(context, service, survey)

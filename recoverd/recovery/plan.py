@@ -11,6 +11,7 @@ from enum import StrEnum
 
 from recoverd.config.model import Service
 from recoverd.recovery.survey import ServiceSurvey
+from recoverd.repository.records import ABSENT
 from recoverd.repository.trees import Entry
 from recoverd.state.verdicts import Problem, Verdict
 
@@ -101,14 +102,15 @@ class Plan:
 def damages(service: Service, survey: ServiceSurvey, accepted: Mapping[str, Mapping[str, str]]) -> tuple[Damage, ...]:
     """Every document that is not ok, with the action of its policy.
 
-    `accepted`: item -> document -> content hash that its operator called good; it is left alone while its
-    content stays the same.
+    `accepted`: item -> document -> content hash (or ABSENT) that its operator called good; it is left alone
+    while its content stays the same.
     """
     found = []
     for name, item in survey.items.items():
         for finding in item.findings:
             action, reason = _action(service, finding.verdict)
-            if finding.content is not None and accepted.get(name, {}).get(finding.document) == finding.content:
+            content = ABSENT if finding.verdict is Verdict.MISSING else finding.content
+            if content is not None and accepted.get(name, {}).get(finding.document) == content:
                 action, reason = Action.LEAVE, "accepted by its operator"
             found.append(Damage(name, finding.document, finding.verdict, finding.problems, action, reason))
     return tuple(found)

@@ -12,6 +12,7 @@ from enum import StrEnum
 from types import MappingProxyType
 from typing import Any
 
+ABSENT = "absent"  # stands for the content of an accepted document that is not there
 NOTHING: Mapping[str, Any] = MappingProxyType({})
 
 
@@ -113,7 +114,9 @@ class ServiceRecord:
     paused: bool = False
     confirmed_ns: int | None = None  # newest time at which live state was seen unchanged (hourly on disk)
     confirmed_sequence: int | None = None
-    accepted: Mapping[str, Mapping[str, str]] = field(default_factory=lambda: NOTHING)  # item -> document -> hash
+    accepted: Mapping[str, Mapping[str, str]] = field(
+        default_factory=lambda: NOTHING
+    )  # item -> document -> hash, or ABSENT
     process: Mapping[str, Any] = field(default_factory=lambda: NOTHING)  # services.process_record's JSON
     blocked: str | None = None  # why the service was not brought up by the last restore
     last_restore: Mapping[str, Any] = field(default_factory=lambda: NOTHING)

@@ -110,6 +110,7 @@ class Loop:
         self._timetable = Timetable(mailbox.put)
         self._watchdog = Watchdog(self._is_alive, environment)
         self._due: dict[str, str] = {}  # service -> why
+        self._held: dict[str, str] = {}  # the same of services that are paused, until they are resumed
         self._stop = self._reload = False
         self._not_before_s = 0.0  # monotonic
         self._failures = 0
@@ -146,6 +147,8 @@ class Loop:
         self._notice_clock_step()
         if self._reload:
             self._load_again()
+        for name in [name for name in self._held if not self._is_paused(name)]:
+            self._due.setdefault(name, self._held.pop(name) + ", and it was paused until now")
         if self._due and clock.monotonic_s() >= self._not_before_s:
             self._capture_due()
         return True
@@ -223,7 +226,9 @@ class Loop:
         """One capture of all that is due; what can't begin is due again after a pause."""
         wanted, self._due = self._due, {}
         services = {service.name: service for service in scheduled(self._context.config.services.values())}
-        names = tuple(name for name in services if name in wanted and not self._is_paused(name))
+        paused = {name for name in services if name in wanted and self._is_paused(name)}
+        self._held.update({name: wanted[name] for name in paused})
+        names = tuple(name for name in services if name in wanted and name not in paused)
         if not names:
             return
         for name in names:
