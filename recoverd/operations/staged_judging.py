@@ -1,0 +1,44 @@
+"""Judging what was staged, by the rules of today, before it replaces anything."""
+
+from __future__ import annotations
+
+from recoverd.config.model import Service
+from recoverd.operations.context import Context
+from recoverd.recovery.choices import Choice
+from recoverd.recovery.plan import Target
+from recoverd.recovery.staging import Staging
+from recoverd.state.verdicts import Verdict
+
+_BLOCK_BYTES = 1 << 20
+
+
+def problems(context: Context, service: Service, staged: Staging, choice: Choice) -> dict[Target, str]:
+    """What is wrong with the staged documents, a sentence for each.
+
+    A verdict on the very bytes (their hashes were checked when they were staged) by the very same rules stands.
+    """
+    found: dict[Target, str] = {}
+    judges = context.judges(service)
+    settled = _settled(context, service, choice)
+    for replacement, document, fd in staged.files(lambda one: one.item not in settled):
+        examination = judges[replacement.item].begin(document)
+        with open(fd, "rb", closefd=False) as file:
+            while block := file.read(_BLOCK_BYTES):
+                examination.feed(block)
+        judgement = examination.finish()
+        if judgement.verdict is not Verdict.OK:
+            what = judgement.problems[0].problem if judgement.problems else judgement.verdict.value
+            found.setdefault((replacement.item, replacement.relative), what)
+    return found
+
+
+def _settled(context: Context, service: Service, choice: Choice) -> set[str]:
+    """Items that come from snapshots in which all of their documents were ok, by what judges today."""
+    judges = context.judges(service)
+    snapshots = {one.sequence: one for one in context.repository().snapshots(service.name)}
+    doubtful = set()
+    for part in choice.parts:
+        record = snapshots[part.sequence].items[part.item]
+        if record.verdict != Verdict.OK or record.root != record.good or record.judge != judges[part.item].id:
+            doubtful.add(part.item)
+    return {part.item for part in choice.parts} - doubtful
