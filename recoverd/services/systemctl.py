@@ -22,7 +22,7 @@ _LONGEST_JOB_S = 900.0  # where a unit may take for ever
 _PROPERTIES = (
     "Id,LoadState,LoadError,ActiveState,SubState,UnitFileState,Result,Type,MainPID,InvocationID,"
     "ExecMainStartTimestampMonotonic,ExecMainCode,ExecMainStatus,ActiveEnterTimestampMonotonic,"
-    "InactiveEnterTimestampMonotonic,NRestarts,TriggeredBy,Job,ConditionResult,AssertResult,"
+    "InactiveEnterTimestampMonotonic,NRestarts,TriggeredBy,Job,"
     "TimeoutStartUSec,TimeoutStopUSec,ControlGroup"
 )
 _SPAN_S = {
@@ -60,8 +60,6 @@ class UnitState:
     restarts: int = 0  # by systemd, since it was last started by anybody else
     triggered_by: tuple[str, ...] = ()
     queued: bool = False  # a job waits for it
-    condition: bool = True  # what its Condition…= said the last time; systemd says no before the first
-    assertion: bool = True
     start_within_s: float = 90.0
     stop_within_s: float = 90.0
     control_group: str = ""
@@ -109,8 +107,6 @@ def _unit(found: Mapping[str, str]) -> UnitState:
         restarts=number("NRestarts"),
         triggered_by=tuple(found.get("TriggeredBy", "").split()),
         queued=number("Job") > 0,
-        condition=found.get("ConditionResult") == "yes",
-        assertion=found.get("AssertResult") == "yes",
         start_within_s=parse_span(found.get("TimeoutStartUSec", "")),
         stop_within_s=parse_span(found.get("TimeoutStopUSec", "")),
         control_group=found.get("ControlGroup", ""),
@@ -170,16 +166,19 @@ class Systemctl:
         if not state.invocation:
             return ""
         # the field systemd gives to all that comes out of one run of a unit, systemd.journal-fields(7)
-        match = f"_SYSTEMD_INVOCATION_ID={state.invocation}"
+        return self._last_line(f"_SYSTEMD_INVOCATION_ID={state.invocation}").removeprefix(f"{state.unit}: ")
+
+    def last_told(self, unit: str) -> str:
+        """The last line of the journal about a unit, by itself or by systemd; "" when there is none. Raises nothing."""
+        return self._last_line(f"--user-unit={unit}" if self._user else f"--unit={unit}")
+
+    def _last_line(self, match: str) -> str:
+        command = ["journalctl", "--quiet", "--no-pager", "--output=cat", "--lines=5", match]
         try:
-            ran = run_command(
-                ["journalctl", "--quiet", "--no-pager", "--output=cat", "--lines=5", match],
-                timeout_s=_ANSWERS_WITHIN_S,
-                env=self._environment(),
-            )
+            ran = run_command(command, timeout_s=_ANSWERS_WITHIN_S, env=self._environment())
         except OSError:
             return ""
-        return ran.last_line.removeprefix(f"{state.unit}: ") if ran.status == 0 else ""
+        return ran.last_line if ran.status == 0 else ""
 
     def journal(self, unit: str, lines: int, *, follow: bool) -> Iterator[str]:
         """Lines of the unit's journal, from all its runs; with `follow` those that come too. Raises ServiceError."""

@@ -151,15 +151,14 @@ class SystemdDriver:
         return self._show()
 
     def _not_up(self, state: UnitState, why: str | None) -> ServiceError:
-        if state.active == "inactive" and not state.condition:
-            return self._failure(f"a Condition…= of {self._unit} does not hold, so systemd left it down", self._look())
-        if state.active == "inactive" and not state.assertion:
-            return self._failure(f"an Assert…= of {self._unit} does not hold, so systemd refused it", self._look())
-        if state.active == "inactive" and why is None:
-            return self._failure(f"{self._unit} ended at once, with success", "a service that is done can't be running")
+        if state.active == "inactive":
+            # systemd forgets at once how it came to that, but for the journal
+            told = self._systemctl.last_told(self._unit)
+            if why is None:
+                why = "it is down again: it ended at once, with success, or a Condition…= of it does not hold"
+            return self._failure(f"{self._unit}: {why}" + (f"; the journal says: {told}" if told else ""))
         said = self._systemctl.last_words(state)
-        because = why_failed(state) if state.active == "failed" or why is None else why
-        return self._failure(f"{self._unit}: {because}" + (f"; it said: {said}" if said else ""), self._look())
+        return self._failure(f"{self._unit}: {why_failed(state)}" + (f"; it said: {said}" if said else ""))
 
     def _failure(self, why: str, hint: str | None = None) -> ServiceError:
         return ServiceError(f"{self._name} can't be started: {why}", hint=hint or self._look())

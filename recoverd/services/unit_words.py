@@ -77,8 +77,6 @@ def describe(state: UnitState, *, waits_for: Sequence[str], since_ns: int | None
         return f"it waits for {', '.join(waits_for)}"
     if state.queued:
         return "its start is queued"
-    if not state.assertion and state.left_us == 0 and state.invocation:
-        return f"an Assert…= of {state.unit} does not hold"
     if ended_ns is not None:
         return f"it was stopped, or ended with success, at {rfc3339(ended_ns)}"
     if state.file == "disabled":
