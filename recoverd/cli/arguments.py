@@ -15,6 +15,7 @@ from recoverd.errors import UsageError
 COMMANDS: Mapping[str, tuple[str, str]] = {
     "check": ("check", "health of everything, for people and for monitoring"),
     "restore": ("restore", "recover what is not ok, bring services up, prove them"),
+    "confirm": ("confirm", "the second phase of a boot: start, prove, fall back"),
     "undo": ("undo", "reverse a restore"),
     "assess": ("assess", "the verdict on live state, with problems; changes nothing"),
     "snapshot": ("snapshot", "capture services now"),
@@ -44,7 +45,6 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
 NOT_YET = frozenset(
     [
         "adopt",
-        "confirm",
         "drill",
         "verify",
         "replicate",

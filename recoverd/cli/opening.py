@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import os
+import sys
+from collections.abc import Sequence
 
 from recoverd.cli.terminal import Terminal
 from recoverd.errors import UsageError
@@ -52,6 +55,21 @@ def wait_s(text: str | None) -> float:
         return parse_duration(text)
     except ValueError as error:
         raise UsageError(f"--wait: {error}", hint="for example --wait 500ms, --wait 2m") from None
+
+
+def own_command(config: Sequence[str] | None) -> list[str]:
+    """How units call what runs now: by absolute path, with the same configuration."""
+    import shutil
+
+    called = os.path.abspath(sys.argv[0])
+    if os.path.basename(called) != "recoverd" or not os.access(called, os.X_OK):
+        found = shutil.which("recoverd")
+        command = [found] if found is not None else [sys.executable, "-m", "recoverd"]
+    else:
+        command = [called]
+    for path in config or ():
+        command += ["--config", os.path.abspath(path)]
+    return command
 
 
 _IN_RESULTS = ("snapshot", "state", "restore", "service")

@@ -8,6 +8,8 @@ Exit status: 0 state is valid and every probe passed, 1 not so, 75 another recov
 from __future__ import annotations
 
 import argparse
+import os
+import sys
 from typing import TYPE_CHECKING
 
 from recoverd.cli.opening import context_of, require_services
@@ -16,6 +18,7 @@ from recoverd.cli.text import duration, printable
 from recoverd.errors import UsageError
 
 if TYPE_CHECKING:
+    from recoverd.operations.context import Context
     from recoverd.operations.restore_results import ItemOutcome, RestoreResult, ServiceRestore
 
 _STYLES = {"untouched": "ok", "restored": "ok", "degraded": "warning", "blocked": "critical", "failed": "critical"}
@@ -27,17 +30,27 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--snapshot", metavar="SNAPSHOT", help="restore this one, also over good state")
     parser.add_argument("--to", metavar="DIR", help="write into an empty directory instead; touches nothing else")
     parser.add_argument("--dry-run", action="store_true", help="say what would be done, and why")
+    which = parser.add_mutually_exclusive_group()
+    which.add_argument("--boot", action="store_true", help="before services start: only repair; start and stop nothing")
+    which.add_argument("--unit", metavar="UNIT", help="the services of this systemd unit, which has failed")
     parser.add_argument("--no-start", action="store_true", help="restore state, start nothing, prove nothing")
 
 
 def run(options: argparse.Namespace, terminal: Terminal) -> int:
-    if options.to is not None:
+    if options.to is not None and not (options.boot or options.unit):
         return _extract(options, terminal)
     from recoverd.operations.restore import restore
     from recoverd.operations.restore_results import RestoreRequest
 
+    _refuse_mixtures(options)
     context = context_of(options, terminal, tolerant=True, told=True)
+    if options.boot:
+        return _boot(context, terminal)
     require_services(context)
+    if options.unit is not None:
+        from recoverd.operations.recover import recover
+
+        return _finish(recover(context, options.unit), terminal)
     request = RestoreRequest(
         services=tuple(options.services),
         snapshot=options.snapshot,
@@ -46,11 +59,44 @@ def run(options: argparse.Namespace, terminal: Terminal) -> int:
     )
     with terminal.progress("restoring and proving"):
         result = restore(context, request)
+    return _finish(result, terminal)
+
+
+def _finish(result: RestoreResult, terminal: Terminal) -> int:
     if terminal.json:
         terminal.print_json("restore", **result.to_json())
     else:
-        _render(result, terminal)
+        render(result, terminal)
     return result.exit_status
+
+
+def _refuse_mixtures(options: argparse.Namespace) -> None:
+    """--boot and --unit say by themselves what is restored and how."""
+    mode = "--boot" if options.boot else "--unit" if options.unit is not None else None
+    given = {
+        "a service": options.services,
+        "--snapshot": options.snapshot,
+        "--to": options.to,
+        "--dry-run": options.dry_run,
+        "--no-start": options.no_start,
+    }
+    for name, value in given.items():
+        if mode is not None and value:
+            raise UsageError(f"{mode} and {name} do not go together", hint="leave one of them out")
+
+
+def _boot(context: Context, terminal: Terminal) -> int:
+    """Nothing declared is nothing to do: the unit may be enabled before the first service is."""
+    from recoverd.operations.boot import boot
+
+    result, ended = boot(context)
+    status = _finish(result, terminal)
+    if not ended:
+        # a thread hangs in a dead file system, or is in the middle of a restore that goes on later
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(status)
+    return status
 
 
 def _extract(options: argparse.Namespace, terminal: Terminal) -> int:
@@ -73,7 +119,7 @@ def _extract(options: argparse.Namespace, terminal: Terminal) -> int:
     return result.exit_status
 
 
-def _render(result: RestoreResult, terminal: Terminal) -> None:
+def render(result: RestoreResult, terminal: Terminal) -> None:
     for service in result.services:
         if terminal.quiet and service.exit_status == 0 and service.outcome == "untouched":
             continue

@@ -8,11 +8,9 @@ from __future__ import annotations
 
 import argparse
 import os
-import shutil
-import sys
 from typing import TYPE_CHECKING
 
-from recoverd.cli.opening import context_of
+from recoverd.cli.opening import context_of, own_command
 from recoverd.cli.terminal import Terminal
 from recoverd.cli.text import plural, printable
 from recoverd.errors import UsageError
@@ -49,7 +47,7 @@ def run(options: argparse.Namespace, terminal: Terminal) -> int:
     if options.remove:
         return _tell(remove(directories, user=user), terminal, user=user)
     context = context_of(options, terminal)
-    layout = layout_of(context.config, _command(options.config), context.runtime_dir, user=user)
+    layout = layout_of(context.config, own_command(options.config), context.runtime_dir, user=user)
     files = render(context.config, layout, directories, gate_boot=options.gate_boot, mount_points=mount_points())
     result = install(files, directories, user=user) if options.install else UnitsResult("show", files)
     if user and not lingers(_user()):
@@ -66,19 +64,6 @@ def _directories(user: bool) -> Directories:
         return Directories("/etc/systemd/system", "/etc/tmpfiles.d")
     base = os.environ.get("XDG_CONFIG_HOME") or os.path.join(os.path.expanduser("~"), ".config")
     return Directories(os.path.join(base, "systemd", "user"), None)
-
-
-def _command(config: list[str] | None) -> list[str]:
-    """How units call what runs now: by absolute path, with the same configuration."""
-    called = os.path.abspath(sys.argv[0])
-    if os.path.basename(called) != "recoverd" or not os.access(called, os.X_OK):
-        found = shutil.which("recoverd")
-        command = [found] if found is not None else [sys.executable, "-m", "recoverd"]
-    else:
-        command = [called]
-    for path in config or ():
-        command += ["--config", os.path.abspath(path)]
-    return command
 
 
 def _user() -> str:

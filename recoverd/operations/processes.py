@@ -9,9 +9,11 @@ from typing import Any
 
 from recoverd.config.model import Service
 from recoverd.errors import ServiceError
+from recoverd.operations import blocking
 from recoverd.operations.context import Context
 from recoverd.repository.store import Repository
-from recoverd.services.driver import Driver, build_driver
+from recoverd.services import transient
+from recoverd.services.driver import Driver, Started, build_driver
 from recoverd.services.probes import wait_until_healthy
 
 
@@ -49,6 +51,13 @@ def driver_of(context: Context, service: Service) -> Driver | None:
     )
 
 
+def _start(context: Context, service: Service, driver: Driver) -> Started:
+    """Start it, in a unit of its own where we run in one that will end. Raises ServiceError, LockHeld."""
+    if service.run is not None and context.command and not driver.status().running:
+        transient.start(service, context.command)
+    return driver.start()
+
+
 def bring_up(context: Context, service: Service, *, start: bool) -> Up:
     """Start the service unless it runs or its operator stopped it, and prove that it is healthy."""
     driver = driver_of(context, service)
@@ -61,9 +70,10 @@ def bring_up(context: Context, service: Service, *, start: bool) -> Up:
         status = driver.status()
         if not status.running and status.wanted == "stopped":
             return Up(None, "stopped by its operator")
+        blocking.unblock(context.runtime_dir, service.name)  # or systemd would refuse it
         try:
             with context.state_changes:
-                begun = driver.start()
+                begun = _start(context, service, driver)
         except ServiceError as error:
             return Up(False, error.message)
         started, pid = not begun.already, begun.pid

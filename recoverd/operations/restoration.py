@@ -12,13 +12,14 @@ from dataclasses import dataclass, field, replace
 
 from recoverd.config.model import Service
 from recoverd.errors import DamagedObject, RecoverdError, ServiceError, StateError
+from recoverd.operations import restore_records as records
 from recoverd.operations import restore_results as results
 from recoverd.operations import restore_words as told
+from recoverd.operations import staged_judging as judging
 from recoverd.operations.assess import look
 from recoverd.operations.context import Context
 from recoverd.operations.processes import Up, bring_up, driver_of
 from recoverd.operations.restore_results import Attempt, ItemOutcome, RestoreRequest, ServiceRestore
-from recoverd.operations.snapshot import SnapshotRequest, capture_locked
 from recoverd.recovery import quarantine, staging, swapping
 from recoverd.recovery.candidates import eligible, good_versions
 from recoverd.recovery.choices import Choice, damaged_targets, item_choice, service_choices, snapshot_choice
@@ -26,11 +27,10 @@ from recoverd.recovery.plan import Action, Damage, Target, damages, plans
 from recoverd.recovery.survey import Scratch, ServiceSurvey
 from recoverd.repository.objects import Reader
 from recoverd.repository.records import Marks, Snapshot
-from recoverd.state.verdicts import Verdict, worst
+from recoverd.state.verdicts import worst
 from recoverd.system import clock
 
 _MOST_LOOKS = 3  # how often live state may change under a restore before it gives up
-_BLOCK_BYTES = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +69,8 @@ class Restoration:
     applied: list[swapping.Applied] = field(default_factory=list)
     was_running: bool = False
     after: _Look | None = None  # live state once it was written
+    found: Action | None = None  # what the first look said; None: it is not over yet
+    left_running: bool = False
 
     def run(self) -> ServiceRestore:
         repository = self.context.repository()
@@ -79,6 +81,7 @@ class Restoration:
                 first = self._look(reader)
                 if self.request.dry_run:
                     return self._dry_run(first, self._next(reader, first))
+        self.found = first.action
         if first.action is Action.BLOCK:
             return self._blocked(first, tuple(told.sentence(one) for one in first.damage if one.action is Action.BLOCK))
         if first.action is Action.LEAVE and self.explicit is None:
@@ -175,6 +178,9 @@ class Restoration:
                 return self._untouched(current)
             try:
                 if driver is not None and driver.status().running:
+                    if self.request.boot:
+                        staged.discard()
+                        return self._left_running(current)
                     self.was_running = self.was_running or not self.applied
                     driver.stop()
                 again = self._look(reader)
@@ -217,7 +223,7 @@ class Restoration:
             self._pass_over(choice, "damaged", damaged_targets(reader, choice), error.message)
             return None
         try:
-            problems = self._judge(staged, choice)
+            problems = judging.problems(self.context, self.service, staged, choice)
         except BaseException:
             staged.discard()
             raise
@@ -229,36 +235,6 @@ class Restoration:
         )
         self._pass_over(choice, "invalid", list(problems), why)
         return None
-
-    def _judge(self, staged: staging.Staging, choice: Choice) -> dict[Target, str]:
-        """What is wrong with the staged documents, by the rules of today.
-
-        The verdict on the very bytes (their hashes were checked when they were staged) by the very same rules stands.
-        """
-        problems: dict[Target, str] = {}
-        judges = self.context.judges(self.service)
-        settled = self._settled(choice)
-        for replacement, document, fd in staged.files(lambda one: one.item not in settled):
-            examination = judges[replacement.item].begin(document)
-            with open(fd, "rb", closefd=False) as file:
-                while block := file.read(_BLOCK_BYTES):
-                    examination.feed(block)
-            judgement = examination.finish()
-            if judgement.verdict is not Verdict.OK:
-                what = judgement.problems[0].problem if judgement.problems else judgement.verdict.value
-                problems.setdefault((replacement.item, replacement.relative), what)
-        return problems
-
-    def _settled(self, choice: Choice) -> set[str]:
-        """Items that come from snapshots in which all of their documents were ok, by what judges today."""
-        repository, judges = self.context.repository(), self.context.judges(self.service)
-        snapshots = {one.sequence: one for one in repository.snapshots(self.service.name)}
-        doubtful = set()
-        for part in choice.parts:
-            record = snapshots[part.sequence].items[part.item]
-            if record.verdict != Verdict.OK or record.root != record.good or record.judge != judges[part.item].id:
-                doubtful.add(part.item)
-        return {part.item for part in choice.parts} - doubtful
 
     def _pass_over(self, choice: Choice, result: str, targets: Sequence[Target], why: str) -> None:
         bad = {key for key in choice.key if key[:2] in targets}
@@ -316,7 +292,12 @@ class Restoration:
         now_ns = clock.now_ns()
         try:
             with self.context.state_changes:
-                self._keep_record(choice, up, now_ns)
+                if self.request.boot:
+                    records.keep_unproven(self.context, self.service.name, choice, self.applied[-1])
+                else:
+                    seen = self.after.survey if self.after is not None else None
+                    sequences = {part.sequence for part in choice.parts}
+                    records.keep(self.context, self.service, sequences, up, now_ns, seen=seen)
         except (RecoverdError, OSError) as error:  # the state is back and proven: that stands, also on a full disk
             self.notes.append(f"it could not be recorded: {error}")
         self.attempts.append(Attempt(choice.candidate, "restored"))
@@ -326,36 +307,6 @@ class Restoration:
         )
         return self._result(current, results.RESTORED, up=up, items=items, reasons=(up.why,) if up.why else ())
 
-    def _keep_record(self, choice: Choice, up: Up, now_ns: int) -> None:
-        """Not blocked any more; a snapshot of what is there now; proven what it came from, if it is."""
-        self._remember_blocked(None)
-        saved = self._capture(up)
-        if not up.healthy:
-            return
-        proven = {part.sequence for part in choice.parts} | ({saved} if saved is not None else set())
-        for sequence in sorted(proven):
-            self.context.repository().set_marks(
-                self.service.name, sequence, lambda marks: replace(marks, proven_ns=now_ns)
-            )
-
-    def _capture(self, up: Up) -> int | None:
-        """Snapshot what was restored and started; the sequence of the new snapshot, if there is one.
-
-        Where nothing runs, and the last look has seen exactly what the newest snapshot holds, another one would tell
-        nothing new.
-        """
-        newest = self.context.repository().newest(self.service.name)
-        if up.pid is None and not up.started and newest is not None and self.after is not None:
-            found = self.after.survey.items
-            if found.keys() == newest.items.keys() and all(
-                (item.root, item.good, item.verdict.value) == (record.root, record.good, record.verdict)
-                for item, record in ((item, newest.items[name]) for name, item in found.items())
-            ):
-                return None
-        made = capture_locked(self.context, [self.service], SnapshotRequest(reason="restore", prune=False))
-        saved = made[self.service.name].id
-        return int(saved.rpartition("/")[2]) if saved is not None else None
-
     def _untouched(self, current: _Look) -> ServiceRestore:
         """Live state is left alone, whatever a probe says; the service is brought up."""
         up = bring_up(self.context, self.service, start=self.request.start)
@@ -363,6 +314,12 @@ class Restoration:
         left = tuple(told.sentence(one) for one in current.damage)
         reasons = (*left, up.why) if up.why else left
         return self._result(current, results.UNTOUCHED, up=up, reasons=reasons)
+
+    def _left_running(self, current: _Look) -> ServiceRestore:
+        """Before services start, nothing is stopped: this one has been started already."""
+        self.left_running = True
+        reasons = ("it runs already, so its state was left as it is", *map(told.sentence, current.damage))
+        return self._result(current, results.FAILED, reasons=reasons, exit_status=1)
 
     def _became(self, again: _Look) -> ServiceRestore:
         """The service's stop changed its state: a flush at exit, or a torn read before."""
@@ -376,9 +333,7 @@ class Restoration:
         return self._result(current, results.BLOCKED, reasons=reasons, exit_status=1)
 
     def _remember_blocked(self, why: str | None) -> None:
-        repository = self.context.repository()
-        if repository.record(self.service.name).blocked != why:
-            repository.update_record(self.service.name, lambda record: replace(record, blocked=why))
+        records.remember_blocked(self.context, self.service.name, why)
 
     def _dry_run(self, current: _Look, choice: Choice | None) -> ServiceRestore:
         if current.action is Action.BLOCK or (choice is None and current.wrong):

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
-from recoverd.config.model import Service
+from recoverd.config.model import FailedService, Service
 from recoverd.errors import LockHeld, RecoverdError, UsageError
+from recoverd.operations import blocking
 from recoverd.operations.assess import look
 from recoverd.operations.context import Context
 from recoverd.operations.naming import find_snapshot
@@ -43,29 +45,58 @@ def restore(context: Context, request: RestoreRequest) -> RestoreResult:
         services = {service.name: service for service in context.select(request.services)}
     if not request.dry_run:
         context.repository(create=True)
-    results: dict[str, ServiceRestore] = {
-        failed.name: ServiceRestore(
-            failed.name, FAILED, reasons=failed.problems, hint="`recoverd config validate` checks again", exit_status=1
-        )
-        for failed in context.config.failed
-        if not request.services
-    }
+    done: dict[str, ServiceRestore] = {}
+    if not request.services:
+        done |= {failed.name: broken(failed) for failed in context.config.failed}
+
+    def work(service: Service) -> ServiceRestore:
+        return guarded(context, service, request, lambda: _locked(context, service, request, explicit))
+
+    in_order(context, services, work, done, flags=not request.dry_run)
+    return result_of(context, done, dry_run=request.dry_run)
+
+
+def broken(failed: FailedService) -> ServiceRestore:
+    """The result of a service whose configuration nobody understands."""
+    hint = "`recoverd config validate` checks again"
+    return ServiceRestore(failed.name, FAILED, reasons=failed.problems, hint=hint, exit_status=1)
+
+
+def in_order(
+    context: Context,
+    services: Mapping[str, Service],
+    work: Callable[[Service], ServiceRestore],
+    done: dict[str, ServiceRestore],
+    *,
+    flags: bool,
+) -> None:
+    """Do `work` for each service in the order of `after`, independent ones side by side; results go into `done`.
+
+    What comes after a service that is blocked or has failed is blocked too; with `flags` systemd hears of it.
+    """
     blocked = {failed.name: "its configuration is broken" for failed in context.config.failed}
     for wave in start_order(services):
         held = blocked_by(services, blocked)
-        blocked.update(held)
-        ready = [services[name] for name in wave if name not in blocked]
+        ready = [services[name] for name in wave if name not in held]
         for name in wave:
             if name in held:
-                results[name] = ServiceRestore(name, BLOCKED, reasons=(held[name],), exit_status=1)
+                done[name] = ServiceRestore(name, BLOCKED, reasons=(held[name],), exit_status=1)
+                if flags:
+                    cause = next(other for other in services[name].after if other in held)
+                    blocking.block(context.runtime_dir, name, held[name], because=cause)
+        blocked.update(held)
         with ThreadPoolExecutor(max_workers=max(1, min(_SIDE_BY_SIDE, len(ready)))) as pool:
-            for one in pool.map(lambda service: _one(context, service, request, explicit), ready):
-                results[one.service] = one
+            for one in pool.map(work, ready):
+                done[one.service] = one
                 if one.outcome in {BLOCKED, FAILED}:
                     blocked[one.service] = one.reasons[0] if one.reasons else one.outcome
-    order = [name for name in context.config.services if name in results]
-    order += [name for name in results if name not in order]
-    return RestoreResult(tuple(results[name] for name in order), request.dry_run)
+
+
+def result_of(context: Context, done: Mapping[str, ServiceRestore], *, dry_run: bool = False) -> RestoreResult:
+    """The results in the order of the configuration."""
+    order = [name for name in context.config.services if name in done]
+    order += [name for name in done if name not in order]
+    return RestoreResult(tuple(done[name] for name in order), dry_run)
 
 
 def _declared(context: Context, request: RestoreRequest, snapshot: Snapshot) -> Service:
@@ -84,16 +115,21 @@ def _declared(context: Context, request: RestoreRequest, snapshot: Snapshot) -> 
     return service
 
 
-def _one(context: Context, service: Service, request: RestoreRequest, explicit: Snapshot | None) -> ServiceRestore:
-    """One service under its lock; errors become values."""
+def _locked(context: Context, service: Service, request: RestoreRequest, explicit: Snapshot | None) -> ServiceRestore:
+    repository = context.repository_if_any()
+    if repository is None:
+        return _never_saved(context, service)
+    with repository.service_lock(service.name, wait_s=context.wait_s, what=f"service {service.name}"):
+        return Restoration(context, service, request, explicit).run()
+
+
+def guarded(
+    context: Context, service: Service, request: RestoreRequest, work: Callable[[], ServiceRestore]
+) -> ServiceRestore:
+    """What became of one service; errors become values."""
     started = time.monotonic()
     try:
-        repository = context.repository_if_any()
-        if repository is None:
-            return _never_saved(context, service)
-        what = f"service {service.name}"
-        with repository.service_lock(service.name, wait_s=context.wait_s, what=what):
-            result = Restoration(context, service, request, explicit).run()
+        result = work()
     except LockHeld as error:
         result = ServiceRestore(service.name, FAILED, reasons=(error.message,), hint=error.hint, exit_status=75)
     except RecoverdError as error:

@@ -14,6 +14,7 @@ class RestoreRequest:
     snapshot: str | None = None  # an explicit restore, also over good state
     dry_run: bool = False
     start: bool = True
+    boot: bool = False  # before services start: nothing is started, stopped or proven
 
 
 @dataclass(frozen=True, slots=True)

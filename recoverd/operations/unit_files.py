@@ -131,8 +131,8 @@ WantedBy={target}
 
 
 def _restore(layout: Layout, target: str) -> str:
-    # Without default dependencies, so that it can stand before units that start early. It fails where a service
-    # stays down, and then others start all the same: nothing requires it.
+    # Without default dependencies, so that it can stand before units that start early. A service that stays down (1)
+    # is no failure of this unit, or it would run again with each start of any service; confirm tells of it.
     early = (
         "After=basic.target\n"
         if layout.user
@@ -149,7 +149,7 @@ Description=Checks the state of services and repairs it before they start
 Type=oneshot
 RemainAfterExit=yes
 ExecStart={words([*layout.command, "restore", "--boot"])}
-SuccessExitStatus=3
+SuccessExitStatus=1 3 75
 TimeoutStartSec={round(layout.boot_timeout_s + 30)}s
 {_restores(layout, network="", private_network=True)}
 [Install]

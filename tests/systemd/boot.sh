@@ -25,6 +25,8 @@ make_root() {
         'export PYTHONPATH=/opt/recoverd/source:/opt/recoverd/packages' \
         'exec /usr/bin/python3 -m recoverd "$@"' >"$root/usr/bin/recoverd"
     chmod 755 "$root/usr/bin/recoverd"
+    echo machine >"$root/etc/hostname"
+    ln -s /dev/null "$root/etc/systemd/system/console-getty.service"
     tr -d - </proc/sys/kernel/random/uuid >"$root/etc/machine-id"
 }
 

@@ -64,8 +64,8 @@ class Machine:
     ) -> Done:
         """Run a command inside, as root; `data` is its stdin."""
         given = [f"{name}={value}" for name, value in (env or {}).items()]
-        inside = ["nsenter", "-t", str(self.pid), "-m", "-p", "-u", "-i", "-n", "-C", "--wd=/", "--"]
-        plain = ["env", "-i", f"PATH={PATH}", "LANG=C.UTF-8", "TERM=dumb", "HOME=/root", *given]
+        inside = ["nsenter", "-t", str(self.pid), "-m", "-p", "-u", "-i", "-n", "-C", "--"]
+        plain = ["env", "-i", "--chdir=/", f"PATH={PATH}", "LANG=C.UTF-8", "TERM=dumb", "HOME=/root", *given]
         done = subprocess.run(
             [*inside, *plain, *argv], input=data.encode(), capture_output=True, timeout=timeout, check=False
         )
@@ -277,3 +277,85 @@ def fresh_machine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable
     yield another
     for one in made:
         one.end()
+
+
+APP = """\
+#!/usr/bin/python3
+# A service with state: counts its starts in it, and refuses to start on what it can't read or does not like.
+import json, os, pathlib, signal, sys, time
+path = pathlib.Path(sys.argv[1])
+state = json.loads(path.read_text())
+if state.get("poison") or os.path.exists("/run/never-healthy"):
+    sys.exit(3)
+def write():
+    beside = path.with_suffix(".new")
+    beside.write_text(json.dumps(state))
+    beside.replace(path)
+def stop(*_):
+    state["stopped"] = True
+    write()
+    sys.exit(0)
+signal.signal(signal.SIGTERM, stop)
+state["starts"] = state.get("starts", 0) + 1
+state.pop("stopped", None)
+write()
+while True:
+    time.sleep(60)
+"""
+UNIT = """\
+[Unit]
+Description=A service with state
+{unit}
+[Service]
+ExecStart=/usr/local/bin/app /srv/{name}/state.json
+Restart=on-failure
+RestartSec=50ms
+[Install]
+WantedBy=multi-user.target
+"""
+CONFIGURATION = """\
+services:
+  app:
+    root: /srv/app
+    run: {systemd: app.service}
+    state: {main: {file: state.json, format: json, schema: {type: object, required: [counter]}}}
+    autosave: {every: 1h, on_shutdown: true}
+    health: {within: 3s, stable_for: 300ms}
+  other:
+    root: /srv/other
+    run: {systemd: other.service}
+    after: [app]
+    state: {main: {file: state.json, format: json, schema: {type: object, required: [counter]}}}
+    health: {within: 3s, stable_for: 300ms}
+  detached:
+    run: {command: [/usr/local/bin/app, /srv/detached/state.json]}
+    state: {main: {file: /srv/detached/state.json, format: json, schema: {type: object, required: [counter]}}}
+    health: {within: 3s, stable_for: 300ms}
+"""
+NAMES = ("app", "other", "detached")
+
+
+@pytest.fixture(scope="module")
+def house(machine: Machine) -> Iterator[Machine]:
+    """The machine with three services: two units, one requires the other, and a command. Units are installed."""
+    machine.write("/usr/local/bin/app", APP, mode="755")
+    machine.write("/etc/systemd/system/app.service", UNIT.format(name="app", unit=""))
+    after = "Requires=app.service\nAfter=app.service\n"
+    machine.write("/etc/systemd/system/other.service", UNIT.format(name="other", unit=after))
+    machine.write("/etc/recoverd/conf.d/test.yaml", CONFIGURATION)
+    for name in NAMES:
+        machine.write(f"/srv/{name}/state.json", '{"counter": 1}')
+    machine.run(["systemctl", "enable", "-q", "app.service", "other.service"]).fine()
+    machine.run(["recoverd", "units", "--install"]).fine()
+    yield machine
+    machine.run(["recoverd", "units", "--remove"])
+    machine.sh(
+        "systemctl disable -q --now app.service other.service; rm -rf /etc/recoverd /srv/* /var/lib/recoverd"
+        " /etc/systemd/system/app.service /etc/systemd/system/other.service; systemctl daemon-reload"
+    )
+
+
+@pytest.fixture
+def quiet(house: Machine) -> Machine:
+    """The house with nothing of it running: for looking at files."""
+    return house
