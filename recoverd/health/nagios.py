@@ -74,7 +74,7 @@ def _figures(result: Result, *, limited: bool) -> Iterator[str]:
 def _label(text: str) -> str:
     """A label in quotes where it needs them; `=` and `'` may not stand in one."""
     text = _clean(text).replace("=", "_").replace("'", "_")
-    return f"'{text}'" if " " in text else text
+    return f"'{text}'" if any(map(str.isspace, text)) else text
 
 
 def _limits(figure: Figure) -> tuple[str, str]:

@@ -151,4 +151,5 @@ def _data(reader: Reader, entry: Entry) -> list[Piece] | None:
             joined[-1] = joined[-1][0], joined[-1][1] + length
         else:
             joined.append((end - length, length))
-    return joined
+    aligned = all(start % 512 == 0 and (start + length) % 512 in {0, entry.size % 512} for start, length in joined)
+    return joined if aligned else None  # blocks of an odd size: no reader of archives would find the right places

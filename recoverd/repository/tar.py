@@ -43,7 +43,8 @@ class TarStream:
         """Add one entry as `path`. Hard links are kept within one `group`.
 
         Of a file, `chunks` is its content in order (a number is the length of a hole). `data` tells where in a
-        sparse file its bytes are; without it holes are written as zeros. Raises RepositoryError when the content
+        sparse file its bytes are: stretches that begin and end at multiples of 512, but for the end of the file.
+        Without it holes are written as zeros. Raises RepositoryError when the content
         is not as long as the entry says, and what `chunks` raises: the archive is unusable then.
         """
         name = raw_name(path) + (b"/" if entry.type == "dir" else b"")
