@@ -1,7 +1,7 @@
 """What a service said: the file its output goes to, or its unit's journal.
 
 Through a pipe the lines come as they are; on a terminal, what could drive it is written as an escape.
-Exit status: 0 shown, 1 there is no log that can be read, 64 there is no such service.
+Exit status: 0 shown, 1 there is no log that can be read, 64 there is no such service, 130 interrupted.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace, terminal: Terminal) -> int:
+    from recoverd.cli.main import INTERRUPTED
     from recoverd.operations.logs import logs
 
     if not (options.lines.isascii() and options.lines.isdecimal() and len(options.lines) < 10):
@@ -32,8 +33,13 @@ def run(options: argparse.Namespace, terminal: Terminal) -> int:
     if terminal.json:
         terminal.print_json("logs", service=options.service, lines=[printable(line) for line in lines])
         return 0
-    for line in lines:
-        terminal.write((_shown(line) if terminal.interactive else line) + "\n")
+    try:
+        for line in lines:
+            terminal.write((_shown(line) if terminal.interactive else line) + "\n")
+    except KeyboardInterrupt:
+        if not options.follow:
+            raise
+        return INTERRUPTED  # the only way to end it, so nothing to complain about
     return 0
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
@@ -141,3 +143,37 @@ def test_a_process_without_probes_must_stay() -> None:
     """`running` with one identity is implied when there is a process."""
     assert watch([seen(1), seen(3.9)])[-1].verdict is Verdict.UNDECIDED
     assert watch([seen(1), seen(4)])[-1].verdict is Verdict.HEALTHY
+
+
+def managed(at_s: float, number: int | None, *, settled: bool = True) -> Observation:
+    """Of a service whose manager starts it again; without a number it is at it."""
+    one = status(number or 0)
+    return Observation(at_s, replace(one, running=True, settled=settled, supervised=True), ())
+
+
+def test_a_manager_that_is_at_it_is_waited_for() -> None:
+    """A unit between two of its processes is neither up nor down; the time begins anew with the next one."""
+    history = [managed(0.5, 1), managed(1, None, settled=False), managed(2, 2), managed(4, 2), managed(5, 2)]
+    assert [one.verdict for one in watch(history)][-2:] == [Verdict.UNDECIDED, Verdict.HEALTHY]
+
+
+def test_a_process_that_its_manager_replaced_begins_anew() -> None:
+    """Three seconds of two processes are not three seconds of one."""
+    states = watch([managed(0.5, 1), managed(2, 1), managed(3, 2), managed(5, 2), managed(6, 2)])
+    assert [one.verdict for one in states][-2:] == [Verdict.UNDECIDED, Verdict.HEALTHY]
+
+
+def test_a_crash_loop_ends_in_time() -> None:
+    """However often it is started again, the proof ends at `within_s`, and says what was seen last."""
+    history = [managed(at / 2, at if at % 2 else None, settled=bool(at % 2)) for at in range(1, 40)]
+    last = watch(history)[-1]
+    assert last.verdict is Verdict.UNHEALTHY
+    assert "not healthy within 10 s" in last.proof().reason
+    assert last.proof().seconds <= WITHIN_S + 0.5
+
+
+def test_one_whose_manager_gave_up_is_down_at_once() -> None:
+    """No restart is coming: nothing is waited for."""
+    gone = replace(status(0), supervised=True)
+    states = watch([managed(0.5, 1), Observation(1, gone, ())])
+    assert states[-1].verdict is Verdict.UNHEALTHY
