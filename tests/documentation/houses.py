@@ -29,6 +29,8 @@ services:
         format: json
         schema: {{type: object, required: [version, tasks], properties: {{version: {{const: "1"}}}}}}
       tasks: {{directory: tasks, include: ["*.json"], format: json, optional: true}}
+    autosave: {{every: 1h}}
+    retention: {{last: 10}}
     health: {{within: 10s, stable_for: 200ms}}
 """
 SERVICE = """\
@@ -47,6 +49,8 @@ USUAL = (
     (r"process \d+", "process 4711"),
     (r"\b[0-9a-f]{64}\b", "5f3c…"),
     (r"\b[\d.]+ (?:B|KiB) new\b", "1.1 KiB new"),
+    (r"\b\d{3} B(?=  (?:manual|restore))", "820 B"),
+    (r"\b\d\.\d KiB(?=  (?:manual|restore))", "1.1 KiB"),
 )
 
 
@@ -173,6 +177,13 @@ def emptied(house: House) -> None:
     house.write("assistant/tasks/2.json", '{"id": 2, "tit')
 
 
+def reset(house: House) -> None:
+    """The service came up empty, and has saved that over its state."""
+    healthy(house)
+    house.write("assistant/state.json", '{"version": "1", "tasks": []}\n')
+    house.must("recoverd snapshot")
+
+
 def restored(house: House) -> None:
     emptied(house)
     house.must("recoverd restore")
@@ -265,5 +276,6 @@ def _need(tool: str) -> None:
 
 
 HOUSES: dict[str, Callable[[House], None]] = {
-    one.__name__: one for one in (healthy, emptied, restored, unsaved, denied, misspelt, full, rotten, killed, bare)
+    one.__name__: one
+    for one in (healthy, emptied, reset, restored, unsaved, denied, misspelt, full, rotten, killed, bare)
 }
