@@ -19,6 +19,7 @@ from recoverd.system.clock import boot_id, monotonic_s, now_ns
 from recoverd.system.processes import ProcessIdentity, identify
 
 _LOCK_WAIT_S = 300.0
+_UP = frozenset({"active", "reloading", "refreshing"})
 _CGROUPS = ("/sys/fs/cgroup", "/sys/fs/cgroup/unified", "/sys/fs/cgroup/systemd")
 
 
@@ -48,10 +49,13 @@ class SystemdDriver:
         with self._exclusively():
             record, state = self._record(), self._show()
             self._refuse(state)
-            if state.active in {"active", "reloading", "refreshing"}:
-                for trigger in self._show_all(record.triggers):
-                    if trigger.down and trigger.load == "loaded":
-                        self._systemctl.start(trigger)  # a socket is refused, and not needed, while the service runs
+            if state.active in _UP and any(one.down for one in self._usable(record.triggers)):
+                # a stop was begun and never finished; a socket would be refused while its service runs
+                record = replace(record, phase=Phase.STOPPED, wanted="running")
+                self._ledger.save(record.to_json())
+                self._stop_one(state)
+                state = self._show()
+            if state.active in _UP:
                 self._save_running(record, state)
                 return Started(already=True, identity=_identity(state))
             waiting = self._waiting(state)
@@ -134,7 +138,7 @@ class SystemdDriver:
 
     def _bring_up(self, record: ProcessRecord, state: UnitState, *, itself: bool) -> UnitState:
         """Start the unit and what triggers it; the state after. Raises ServiceError."""
-        triggers = [one for one in self._show_all(record.triggers) if one.load == "loaded" and not one.masked]
+        triggers = self._usable(record.triggers)
         sockets = [one for one in triggers if one.unit.endswith(".socket")]
         for one in [*sockets, *([state] if itself else []), *(each for each in triggers if each not in sockets)]:
             self._systemctl.reset_failed(one.unit)
@@ -206,6 +210,10 @@ class SystemdDriver:
     def _waiting(self, state: UnitState) -> list[UnitState]:
         """The units that are active and would start this one."""
         return [one for one in self._show_all(state.triggered_by) if not one.down]
+
+    def _usable(self, triggers: Sequence[str]) -> list[UnitState]:
+        """Those that can be started: none that was removed or masked meanwhile."""
+        return [one for one in self._show_all(triggers) if one.load == "loaded" and not one.masked]
 
     def _show(self) -> UnitState:
         return self._systemctl.show([self._unit])[0]
