@@ -5,11 +5,12 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 WORKERS ?= 2
 
-.PHONY: demo test torture lint format docs lock clean help
+.PHONY: demo test torture bench lint format docs lock clean help
 help:
 	@echo "make demo     install into $(VENV) and run the main job for real, for everybody to see"
 	@echo "make test     all tests; attacks are seeded samples"
 	@echo "make torture  the same with every point of every attack (long)"
+	@echo "make bench    time recoverd beside restic and cp (root; see benchmarks/README.md)"
 	@echo "make lint     ruff, mypy --strict, import-linter"
 	@echo "make format   put the code into its one style"
 	@echo "make docs     run the commands of the pages and write what they print, the damage matrix and recoverd.yaml(5)"
@@ -39,6 +40,9 @@ test: $(STAMP)
 
 torture: $(STAMP)
 	RECOVERD_TORTURE=1 $(BIN)/pytest -n $(WORKERS) --dist loadgroup --timeout 7200 tests/crash
+
+bench: $(STAMP)
+	BIN=$(BIN) benchmarks/run
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

@@ -305,7 +305,8 @@ class Restoration:
         self.context.events.emit(
             "restore.finished", service=self.service.name, message=f"from {choice.candidate}", items=len(choice.parts)
         )
-        return self._result(current, results.RESTORED, up=up, items=items, reasons=(up.why,) if up.why else ())
+        reasons = (*_left_alone(current), up.why) if up.why else _left_alone(current)
+        return self._result(current, results.RESTORED, up=up, items=items, reasons=reasons)
 
     def _untouched(self, current: _Look) -> ServiceRestore:
         """Live state is left alone, whatever a probe says; the service is brought up."""
@@ -342,7 +343,7 @@ class Restoration:
         if choice is None or not choice.replacements:
             return self._result(current, results.UNTOUCHED, reasons=tuple(told.sentence(one) for one in current.damage))
         items = self._items(current, choice, clock.now_ns())
-        return self._result(current, results.RESTORED, items=items)
+        return self._result(current, results.RESTORED, items=items, reasons=_left_alone(current))
 
     def _items(self, current: _Look, choice: Choice, now_ns: int) -> tuple[ItemOutcome, ...]:
         where = self.applied[-1].quarantine if self.applied else None
@@ -375,3 +376,8 @@ class Restoration:
             started=up.started if up is not None else False,
             exit_status=exit_status,
         )
+
+
+def _left_alone(current: _Look) -> tuple[str, ...]:
+    """What stays as it is beside what is restored: it was accepted, or its policy says so."""
+    return tuple(told.sentence(one) for one in current.damage if one.action is Action.LEAVE)

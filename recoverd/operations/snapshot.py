@@ -24,6 +24,8 @@ from recoverd.state.verdicts import Verdict
 from recoverd.system import clock
 
 SAVED, UNCHANGED, INVALID, FAILED = "saved", "unchanged", "invalid", "failed"
+FULL_READ = "full-read"  # in the run history
+FULL_READ_EVERY_NS = 24 * 3600 * 1_000_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,6 +174,7 @@ def _capture(
     """Survey one service against its newest readable snapshot."""
     started = time.monotonic()
     judges = context.judges(service)
+    full_read = request.full_read or _full_read_due(repository, service.name, now_ns)
     snapshots = [one for one in repository.snapshots(service.name) if not one.imported]
     damage: DamagedObject | None = None
     for count in range(len(snapshots), -1, -1):
@@ -185,7 +188,7 @@ def _capture(
                 before=before,
                 memo=repository.catalog,
                 now_ns=now_ns,
-                full_read=request.full_read or damage is not None,
+                full_read=full_read or damage is not None,
             )
             changed = _changed(writer, survey, parent)
             good_changed = _good_changed(writer, survey, before)
@@ -198,8 +201,19 @@ def _capture(
         forced = parent is not None and (request.label is not None or bool(request.tags))
         forced = forced or request.time_ns is not None
         wanted = (changed or good_changed or damage is not None or forced) and not _nothing(survey, parent)
+        if full_read and not request.dry_run:
+            repository.catalog.record_run(service.name, FULL_READ, now_ns, time.monotonic() - started, "done", "")
         return _Capture(service, parent, survey, verdict, wanted, time.monotonic() - started)
     raise damage or AssertionError("the last round has no parent")
+
+
+def _full_read_due(repository: Repository, service: str, now_ns: int) -> bool:
+    """Once a day everything is read, whatever the stat cache believes (memory-mapped writers, odd file systems).
+
+    Without a record of one (a new service, a lost catalog) there is no stat cache either, and all is read anyway.
+    """
+    last = repository.catalog.runs(service, FULL_READ, 1)
+    return not last or not 0 <= now_ns - last[0].time_ns < FULL_READ_EVERY_NS
 
 
 def _nothing(survey: ServiceSurvey, parent: Snapshot | None) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 import time
@@ -160,13 +161,18 @@ class Documents:
     def _read(self, place: Place, one: Looked) -> FileRead | None:
         name = one.name
         try:
-            return read_stable(place.fd, name, append_only=self._append_only, found=one.status)
+            return read_stable(
+                place.fd, name, append_only=self._append_only, found=one.status, most_bytes=BLOCK_THRESHOLD
+            )
         except FileNotFoundError:
             return None
         except NotRegular:
             self._replaced(place, name)
         except OSError as error:
-            self.carry(place, name, Verdict.UNREADABLE, f"can't be read: {error.strerror or error}")
+            if error.errno == errno.EFBIG:  # it has grown, or was swapped for a large one, since it was looked at
+                self._large(place, name)
+            else:
+                self.carry(place, name, Verdict.UNREADABLE, f"can't be read: {error.strerror or error}")
         return None
 
     def _replaced(self, place: Place, name: str) -> None:

@@ -78,13 +78,20 @@ def attributes_of(where: int | str) -> tuple[tuple[str, bytes], ...]:
 
 
 def read_stable(
-    dir_fd: int, name: str, *, append_only: bool = False, tries: int = 5, found: os.stat_result | None = None
+    dir_fd: int,
+    name: str,
+    *,
+    append_only: bool = False,
+    tries: int = 5,
+    found: os.stat_result | None = None,
+    most_bytes: int | None = None,
 ) -> FileRead:
     """All of a regular file, read again with growing pauses (20, 40, 80 … ms) while it changes.
 
     The last try's bytes are returned with `torn` when it never held still. With `append_only`, a file that
     only grew is taken at its first length. `found`: what the caller's own look at the name has just told, to save
-    another one. Raises OSError (ELOOP for a symlink), NotRegular, FileNotFoundError.
+    another one. Raises OSError (ELOOP for a symlink; EFBIG past `most_bytes`, before anything is read), NotRegular,
+    FileNotFoundError.
     """
     # few system calls a file: the look at the name doubles as the stat before the read, and the stat after
     # it proves that the file opened was the one looked at; a FIFO put there in between does not block (O_NONBLOCK),
@@ -96,6 +103,8 @@ def read_stable(
             raise _refuse(name, before.st_mode)
         quiet = not -_RECENT_NS < time.time_ns() - before.st_ctime_ns < _RECENT_NS
         size = before.st_size
+        if most_bytes is not None and size > most_bytes:
+            raise OSError(errno.EFBIG, os.strerror(errno.EFBIG), name)
         fd = os.open(name, _OPEN, dir_fd=dir_fd)
         try:
             data = os.read(fd, size + 1)

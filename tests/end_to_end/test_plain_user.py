@@ -31,7 +31,7 @@ class Home:
             "XDG_RUNTIME_DIR": str(path / "runtime"),
             "PATH": "/usr/bin:/bin",
             "LANG": "C.UTF-8",
-        } | {name: value for name, value in os.environ.items() if name.startswith("COV")}
+        }
 
     def can_start(self) -> bool:
         """Whether the user may run this interpreter: it may lie in root's own home, and then it has no service."""

@@ -7,6 +7,7 @@ import os
 import shutil
 import socket
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -216,9 +217,24 @@ def test_a_directory_that_can_t_be_entered_is_carried(house: House, mode: int) -
 
 
 def test_a_writer_in_full_swing_never_makes_a_torn_capture_good(house: House) -> None:
-    """Two halves of a document that one call writes: what is known-good is always of one piece."""
+    """Two halves of a document that one call writes: what is known-good is always of one piece.
+
+    No stat tells of a write call that the machine suspends in its middle for longer than the 20 ms after which a
+    file counts as quiet; a round in which that happened proves nothing and is played again.
+    """
+    for _ in range(5):
+        if _slowest_write_s(house) < 0.01:
+            return _all_of_one_piece(house)
+        shutil.rmtree(house.state_dir)
+        house.reopen()
+    pytest.skip("this machine is so busy that it suspends writers in the middle of a call")
+
+
+def _slowest_write_s(house: House) -> float:
+    """Capture three times while a thread writes; how long its slowest call took."""
     path = house.tasks / "task-001.json"
     stop = threading.Event()
+    took = [0.0]
 
     def write() -> None:
         number = 0
@@ -226,7 +242,9 @@ def test_a_writer_in_full_swing_never_makes_a_torn_capture_good(house: House) ->
             while not stop.is_set():
                 number = (number + 1) % 10
                 half = str(number).encode() * 30_000
+                started = time.monotonic()
                 os.pwrite(file.fileno(), b'{"id": "%b", "again": "%b"}' % (half, half), 0)
+                took.append(time.monotonic() - started)
                 stop.wait(0.002)
 
     writer = threading.Thread(target=write)
@@ -237,6 +255,11 @@ def test_a_writer_in_full_swing_never_makes_a_torn_capture_good(house: House) ->
     finally:
         stop.set()
         writer.join()
+    return max(took)
+
+
+def _all_of_one_piece(house: House) -> None:
+    path = house.tasks / "task-001.json"
     for listed in house.list():
         snapshot = listed.snapshot
         with house.context.repository().reader() as reader:

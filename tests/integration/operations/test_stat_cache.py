@@ -351,3 +351,26 @@ def test_a_confirmation_from_the_future_does_not_stand_for_ever(house: House, la
     record = house.context.repository().record("app")
     assert record.confirmed_ns is not None
     assert abs(record.confirmed_ns - time.time_ns()) < 600e9
+
+
+def test_everything_is_read_once_a_day(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A change that no stat shows is found by the daily full read at the latest."""
+    from recoverd.operations import snapshot as capturing
+
+    house.snapshot()
+    read: list[bool] = []
+    real = capturing.survey_service
+
+    def survey(*words: object, full_read: bool, **more: object) -> object:
+        read.append(full_read)
+        return real(*words, full_read=full_read, **more)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(capturing, "survey_service", survey)
+    house.snapshot()
+    now = clock.now_ns()
+    monkeypatch.setattr(clock, "now_ns", lambda: now + capturing.FULL_READ_EVERY_NS + 1)
+    house.snapshot()
+    house.snapshot()
+    monkeypatch.setattr(clock, "now_ns", lambda: now - 3600 * 10**9)  # the clock was set back: better once too often
+    house.snapshot()
+    assert read == [False, True, False, True]
