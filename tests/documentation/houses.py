@@ -207,9 +207,8 @@ def denied(house: House) -> None:
 def misspelt(house: House) -> None:
     """Somebody edited the configuration in a hurry."""
     path = house.root / "etc" / "conf.d" / "assistant.yaml"
-    path.write_text(
-        path.read_text().replace("format: json, optional", "fromat: json, optional") + "    autosave: {every: 30}\n"
-    )
+    text = path.read_text().replace("format: json, optional", "fromat: json, optional")
+    path.write_text(text.replace("every: 1h", "every: 60"))
 
 
 def full(house: House) -> None:
