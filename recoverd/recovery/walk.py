@@ -14,6 +14,7 @@ from dataclasses import replace
 from recoverd.config.model import StateItem
 from recoverd.recovery.documents import Documents, Known, Looked, Place, Tree, place_findings
 from recoverd.recovery.entries import directory_entry, xattrs_of
+from recoverd.recovery.places import PLACE_PREFIX
 from recoverd.recovery.stat_rows import Row, join_names, pack_stat
 from recoverd.recovery.stores import Memo, Store
 from recoverd.repository.trees import Entry
@@ -103,6 +104,8 @@ class Walk:
             except FileNotFoundError:
                 continue  # a name that vanished is a document that was deleted
             if only is None and stat.S_ISDIR(status.st_mode):
+                if name.startswith(PLACE_PREFIX) and not place.below and status.st_uid == os.geteuid():
+                    continue  # what a restore keeps beside the target: no state of the service
                 if everything or self._selection.may_descend(prefix + name):
                     subdirectories.append(Looked(name, status, pack_stat(status)))
             elif everything or self._selection.covers(prefix + name):

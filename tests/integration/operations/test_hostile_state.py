@@ -389,3 +389,19 @@ def test_links_and_empty_directories_come_back(house: House) -> None:
     assert house.restore().outcome == "restored"
     assert os.readlink(house.tasks / "link") == "/nowhere/at all"
     assert Path(house.tasks / "empty").stat().st_mode & 0o777 == 0o750
+
+
+def test_what_a_restore_keeps_beside_its_target_is_no_state(house: House) -> None:
+    """Quarantine of a mount root lies inside it; captures and verdicts pass it over."""
+    house.change(
+        state={**house.service.state, "tasks": replace(house.service.state["tasks"], include=())},
+    )
+    house.snapshot()
+    place = house.tasks / ".recoverd-0123456789ab"
+    place.mkdir(mode=0o700)
+    (place / "00001").write_bytes(b"{ what was replaced")
+    assert house.verdict() == "ok"
+    assert house.snapshot().outcome == "unchanged"
+    (house.tasks / "sub" / ".recoverd-x").mkdir(parents=True)
+    (house.tasks / "sub" / ".recoverd-x" / "a.json").write_bytes(b"{")
+    assert house.verdict() == "corrupt"  # deeper down it is just a name

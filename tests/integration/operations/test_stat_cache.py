@@ -356,10 +356,10 @@ def test_a_confirmation_from_the_future_does_not_stand_for_ever(house: House, la
 def test_everything_is_read_once_a_day(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
     """A change that no stat shows is found by the daily full read at the latest."""
     from recoverd.operations import snapshot as capturing
+    from recoverd.recovery.survey import survey_service as real
 
     house.snapshot()
     read: list[bool] = []
-    real = capturing.survey_service
 
     def survey(*words: object, full_read: bool, **more: object) -> object:
         read.append(full_read)
