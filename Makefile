@@ -39,7 +39,8 @@ test: $(STAMP)
 	$(BIN)/pytest -n $(WORKERS) --dist loadgroup --cov --cov-report=term
 
 torture: $(STAMP)
-	RECOVERD_TORTURE=1 $(BIN)/pytest -n $(WORKERS) --dist loadgroup --timeout 7200 tests/crash
+	RECOVERD_TORTURE=1 $(BIN)/pytest -n $(WORKERS) --dist loadgroup --timeout 7200 tests/crash \
+	    tests/end_to_end/test_killed.py tests/end_to_end/test_crowd.py tests/end_to_end/test_hostile_user.py
 
 bench: $(STAMP)
 	BIN=$(BIN) benchmarks/run
