@@ -7,7 +7,8 @@ is loaded: 100 services answer in well under 150 ms.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
 from recoverd.config.model import ItemKind, Service, StateItem
@@ -69,12 +70,14 @@ def check(context: Context, request: CheckRequest) -> CheckResult:
     repository, facts = _repository(context)
     confirmed = confirmations.confirmed(context.runtime_dir, repository) if repository is not None else {}
     intents = {intent.service: intent for intent in open_intents(context.state_dir)}
-    host = HostFacts(
-        now_ns=clock.now_ns(),
-        services=tuple(
+    with _units_of(services):
+        facts_of_services = tuple(
             _service(context, repository, service, confirmed.get(service.name), intents.get(service.name), request)
             for service in services
-        ),
+        )
+    host = HostFacts(
+        now_ns=clock.now_ns(),
+        services=facts_of_services,
         scheduler=_scheduler(context),
         repository=facts,
         failed=tuple(
@@ -251,6 +254,16 @@ def _path(item: StateItem, newest: Snapshot | None, accepted: Mapping[str, str])
 def _was_empty(record: ItemRecord | None) -> bool:
     """Whether the newest snapshot's good version may be empty too; only a snapshot that is ok tells without a look."""
     return record is None or (record.verdict == "ok" and record.size_bytes == 0)
+
+
+def _units_of(services: Sequence[Service]) -> AbstractContextManager[None]:
+    """Ask for the units of all services at once."""
+    units = [service.run.unit for service in services if service.run is not None and service.run.unit is not None]
+    if not units:
+        return nullcontext()
+    from recoverd.services.systemctl import asked_once
+
+    return asked_once(units, user=os.geteuid() != 0)
 
 
 def _process(context: Context, service: Service) -> ProcessFacts | None:

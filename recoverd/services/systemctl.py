@@ -9,7 +9,10 @@ import os
 import re
 import subprocess
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
+from types import MappingProxyType
 
 from recoverd.errors import ServiceError
 from recoverd.services.commands import run_command
@@ -36,6 +39,10 @@ _SPAN_S = {
     "month": 2_629_800.0,
     "y": 31_557_600.0,
 }
+
+
+_NOTHING: Mapping[str, UnitState] = MappingProxyType({})
+_ASKED: ContextVar[Mapping[str, UnitState]] = ContextVar("asked", default=_NOTHING)
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,6 +140,9 @@ class Systemctl:
 
         Raises ServiceError when systemd is not the init or does not answer.
         """
+        known = _ASKED.get()
+        if all(unit in known for unit in units):
+            return [known[unit] for unit in units]
         status, said = self._call(["show", "--property", _PROPERTIES, "--", *units], _ANSWERS_WITHIN_S)
         found = parse_units(said)
         if status != 0 or len(found) != len(units):
@@ -257,6 +267,24 @@ class Systemctl:
         if self._user and "XDG_RUNTIME_DIR" not in env and os.path.isdir(runtime):
             env["XDG_RUNTIME_DIR"] = runtime  # which cron, for one, does not set
         return env
+
+
+@contextmanager
+def asked_once(units: Sequence[str], *, user: bool) -> Iterator[None]:
+    """Within it, looking at any of these units asks nobody again: a hundred services take one question, or two."""
+    found: dict[str, UnitState] = {}
+    try:
+        systemctl = Systemctl(user=user)
+        found = dict(zip(units, systemctl.show(units), strict=True)) if units else {}
+        triggers = list(dict.fromkeys(name for one in found.values() for name in one.triggered_by))
+        found |= dict(zip(triggers, systemctl.show(triggers), strict=True)) if triggers else {}
+    except ServiceError:
+        pass  # each of those who ask will hear it
+    before = _ASKED.set(found)
+    try:
+        yield
+    finally:
+        _ASKED.reset(before)
 
 
 def _unreachable(lowered: str) -> bool:

@@ -301,6 +301,28 @@ def test_a_process_that_outlives_its_unit_blocks_the_restore(bench: Bench) -> No
         bench.machine.run(["systemctl", "kill", "--kill-who=all", "--signal=KILL", "t-leaves.service"])
 
 
+def test_check_asks_once_for_all_units(bench: Bench) -> None:
+    """A hundred services cost `check` a question or two, not a hundred; it sees each as `status` does."""
+    bench.unit("t-plain@.service", PLAIN)
+    for number in range(6):
+        bench.declare(f"app{number}", f"t-plain@{number}")
+    bench.systemctl("start", "t-plain@0.service", "t-plain@1.service")
+    bench.run("snapshot").fine()
+    try:
+        script = f'#!/bin/sh\necho asked >>{ROOT}/asked\nexec /usr/bin/systemctl "$@"\n'
+        bench.machine.write(f"{ROOT}/bin/systemctl", script, mode="755")
+        path = {"PATH": f"{ROOT}/bin:/usr/bin:/bin"}
+        command = ["recoverd", "--config", f"{ROOT}/recoverd.yaml", "--json", "check"]
+        results = json.loads(bench.machine.run(command, env=path).out)["results"]
+        running = {one["service"]: one["message"] for one in results if one["name"] == "process"}
+        assert running["app0"].startswith("running")
+        assert running["app5"].startswith("not started")
+        assert len(running) == 6
+        assert bench.machine.read(f"{ROOT}/asked").count("asked") <= 2
+    finally:
+        bench.systemctl("stop", "t-plain@0.service", "t-plain@1.service")
+
+
 def test_logs_are_the_units_journal(bench: Bench) -> None:
     """`logs` shows what the unit said, from all its runs, and `-n` bounds it."""
     bench.unit("t-talks.service", "[Service]\nExecStart=/bin/sh -c 'echo one; echo two; exec sleep 1000'\n")
