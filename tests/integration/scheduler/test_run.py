@@ -261,6 +261,20 @@ def test_paused_services_are_left_alone_until_resumed(world: World) -> None:
     assert len(world.calls()) == seen
 
 
+def test_what_became_due_while_paused_is_saved_once_it_is_resumed(world: World) -> None:
+    """A service saved once a day does not wait a day for its next time."""
+    world.write("paused", "a")
+    world.configure(a=NEVER)  # never captured, so due at once
+    run = world.start()
+    time.sleep(0.5)
+    assert world.calls() == []
+    world.write("paused", "")
+    run.until(world.calls, "the resumed service")
+    time.sleep(0.5)
+    assert len(world.calls()) == 1
+    assert run.stop() == 0
+
+
 def test_records_that_cannot_be_read_stop_no_autosave(world: World) -> None:
     """Better saved once too often."""
     world.write("paused", "unreadable")
