@@ -335,6 +335,36 @@ services:
 NAMES = ("app", "other", "detached")
 
 
+CRON_CONFIGURATION = """\
+services:
+  detached:
+    run: {command: [/usr/local/bin/app, /srv/detached/state.json]}
+    state: {main: {file: /srv/detached/state.json, format: json, schema: {type: object, required: [counter]}}}
+    autosave: {every: 1s}
+    health: {within: 3s, stable_for: 300ms}
+"""
+
+
+@pytest.fixture(scope="session")
+def cron_machine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
+    """A machine of its own where cron runs recoverd, rebooted with damaged state: a snapshot is due each minute."""
+    reason = _why_not()
+    if reason is not None:
+        pytest.skip(reason)
+    one = boot(tmp_path_factory.mktemp("cron"))
+    try:
+        one.write("/usr/local/bin/app", APP, mode="755")
+        one.write("/etc/recoverd/conf.d/test.yaml", CRON_CONFIGURATION)
+        one.write("/srv/detached/state.json", '{"counter": 7}')
+        one.run(["recoverd", "snapshot"]).fine()
+        one.write("/srv/detached/state.json", "")
+        one.write("/etc/cron.d/recoverd", (HERE.parents[1] / "contrib" / "cron" / "recoverd").read_text())
+        one.reboot()
+        yield one
+    finally:
+        one.end()
+
+
 @pytest.fixture(scope="module")
 def house(machine: Machine) -> Iterator[Machine]:
     """The machine with three services: two units, one requires the other, and a command. Units are installed."""
@@ -351,7 +381,7 @@ def house(machine: Machine) -> Iterator[Machine]:
     machine.run(["recoverd", "units", "--remove"])
     machine.sh(
         "systemctl disable -q --now app.service other.service; rm -rf /etc/recoverd /srv/* /var/lib/recoverd"
-        " /etc/systemd/system/app.service /etc/systemd/system/other.service; systemctl daemon-reload"
+        " /etc/systemd/system/app.service /etc/systemd/system/other.service; systemctl daemon-reload; systemctl reset-failed"
     )
 
 

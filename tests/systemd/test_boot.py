@@ -150,12 +150,18 @@ def test_recovery_without_end_is_given_up(booted: Machine) -> None:
     before = state(booted, "app")["counter"]
     booted.write("/run/never-healthy", "")
     booted.run(["systemctl", "kill", "--signal=KILL", "app.service"]).fine()
-    booted.wait_for(lambda: booted.exists("/run/recoverd-blocked/app"), "the end of it", 60)
+    booted.wait_for(lambda: booted.show(RECOVERY, "ActiveState") == "failed", "the end of the recovery", 30)
+    for _ in range(4):  # further failures, each with its recovery
+        if not booted.exists("/run/recoverd-blocked/app"):
+            booted.run(["systemctl", "start", RECOVERY])
+    booted.wait_for(lambda: booted.show(RECOVERY, "ActiveState") == "failed", "the last recovery", 30)
     assert "failed again after 3 recoveries" in booted.read("/run/recoverd-blocked/app")
+    assert booted.run(["systemctl", "start", "app.service"]).status != 0
     assert state(booted, "app")["counter"] == before
-    booted.run(["rm", "/run/never-healthy"]).fine()
-    booted.sh("systemctl reset-failed; rm -f /run/recoverd/recovered-*")
-    booted.run(["recoverd", "restore"]).fine()
+    booted.sh("rm /run/never-healthy /run/recoverd/recovered-*")
+    done = booted.run(["recoverd", "restore"]).fine()
+    assert booted.is_active("app.service"), done.out
+    booted.run(["systemctl", "start", "other.service"]).fine()  # which systemd had stopped together with app
 
 
 def test_the_timer_saves_what_is_due(booted: Machine) -> None:

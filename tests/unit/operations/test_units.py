@@ -1,0 +1,102 @@
+"""Rendering units: words, paths and names as systemd reads them."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from dataclasses import replace
+
+import pytest
+
+from recoverd.config.model import Config, ItemKind, Place, RepositoryConfig, Run, RunKind, Service, StateItem
+from recoverd.operations.unit_files import words
+from recoverd.operations.units import Directories, escape_path, layout_of, render, services_of_unit
+
+PLACE = Place("test.yaml", 1, 1)
+DIRECTORIES = Directories("/etc/systemd/system", "/etc/tmpfiles.d")
+
+
+def service(name: str, unit: str, path: str, **more: object) -> Service:
+    item = StateItem("main", ItemKind.FILE, path)
+    one = Service(name, PLACE, run=Run(RunKind.SYSTEMD, unit=unit), state={"main": item})
+    return replace(one, **more)  # type: ignore[arg-type]
+
+
+def config(*services: Service, state_dir: str = "/var/lib/recoverd") -> Config:
+    return Config(state_dir, RepositoryConfig(f"{state_dir}/repository"), {one.name: one for one in services})
+
+
+def rendered(given: Config, *, user: bool = False, **more: object) -> dict[str, str]:
+    layout = layout_of(given, ["/usr/bin/recoverd"], "/run/recoverd", user=user)
+    return render(given, layout, DIRECTORIES, **more)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("command", "text"),
+    [
+        (["/usr/bin/recoverd", "run"], "/usr/bin/recoverd run"),
+        (["/a b/recoverd"], '"/a b/recoverd"'),
+        (["100%", "$HOME"], "100%% $$HOME"),
+        (['say "x"', "back\\slash"], '"say \\"x\\"" "back\\\\slash"'),
+    ],
+)
+def test_words_reach_the_program_as_they_are(command: list[str], text: str) -> None:
+    """systemd.service(5): quotes, backslashes, specifiers and variables."""
+    assert words(command) == text
+
+
+@pytest.mark.parametrize("path", ["/srv/data", "/", "/mnt/my-disk", "/a b", "/.hidden/x", "/srv/ä", "/x//y/"])
+def test_paths_are_named_as_systemd_names_them(path: str) -> None:
+    """Held against systemd-escape itself."""
+    if shutil.which("systemd-escape") is None:
+        pytest.skip("systemd-escape is not installed")
+    done = subprocess.run(["systemd-escape", "--path", path], capture_output=True, text=True, check=True)
+    assert escape_path(path) == done.stdout.strip()
+
+
+def test_a_unit_is_held_back_for_each_of_its_services() -> None:
+    """Flag and intent of every service that it runs; `after` becomes the order of units."""
+    one, two = service("one", "app", "/srv/1"), service("two", "app.service", "/srv/2", after=("db",))
+    text = rendered(config(one, two, service("db", "db.service", "/srv/3"), state_dir="/var/lib/100%"))[
+        "/etc/systemd/system/app.service.d/50-recoverd.conf"
+    ]
+    for name in ("one", "two"):
+        assert f"AssertPathExists=!/run/recoverd-blocked/{name}\n" in text
+        assert f"AssertPathExists=!/var/lib/100%%/intents/{name}.json\n" in text
+    assert "After=recoverd-restore.service recoverd.service db.service\n" in text
+    assert text.count("OnFailure=") == 1
+
+
+def test_only_enabled_services_of_units_get_drop_ins() -> None:
+    off = service("off", "off.service", "/srv/1", enabled=False)
+    state_only = replace(service("state", "x", "/srv/2"), run=None)
+    assert not [path for path in rendered(config(off, state_only)) if path.endswith("50-recoverd.conf")]
+
+
+def test_disks_that_hold_state_are_waited_for_and_not_required() -> None:
+    """RequiresMountsFor= would let one dead mount fail everything."""
+    given = config(service("one", "app", "/srv/data/app/state.json"))
+    files = rendered(given, mount_points=["/", "/srv/data", "/srv/dat", "/boot"])
+    text = files["/etc/systemd/system/recoverd-restore.service.d/50-recoverd.conf"]
+    assert text.endswith("[Unit]\nWants=srv-data.mount\nAfter=srv-data.mount\n")
+    assert "Requires" not in text
+
+
+def test_state_below_tmp_is_not_hidden_from_captures() -> None:
+    """With PrivateTmp= it would look as if it were missing."""
+    path = "/etc/systemd/system/recoverd.service"
+    assert "PrivateTmp=yes" in rendered(config(service("one", "app", "/srv/x")))[path]
+    assert "PrivateTmp" not in rendered(config(service("one", "app", "/tmp/x")))[path]
+
+
+def test_a_users_units_ask_for_nothing_that_only_root_can_have() -> None:
+    files = rendered(config(service("one", "app", "/home/me/x")), user=True)
+    for text in files.values():
+        assert "CapabilityBoundingSet" not in text and "multi-user.target" not in text and "local-fs" not in text
+
+
+def test_services_are_found_by_their_unit() -> None:
+    given = config(service("one", "app", "/srv/1"), service("two", "b.service", "/srv/2"))
+    assert [one.name for one in services_of_unit(given, "app.service")] == ["one"]
+    assert [one.name for one in services_of_unit(given, "b")] == ["two"]
+    assert services_of_unit(given, "nothing") == []
