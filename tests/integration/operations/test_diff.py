@@ -39,23 +39,26 @@ def test_files_and_values(house: House) -> None:
     house.write_task("task-new")
     (house.tasks / "task-000.json").unlink()
     (house.tasks / "task-001.json").chmod(0o600)
+    house.write_task("task-002", description=7)
     found = changes(house, "app/1")
     assert brief(found) == [
         ("changed", "main/", ("content",)),
         ("removed", "tasks/task-000.json", ()),
         ("changed", "tasks/task-001.json", ("mode",)),
+        ("changed", "tasks/task-002.json", ("content",)),
         ("added", "tasks/task-new.json", ()),
     ]
+    assert found[3].patch == ({"op": "replace", "path": "/description", "value": 7},)
     assert found[0].patch == (
         {"op": "replace", "path": "/counter", "value": 2},
         {"op": "remove", "path": "/list/1"},
     )
-    assert all(one.patch is None for one in found[1:])
+    assert all(one.patch is None for one in (*found[1:3], found[4]))
     house.snapshot()
     assert changes(house, "app/1", "app/2") == found
-    assert [one.change for one in changes(house, "app/2", "app/1")] == ["changed", "added", "changed", "removed"]
+    assert [one.change for one in changes(house, "app/2", "app/1")] == ["changed", "added", *["changed"] * 2, "removed"]
     document: Any = json.loads(json.dumps(diff(house.context, DiffRequest("app/1", "app/2")).to_json()))
-    assert (document["a"], document["b"], len(document["changes"])) == ("app/1", "app/2", 4)
+    assert (document["a"], document["b"], len(document["changes"])) == ("app/1", "app/2", 5)
     assert document["changes"][2]["after"]["mode"] == "0600"
 
 
@@ -102,6 +105,17 @@ def _everything(house: House) -> Any:
     from dataclasses import replace
 
     return replace(house.service.state["tasks"], include=())
+
+
+def test_a_nested_live_document_is_read_below_its_directories(house: House) -> None:
+    house.change(state={"tasks": _everything(house)})
+    nested = house.tasks / "deep" / "er" / "x.json"
+    nested.parent.mkdir(parents=True)
+    nested.write_text('{"id": "x"}')
+    house.snapshot()
+    nested.write_text('{"id": "y"}')
+    (found,) = changes(house, "app/1")
+    assert (found.path, found.patch) == ("deep/er/x.json", ({"op": "replace", "path": "/id", "value": "y"},))
 
 
 def test_known_good_files_can_be_compared(house: House) -> None:
