@@ -106,5 +106,5 @@ def look(
             )
             return survey, scratch
         except DamagedObject as error:
-            context.events.emit("verify.damage", service=service.name, message=error.message)
+            context.tell_damage(service.name, error.message)
     raise AssertionError("without records no tree is read")

@@ -32,7 +32,14 @@ class Context:
     problems: tuple[ConfigProblem, ...] = ()  # of the configuration, where it was loaded tolerantly
     changed_files: tuple[str, ...] = ()  # configuration files that the running scheduler has not loaded
     command: tuple[str, ...] = ()  # recoverd with its global options, where we run in a unit that will end
+    told_damage: set[str] = field(default_factory=set)
     state_changes: threading.RLock = field(default_factory=threading.RLock)  # services are proven side by side
+
+    def tell_damage(self, service: str, message: str) -> None:
+        """Tell the events of damage in the repository, once for each run of a command."""
+        if message not in self.told_damage:
+            self.told_damage.add(message)
+            self.events.emit("verify.damage", service=service, message=message)
 
     @property
     def state_dir(self) -> str:

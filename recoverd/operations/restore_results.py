@@ -47,7 +47,7 @@ class ServiceRestore:
     service: str
     outcome: str  # untouched | restored | degraded | blocked | failed
     healthy: bool | None = None  # None: nothing to ask, or not asked
-    verdict: str = "ok"  # of live state, before
+    verdict: str | None = None  # of live state, before; None: it came to no look at it
     attempts: tuple[Attempt, ...] = ()
     items: tuple[ItemOutcome, ...] = ()
     reasons: tuple[str, ...] = ()  # why it was blocked or failed, what its probes said, what was finished before

@@ -195,7 +195,7 @@ def _capture(
         except DamagedObject as error:
             # Known-good state is carried forward from the newest snapshot that can still be read.
             damage = error
-            context.events.emit("verify.damage", service=service.name, message=error.message)
+            context.tell_damage(service.name, error.message)
             continue
         verdict = snapshot_verdict(survey, good_changed=good_changed)
         forced = parent is not None and (request.label is not None or bool(request.tags))

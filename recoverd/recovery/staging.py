@@ -278,10 +278,10 @@ def _check_room(source: Source, staging: Staging) -> None:
         wanted = needed.pop(place.device, 0)
         free, _ = free_bytes(place.fd)
         if wanted > free:
-            missing = (wanted - free + (1 << 20) - 1) >> 20
+            wanted_kib, free_kib = (wanted + 1023) >> 10, free >> 10
             raise StateError(
-                f"{staging.service}: there is no room to restore {targets[place.device]}: {missing} MiB more "
-                f"are needed on its file system ({wanted >> 20} MiB to write, {free >> 20} MiB free)",
+                f"{staging.service}: there is no room to restore {targets[place.device]}: {wanted_kib - free_kib} KiB "
+                f"more are needed on its file system ({wanted_kib} KiB to write, {free_kib} KiB free)",
                 hint="make room there and restore again; nothing was changed",
             )
 

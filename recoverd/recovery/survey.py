@@ -7,6 +7,7 @@ when state is merely assessed. So an assessment is a capture that stores nothing
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -64,6 +65,8 @@ class Scratch:
             raise StateError(f"there is no tree {tree_hash}")
         return self._below.tree(tree_hash)
 
+
+_LOG = logging.getLogger("recoverd.recovery")
 
 MOST_PROBLEMS = 200  # of one item; every damaged document is listed, its sentences are not without end
 
@@ -160,7 +163,7 @@ def survey_service(
     """
     items = {}
     for name, item in service.state.items():
-        items[name] = _survey_item(
+        items[name] = found = _survey_item(
             service.name,
             item,
             judges[name],
@@ -170,6 +173,19 @@ def survey_service(
             now_ns=now_ns,
             full_read=full_read,
         )
+        _LOG.debug(
+            "%s: %s is %s: %d files, %d bytes, %d damaged; %d of %d directories are as the newest snapshot has them",
+            service.name,
+            name,
+            found.verdict.value,
+            found.files,
+            found.size_bytes,
+            len(found.findings),
+            len(found.as_known),
+            len(found.rows or ()),
+        )
+        for finding in found.findings[:MOST_PROBLEMS]:
+            _LOG.debug("%s: %s: %s is %s", service.name, name, finding.document or item.path, finding.verdict.value)
     return ServiceSurvey(service.name, items)
 
 

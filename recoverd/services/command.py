@@ -56,6 +56,7 @@ class CommandDriver:
                 # children that outlived the former main process would write into the same state
                 self._end(record, record.identity)
             identity = self._launch(record)
+            _tell("%s: started as process %d: %s", self._name, identity.pid, self._run.command[0])
             return StartedProcess(already=False, identity=identity)
 
     def stop(self, *, by_operator: bool = False) -> Stopped:
@@ -67,6 +68,7 @@ class CommandDriver:
             if record.identity is None:
                 return Stopped(was_running=False, how="not running", seconds=0.0)
             ended = self._end(record, record.identity)
+            _tell("%s: process %d has ended (%s)", self._name, record.identity.pid, ended.how)
             if ended.main:
                 now = now_ns()
                 clean = now if ended.how == "term" else record.last_clean_stop_ns
@@ -163,6 +165,12 @@ class CommandDriver:
 
     def _save(self, record: ProcessRecord) -> None:
         self._ledger.save(record.to_json())
+
+
+def _tell(sentence: str, *words: object) -> None:
+    import logging  # a status does without it
+
+    logging.getLogger("recoverd.services").debug(sentence, *words)
 
 
 def _describe(record: ProcessRecord, *, running: bool) -> str:
