@@ -381,7 +381,8 @@ def house(machine: Machine) -> Iterator[Machine]:
     machine.run(["recoverd", "units", "--remove"])
     machine.sh(
         "systemctl disable -q --now app.service other.service; rm -rf /etc/recoverd /srv/* /var/lib/recoverd"
-        " /etc/systemd/system/app.service /etc/systemd/system/other.service; systemctl daemon-reload; systemctl reset-failed"
+        " /etc/systemd/system/app.service /etc/systemd/system/other.service"
+        "; systemctl daemon-reload; systemctl reset-failed"
     )
 
 
