@@ -258,7 +258,9 @@ main(sys.argv[1:])
 def killed(house: House) -> None:
     """recoverd was killed when it had put one of two documents in place."""
     emptied(house)
-    house.must(f"{shlex.quote(sys.executable)} -c {shlex.quote(KILLED)} --config etc restore; test $? = 137")
+    # through a program of the house: in a command line, paths would be taken for those of the house
+    house.program("recoverd-killed", f"#!{sys.executable}\n{KILLED}")
+    house.must("recoverd-killed --config etc restore; test $? = 137")
 
 
 def bare(house: House) -> None:

@@ -133,6 +133,8 @@ def test_commands_that_hang_are_ended_at_the_deadline(make: Make, marked: Callab
     with pytest.raises(ServiceError, match=r"did not end within 0\.3 s"):
         driver.start()
     assert time.monotonic() - began < 5
+    while marked() and time.monotonic() - began < 10:
+        time.sleep(0.05)  # killed, and not yet buried on a busy machine
     assert marked() == []
 
 
