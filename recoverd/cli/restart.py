@@ -8,13 +8,11 @@ from __future__ import annotations
 
 import argparse
 
+from recoverd.cli import start
 from recoverd.cli.opening import context_of, require_services
 from recoverd.cli.terminal import Terminal
 
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("services", nargs="*", metavar="SERVICE", help="all by default")
-    parser.add_argument("--no-wait", action="store_true", help="do not wait until they are proven healthy")
+add_arguments = start.add_arguments
 
 
 def run(options: argparse.Namespace, terminal: Terminal) -> int:

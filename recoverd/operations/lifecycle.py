@@ -15,7 +15,8 @@ from recoverd.operations.context import Context, unknown_service
 from recoverd.operations.processes import driver_of
 from recoverd.recovery import intents
 from recoverd.services import adoption
-from recoverd.services.driver import Driver, ServiceStatus, Stopped, build_driver
+from recoverd.services.driver import Driver, ServiceStatus, Stopped
+from recoverd.services.drivers import build_driver
 from recoverd.services.ordering import blocked_by, start_order
 from recoverd.services.probes import wait_until_healthy
 from recoverd.system import clock

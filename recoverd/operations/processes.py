@@ -13,7 +13,8 @@ from recoverd.operations import blocking
 from recoverd.operations.context import Context
 from recoverd.repository.store import Repository
 from recoverd.services import transient
-from recoverd.services.driver import Driver, Started, build_driver
+from recoverd.services.driver import Driver, Started
+from recoverd.services.drivers import build_driver
 from recoverd.services.probes import wait_until_healthy
 
 

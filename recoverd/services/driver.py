@@ -1,4 +1,4 @@
-"""What every kind of service driver promises, and how one is chosen."""
+"""What every kind of service driver promises."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
-from recoverd.config.model import EMPTY, RunKind, Service
 from recoverd.system.processes import ProcessIdentity
 
 Wanted = Literal["running", "stopped", "unknown"]
@@ -127,26 +126,3 @@ class Ledger(Protocol):
     def save(self, process: Mapping[str, Any]) -> None:
         """Replace it; durable on return."""
         ...
-
-
-def build_driver(
-    service: Service, ledger: Ledger, *, log_dir: str, extra_env: Mapping[str, str] = EMPTY
-) -> Driver | None:
-    """The driver of a service; None when it has state only.
-
-    `log_dir` is recoverd's own directory for logs and for the lock that lets one start at a time.
-    `extra_env` wins over the environment that the service declares; a systemd unit has its own and gets none of it.
-    """
-    if service.run is None:
-        return None
-    if service.run.kind is RunKind.COMMAND:
-        from recoverd.services.command import CommandDriver
-
-        return CommandDriver(service.name, service.run, ledger, log_dir=log_dir, extra_env=extra_env)
-    if service.run.kind is RunKind.SYSTEMD:
-        from recoverd.services.systemd import SystemdDriver
-
-        return SystemdDriver(service.name, service.run, ledger, log_dir=log_dir)
-    from recoverd.services.control import ControlDriver
-
-    return ControlDriver(service.name, service.run, ledger, log_dir=log_dir, extra_env=extra_env)

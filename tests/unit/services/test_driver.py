@@ -9,7 +9,8 @@ from typing import Any
 from recoverd.config.model import Place, Run, RunKind, Service
 from recoverd.services.command import CommandDriver
 from recoverd.services.control import ControlDriver
-from recoverd.services.driver import Driver, build_driver
+from recoverd.services.driver import Driver
+from recoverd.services.drivers import build_driver
 from recoverd.services.systemd import SystemdDriver
 
 
