@@ -93,8 +93,15 @@ class Restoration:
         most = 1 if self.explicit is not None else self.service.restore.attempts
         current = first
         for _ in range(most):
-            with self.context.state_changes, self.context.repository().reader() as reader:
-                written = self._write_next(reader, current)
+            try:
+                with self.context.state_changes, self.context.repository().reader() as reader:
+                    written = self._write_next(reader, current)
+            except (RecoverdError, OSError) as error:
+                if not self.applied:
+                    raise
+                # a candidate that does not work must not stay only because the next one can't be tried
+                self.notes.append(f"the next candidate could not be tried: {error}")
+                break
             if not isinstance(written, tuple):
                 if written is not None:
                     return written
@@ -277,7 +284,10 @@ class Restoration:
             for sequence, item in dict.fromkeys(self.rejected):
                 self._mark(sequence, item, None)
         if self.was_running and driver is not None:
-            driver.start()
+            try:
+                driver.start()
+            except ServiceError as error:
+                self.notes.append(error.message)
         last = self.attempts[-1].why if self.attempts else ""
         reasons = (
             f"not healthy on any of {len(self.attempts)} candidate{'s' if len(self.attempts) != 1 else ''}: {last}",

@@ -84,6 +84,9 @@ def run(
                 status = loop.serve(announce)
                 signals.disarm()
                 return status
+        except LockHeld as error:
+            error.hint = "one scheduler is enough: stop that one first, or reload it with SIGHUP"
+            raise
         except AskedTwice:
             _LOG.warning("asked twice to stop: ending at once, shutdown snapshots may be missing")
             return INTERRUPTED

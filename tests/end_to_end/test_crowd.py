@@ -30,7 +30,8 @@ def test_a_second_run_is_refused(world: Any) -> None:
     """cli.md: 75, another recoverd is at it; the sentence names its pid. The first one goes on."""
     first = world.spawn("run")
     world.wait_for(lambda: (world.state_dir / "scheduler.lock").exists() and scheduler_pid(world), "the first to run")
-    done = world.run("run").refused(75, str(first.pid), "scheduler")
+    done = world.run("run").refused(75, str(first.pid), "scheduler", "stop that one first")
+    assert "--wait" not in done.err  # it never ends by itself
     assert done.out == ""
     assert world.run("run", "--json").json["error"]["exit_status"] == 75
     assert first.poll() is None

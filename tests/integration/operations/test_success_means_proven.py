@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -219,3 +219,33 @@ def test_what_comes_after_a_service_with_a_broken_configuration_is_blocked(house
     result = restore(Context(config, first.events, first.runtime_dir), RestoreRequest())
     outcomes = {one.service: one.outcome for one in result.services}
     assert outcomes == {"app": "untouched", "second": "blocked", "broken": "failed"}
+
+
+def test_when_the_next_candidate_can_not_be_tried_the_original_comes_back(
+    judged: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first candidate makes the service ill, and there is no room for the second: nothing half-tried stays."""
+    from recoverd.errors import StateError
+    from recoverd.recovery import staging
+
+    judged.write(1)
+    judged.snapshot()
+    judged.write(2000)
+    judged.snapshot()
+    judged.state.write_bytes(b"damaged")
+    before = judged.contents()
+    judged.change(health=replace(judged.service.health, within_s=0.5))
+    real, calls = staging.stage, []
+
+    def second_fails(*words: Any, **more: Any) -> staging.Staging:
+        calls.append(words)
+        if len(calls) == 2:
+            raise StateError("there is no room to restore it")
+        return real(*words, **more)
+
+    monkeypatch.setattr(staging, "stage", second_fails)
+    result = judged.restore()
+    assert (result.outcome, result.healthy, result.exit_status) == ("failed", False, 1)
+    assert any("no room" in reason for reason in result.reasons)
+    assert judged.contents() == before
+    assert not any(one.marks.rejected for one in judged.list())
