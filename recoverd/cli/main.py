@@ -55,6 +55,8 @@ def _main(words: list[str]) -> int:
         called = arguments.parse(words)
     except UsageError as error:
         return _failed(early, _command_in(words), error)
+    except KeyboardInterrupt:
+        return _failed(early, _command_in(words), _Interrupted("interrupted"))
     options = called.arguments
     if called.command == "version":
         early.print(f"recoverd {recoverd.__version__}")
