@@ -7,12 +7,12 @@ silent about duplicate keys and lone surrogates; all four are dealt with here. W
 from __future__ import annotations
 
 import json
-import math
 import re
 from collections.abc import Iterator
 from itertools import accumulate
 from typing import Any, NoReturn
 
+from recoverd.state.formats.integers import TooManyDigits, long_integer
 from recoverd.state.formats.text import JSON_SPACE, Limits, Parsed, blank, nul_tail, place, pointer
 from recoverd.state.verdicts import Problem
 
@@ -28,7 +28,6 @@ _NOT_BRACKETS = {code: None for code in range(128) if chr(code) not in "[]{}"}
 _STEP = {"[": 1, "{": 1, "]": -1, "}": -1}
 _WORDS = ("true", "false", "null", "NaN", "Infinity", "-Infinity")
 _NUMBER_TAIL = re.compile(r"\.|\.?[eE][+-]?")  # what is left over of a number that was cut
-_CHUNK_DIGITS = 4000  # Python refuses to read more than 4300 at once
 
 
 class _DuplicateKeys(Exception):
@@ -37,19 +36,6 @@ class _DuplicateKeys(Exception):
 
 class _NotANumber(Exception):
     pass
-
-
-class _TooManyDigits(Exception):
-    pass
-
-
-class LongInteger(int):
-    """An integer of more than 4300 digits, which Python refuses to print: it prints as how long it is."""
-
-    def __repr__(self) -> str:
-        return f"an integer of about {int((self.bit_length() - 1) * math.log10(2)) + 1} digits"
-
-    __str__ = __repr__
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -61,24 +47,6 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def _refuse_constant(name: str) -> NoReturn:
     raise _NotANumber(name)
-
-
-def _long_integer(digits: str, limit: int) -> int:
-    """Exact, in less than quadratic time: halves are read one by one and put together."""
-    if len(digits) <= _CHUNK_DIGITS:
-        return int(digits)
-    if len(digits) > limit:
-        raise _TooManyDigits(digits[:20], len(digits))
-    negative = digits.startswith("-")
-
-    def read(part: str) -> int:
-        if len(part) <= _CHUNK_DIGITS:
-            return int(part)
-        low = len(part) // 2
-        return int(read(part[:-low]) * 10**low + read(part[-low:]))
-
-    value = read(digits.lstrip("-"))
-    return LongInteger(-value if negative else value)
 
 
 _strict = json.JSONDecoder(object_pairs_hook=_object, parse_constant=_refuse_constant)
@@ -130,7 +98,7 @@ def _parse_unusual(text: str, allow: frozenset[str], limits: Limits, line: int, 
 
     decoder = json.JSONDecoder(
         object_pairs_hook=collect,
-        parse_int=lambda digits: _long_integer(digits, limits.digits),
+        parse_int=lambda digits: long_integer(digits, limits.digits),
         parse_constant=None if ALLOW_NAN in allow else _refuse_constant,
     )
     try:
@@ -140,7 +108,7 @@ def _parse_unusual(text: str, allow: frozenset[str], limits: Limits, line: int, 
     except _NotANumber as error:
         found = next(_positions(text, str(error)), 0)
         return _bad(place(text, found, line), f"{error} is not JSON (`allow: [{ALLOW_NAN}]` accepts it)")
-    except _TooManyDigits as error:
+    except TooManyDigits as error:
         start, count = error.args
         where = place(text, text.find(start), line)
         return _bad(where, f"holds an integer of {count} digits; at most {limits.digits} are read")
@@ -162,7 +130,7 @@ def _not_utf8(data: bytes, error: UnicodeDecodeError) -> tuple[str, str]:
     if data[:2] in (b"\xff\xfe", b"\xfe\xff"):
         return where, "is UTF-16, not UTF-8"
     if data[:2] == b"\x1f\x8b" or data[:4] == b"\x28\xb5\x2f\xfd":
-        return where, "is compressed; compressed documents are not supported yet"
+        return where, "is compressed data, not text"
     return where, f"is not valid UTF-8 (byte 0x{data[error.start]:02x})"
 
 

@@ -10,7 +10,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from recoverd.state.formats.json_format import LongInteger, parse
+from recoverd.state.formats.integers import LongInteger
+from recoverd.state.formats.json_format import parse
 from recoverd.state.formats.text import Limits, Parsed
 
 NAN = frozenset({"nan"})
@@ -65,8 +66,8 @@ DAMAGED = {
     b'["NaN", -Infinity]': "line 1, column 9: -Infinity is not JSON (`allow: [nan]` accepts it)",
     b'{"a":"\xff"}': "byte 6: is not valid UTF-8 (byte 0xff)",
     '{"a":1}'.encode("utf-16"): "byte 0: is UTF-16, not UTF-8",
-    b"\x1f\x8b\x08\x00": "byte 1: is compressed; compressed documents are not supported yet",
-    b"\x28\xb5\x2f\xfd": "byte 1: is compressed; compressed documents are not supported yet",
+    b"\x1f\x8b\x08\x00": "byte 1: is compressed data, not text",
+    b"\x28\xb5\x2f\xfd": "byte 1: is compressed data, not text",
 }
 
 
