@@ -5,7 +5,7 @@ Exit statuses are those of recoverd(8): 1 failed, 64 usage, 75 another recoverd 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from recoverd.values import dataclass
 
 
 class RecoverdError(Exception):

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import recoverd
 from recoverd.cli.wording import Parser, filled, near
 from recoverd.errors import UsageError
+from recoverd.values import dataclass
 
 # command -> (module of recoverd.cli, what it does)
 COMMANDS: Mapping[str, tuple[str, str]] = {

@@ -15,8 +15,9 @@ import calendar
 import functools
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta, tzinfo
+
+from recoverd.values import dataclass
 
 _MACROS = {
     "@yearly": "0 0 1 1 *",

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from recoverd.config import strict_yaml, trust, unsupported, wording
 from recoverd.config.findings import Findings
 from recoverd.config.model import Place
@@ -11,6 +9,7 @@ from recoverd.config.nodes import Node, Path, empty_mapping, merge, place_of, wi
 from recoverd.config.places import Found, Search, Standing, Unit
 from recoverd.config.sections import Context
 from recoverd.errors import ConfigProblem
+from recoverd.values import dataclass
 
 _ANYWHERE = {"version", "services"}
 

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-
 from recoverd.config.model import Place
 from recoverd.config.nodes import Path, describe
 from recoverd.config.units import one_line
 from recoverd.errors import ConfigProblem
+from recoverd.values import dataclass, field
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from recoverd.config.model import Format, ItemKind, Place, StateItem
 from recoverd.config.schema_files import load_schema
 from recoverd.config.sections import Section, normal_path
+from recoverd.values import dataclass
 
 NAME = re.compile(r"[a-z0-9][a-z0-9._-]*\Z")
 LONGEST_NAME = 128

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
 
 from recoverd.config import crosschecks, host, places
 from recoverd.config.documents import Document, read_documents
@@ -18,6 +17,7 @@ from recoverd.config.services import build_service
 from recoverd.config.sources import SourceLog, Sources
 from recoverd.config.wording import suggest
 from recoverd.errors import ConfigError, ConfigProblem
+from recoverd.values import dataclass, replace
 
 HINT = "correct what is listed; `recoverd config schema` tells all keys, and `recoverd config validate` checks again"
 

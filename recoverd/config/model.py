@@ -8,10 +8,11 @@ JSON Schema (`recoverd config schema`), from which recoverd.yaml(5) is made.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from enum import StrEnum
 from types import MappingProxyType
 from typing import Any
+
+from recoverd.values import dataclass, field
 
 EMPTY: Mapping[str, Any] = MappingProxyType({})
 UNLIMITED = -1

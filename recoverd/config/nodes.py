@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
 from recoverd.config.model import EMPTY, Place
 from recoverd.config.units import one_line
+from recoverd.values import dataclass, field
 
 Path: TypeAlias = tuple[str | int, ...]
 

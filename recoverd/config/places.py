@@ -14,8 +14,9 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from enum import StrEnum
+
+from recoverd.values import dataclass
 
 SHIPPED = "/usr/lib/recoverd"
 SYSTEM = "/etc/recoverd"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
 from recoverd.config import trust, units
@@ -13,6 +12,7 @@ from recoverd.config.findings import Findings
 from recoverd.config.model import Place, Secret, Span
 from recoverd.config.nodes import Node, Path, empty_mapping
 from recoverd.config.sources import SourceLog
+from recoverd.values import dataclass, field, replace
 
 T = TypeVar("T")
 

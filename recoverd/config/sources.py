@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 
 from recoverd.config.places import Search
+from recoverd.values import dataclass, field
 
 
 @dataclass(frozen=True, slots=True)

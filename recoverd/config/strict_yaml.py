@@ -17,13 +17,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from recoverd.config.model import Place
 from recoverd.config.nodes import Node
 from recoverd.config.units import quote
 from recoverd.errors import ConfigProblem
+from recoverd.values import dataclass, field
 
 if TYPE_CHECKING:
     import yaml

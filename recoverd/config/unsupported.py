@@ -7,9 +7,9 @@ Each line of the table stands alone: when a part is built, its line goes. Patter
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 from recoverd.config.nodes import Node, Path
+from recoverd.values import dataclass
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,12 +7,12 @@ import functools
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from recoverd.config import units
 from recoverd.config.nodes import Path
 from recoverd.config.units import quote
+from recoverd.values import dataclass
 
 if TYPE_CHECKING:
     from jsonschema import Draft202012Validator

@@ -6,11 +6,11 @@ The names are part of the command line's contract (recoverd(8), "Events"); hooks
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from enum import StrEnum
 from types import MappingProxyType
 
 from recoverd.events.text import duration, plural, size
+from recoverd.values import dataclass
 
 FigureValue = str | int | float | bool | None
 Figures = Mapping[str, FigureValue]

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any
 
 from recoverd.events.names import KINDS, EventName, Figures, FigureValue, Level, wording
 from recoverd.system import clock
+from recoverd.values import dataclass, field
 
 _LOG = logging.getLogger("recoverd.events")
 _LARGEST_EXACT = 2**53  # jq 1.6 and JavaScript round integers beyond it

@@ -6,7 +6,7 @@ says otherwise.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from recoverd.values import dataclass
 
 MISSED = 3
 """So many scheduled captures may be missing before a limit that is derived from the schedule warns."""

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from recoverd.health.facts import MISSED, ServiceFacts
+from recoverd.values import dataclass
 
 SHORTEST_AGE_S = 120.0
 """A snapshot younger than this is never too old by a derived limit: short schedules jitter and wait for locks."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
 from typing import Any
 
 from recoverd.config.model import Service
@@ -15,6 +14,7 @@ from recoverd.recovery import swapping
 from recoverd.recovery.survey import ServiceSurvey
 from recoverd.repository.records import ABSENT
 from recoverd.state.verdicts import Verdict
+from recoverd.values import dataclass, replace
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
 from typing import Any
 
 from recoverd.config.model import Service
@@ -15,6 +14,7 @@ from recoverd.recovery.survey import ItemSurvey, Scratch, ServiceSurvey, newest_
 from recoverd.repository.objects import Reader
 from recoverd.state.verdicts import Verdict
 from recoverd.system import clock
+from recoverd.values import dataclass
 
 
 @dataclass(frozen=True, slots=True)

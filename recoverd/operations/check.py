@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
 
 from recoverd.config.model import ItemKind, Service, StateItem
 from recoverd.errors import RecoverdError, RepositoryError
@@ -40,6 +39,7 @@ from recoverd.repository.store import Repository
 from recoverd.repository.trees import EMPTY_TREE
 from recoverd.system import clock, locks, mounts
 from recoverd.system.walk import UntrustedLink, open_declared_directory, open_parent
+from recoverd.values import dataclass
 
 _NOTHING = "af1349b9f5f9a1a6a0404dea36dcc9499bcb25c9adc112b7cc9a93cae41f3262"  # BLAKE3 of no bytes
 _RUNS = 50  # captures that failure rates are computed over

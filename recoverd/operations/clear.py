@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any
 
 from recoverd.config.model import Service
@@ -18,6 +17,7 @@ from recoverd.recovery.survey import ServiceSurvey
 from recoverd.repository import pruning
 from recoverd.repository.store import Repository
 from recoverd.repository.trees import EMPTY_TREE, Entry
+from recoverd.values import dataclass
 
 
 @dataclass(frozen=True, slots=True)

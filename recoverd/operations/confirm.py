@@ -7,7 +7,6 @@ candidate is tried. What nobody restored is left alone, whatever a probe says.
 from __future__ import annotations
 
 import os
-from dataclasses import replace
 
 from recoverd.config.model import Service
 from recoverd.errors import StateError
@@ -31,6 +30,7 @@ from recoverd.recovery import quarantine, swapping
 from recoverd.recovery.intents import intent_path
 from recoverd.repository.records import Marks
 from recoverd.system import clock
+from recoverd.values import replace
 
 _REQUEST = RestoreRequest()
 

@@ -9,12 +9,12 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
 from functools import partial
 
 from recoverd.repository.records import ServiceRecord
 from recoverd.repository.store import Repository
 from recoverd.system import durable
+from recoverd.values import dataclass, replace
 
 HOURLY_NS = 3600 * 1_000_000_000
 

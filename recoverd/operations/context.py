@@ -5,13 +5,13 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from recoverd.config.model import Config, Service
 from recoverd.errors import ConfigProblem, RepositoryError, UsageError
 from recoverd.events.stream import Events
 from recoverd.repository.store import Repository
+from recoverd.values import dataclass, field
 
 if TYPE_CHECKING:
     from recoverd.state.judging import Judge

@@ -7,7 +7,6 @@ import math
 import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass
 from typing import Any, NoReturn
 
 from recoverd.config.model import ItemKind, Service, StateItem
@@ -23,6 +22,7 @@ from recoverd.repository.trees import EMPTY_TREE, Entry
 from recoverd.state.json_patch import Operation, json_patch
 from recoverd.system.reading import read_stable
 from recoverd.system.walk import open_declared_directory, open_directory_at, open_parent
+from recoverd.values import dataclass
 
 LIVE = "live"
 _MOST_PARSED_BYTES = 4 * 1024 * 1024  # of one document; larger ones are compared as bytes only

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
 from itertools import accumulate
 from typing import Any, BinaryIO
 
@@ -23,6 +22,7 @@ from recoverd.repository.tar import Piece, TarStream
 from recoverd.repository.trees import EMPTY_TREE, Entry
 from recoverd.system.durable import fsync_directory, temporary_name
 from recoverd.system.swap import move
+from recoverd.values import dataclass
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
 from typing import Any
 
 from recoverd.errors import UsageError
@@ -11,6 +10,7 @@ from recoverd.operations.context import Context
 from recoverd.operations.naming import find_snapshot
 from recoverd.recovery.extraction import extract_entry
 from recoverd.repository.records import Snapshot
+from recoverd.values import dataclass
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
 from typing import Any
 
 from recoverd.config.crontab import zone_named
@@ -22,6 +21,7 @@ from recoverd.repository.trees import EMPTY_TREE, Entry
 from recoverd.repository.writer import Writer
 from recoverd.system import clock
 from recoverd.system.walk import lstat_at, open_parent
+from recoverd.values import dataclass, replace
 
 SAVED, UNCHANGED, INVALID = "saved", "unchanged", "invalid"
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from recoverd.config.places import SYSTEM
 from recoverd.errors import StateError, UsageError
 from recoverd.operations.opening import open_context
 from recoverd.system import durable
+from recoverd.values import dataclass
 
 NAME = "recoverd.yaml"
 TEMPLATE = """\

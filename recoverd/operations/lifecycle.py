@@ -6,7 +6,6 @@ import os
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
 from typing import Any
 
 from recoverd.config.model import Service
@@ -21,6 +20,7 @@ from recoverd.services.ordering import blocked_by, start_order
 from recoverd.services.probes import wait_until_healthy
 from recoverd.system import clock
 from recoverd.system.processes import ProcessIdentity
+from recoverd.values import dataclass, replace
 
 STARTED, RESTARTED, RUNNING = "started", "restarted", "running"
 STOPPED, FAILED, BLOCKED, UNKNOWN, STATELESS = "stopped", "failed", "blocked", "unknown", "state only"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from recoverd.errors import UsageError
@@ -18,6 +17,7 @@ from recoverd.repository.objects import Reader
 from recoverd.repository.records import Marks, Snapshot
 from recoverd.repository.trees import EMPTY_TREE, Entry
 from recoverd.system import clock
+from recoverd.values import dataclass
 
 
 @dataclass(frozen=True, slots=True)

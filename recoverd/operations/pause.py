@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
 from typing import Any
 
 from recoverd.operations.context import Context
 from recoverd.repository.records import ServiceRecord
+from recoverd.values import dataclass, replace
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
 from typing import Any
 
 from recoverd.operations.context import Context
 from recoverd.operations.naming import find_snapshot
+from recoverd.values import dataclass, replace
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
 from typing import Any
 
 from recoverd.config.model import Service
@@ -16,6 +15,7 @@ from recoverd.services import transient
 from recoverd.services.driver import Driver, Started
 from recoverd.services.drivers import build_driver
 from recoverd.services.probes import wait_until_healthy
+from recoverd.values import dataclass, replace
 
 
 @dataclass(frozen=True, slots=True)

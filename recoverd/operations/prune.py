@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
 from typing import Any
 
 from recoverd.config.model import Service
@@ -14,6 +13,7 @@ from recoverd.repository import pruning, retention
 from recoverd.repository.records import Marks, Snapshot
 from recoverd.repository.store import Repository
 from recoverd.system import clock
+from recoverd.values import dataclass, replace
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
 
 from recoverd.config.model import Service
 from recoverd.errors import DamagedObject, RecoverdError, ServiceError, StateError
@@ -29,6 +28,7 @@ from recoverd.repository.objects import Reader
 from recoverd.repository.records import Marks, Snapshot
 from recoverd.state.verdicts import worst
 from recoverd.system import clock
+from recoverd.values import dataclass, field, replace
 
 _MOST_LOOKS = 3  # how often live state may change under a restore before it gives up
 

@@ -6,7 +6,6 @@ import logging
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 
 from recoverd.config.model import FailedService, Service
 from recoverd.errors import LockHeld, RecoverdError, UsageError
@@ -27,6 +26,7 @@ from recoverd.operations.restore_results import (
 from recoverd.recovery.plan import Action, damages
 from recoverd.repository.records import Snapshot
 from recoverd.services.ordering import blocked_by, start_order
+from recoverd.values import replace
 
 _SIDE_BY_SIDE = 16  # services that are proven at the same time; most of that is waiting
 _LOG = logging.getLogger("recoverd.operations")

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from recoverd.config.model import Service
 from recoverd.operations import blocking, unproven
 from recoverd.operations.context import Context
@@ -12,6 +10,7 @@ from recoverd.operations.snapshot import SnapshotRequest, capture_locked
 from recoverd.recovery.choices import Choice
 from recoverd.recovery.survey import ServiceSurvey
 from recoverd.recovery.swapping import Applied
+from recoverd.values import replace
 
 
 def remember_blocked(context: Context, service: str, why: str | None) -> None:

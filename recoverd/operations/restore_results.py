@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
+
+from recoverd.values import dataclass
 
 UNTOUCHED, RESTORED, DEGRADED, BLOCKED, FAILED = "untouched", "restored", "degraded", "blocked", "failed"
 

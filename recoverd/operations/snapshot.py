@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field, replace
 from typing import Any
 
 from recoverd.config.model import Service
@@ -22,6 +21,7 @@ from recoverd.repository.trees import EMPTY_TREE
 from recoverd.repository.writer import Writer
 from recoverd.state.verdicts import Verdict
 from recoverd.system import clock
+from recoverd.values import dataclass, field, replace
 
 SAVED, UNCHANGED, INVALID, FAILED = "saved", "unchanged", "invalid", "failed"
 FULL_READ = "full-read"  # in the run history

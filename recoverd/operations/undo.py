@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from recoverd.config.model import Service
@@ -15,6 +14,7 @@ from recoverd.operations.context import Context
 from recoverd.operations.processes import bring_up, driver_of
 from recoverd.recovery import quarantine, swapping
 from recoverd.recovery.quarantine import Quarantined
+from recoverd.values import dataclass
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,8 @@ version 252: systemd.unit(5), systemd.service(5), systemd.exec(5).
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+
+from recoverd.values import dataclass
 
 # What only reads state and writes into recoverd's own directories: `systemd-analyze security` says below 2.
 # Not ProtectProc=: who holds a lock and which temporary file is a leftover is told by looking at other processes.

@@ -9,11 +9,11 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 
 from recoverd.errors import RecoverdError
 from recoverd.operations.units import DROP_IN, MARK, Directories
 from recoverd.system import durable
+from recoverd.values import dataclass
 
 ENABLED = ("recoverd.service", "recoverd-restore.service", "recoverd-confirm.service", "recoverd-check.timer")
 _PATIENCE_S = 60.0

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 
 from recoverd.config.model import Config, RunKind, Service
 from recoverd.operations.unit_files import Layout, specifiers_escaped, static_units, tmpfiles
+from recoverd.values import dataclass
 
 MARK = "# Written by `recoverd units --install`, which replaces this file; your own keys belong into another one.\n"
 DROP_IN = "50-recoverd.conf"

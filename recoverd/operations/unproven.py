@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
 from typing import Any
 
 from recoverd.recovery.choices import Choice
 from recoverd.recovery.swapping import Applied
 from recoverd.repository.records import ServiceRecord
 from recoverd.repository.store import Repository
+from recoverd.values import dataclass, replace
 
 
 @dataclass(frozen=True, slots=True)

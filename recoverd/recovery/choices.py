@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 
 from recoverd.config.model import Service
 from recoverd.errors import DamagedObject
@@ -15,6 +14,7 @@ from recoverd.recovery.survey import ServiceSurvey, same_item
 from recoverd.repository.objects import Reader
 from recoverd.repository.records import Marks, Snapshot, SnapshotVerdict
 from recoverd.repository.trees import EMPTY_TREE, Entry
+from recoverd.values import dataclass
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
 
 from recoverd.recovery.stores import Trees
 from recoverd.repository.trees import EMPTY_TREE, Entry
+from recoverd.values import dataclass, replace
 
 
 @dataclass(frozen=True, slots=True)

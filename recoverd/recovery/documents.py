@@ -7,7 +7,6 @@ import os
 import stat
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 
 from recoverd.config.model import Format, StateItem
 from recoverd.recovery.entries import Xattrs, describe_type, file_entry, large_file_entry, link_entry
@@ -17,6 +16,7 @@ from recoverd.repository.trees import BLOCK_SIZE, BLOCK_THRESHOLD, Entry
 from recoverd.state.judging import Judge, decode_judgement, encode_judgement
 from recoverd.state.verdicts import Judgement, Problem, Verdict
 from recoverd.system.reading import FileRead, NotRegular, attributes_of, read_stable, stream_stable
+from recoverd.values import dataclass, field
 
 _PAUSES_S = (0.05, 0.2)  # between tries at a large file that changed while it was read
 _BATCH_BYTES = 8 * 1024 * 1024

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 import stat
-from dataclasses import replace
 
 from recoverd.repository.trees import Entry
 from recoverd.system.reading import attributes_of
 from recoverd.system.walk import owner_names
+from recoverd.values import replace
 
 Xattrs = tuple[tuple[str, bytes], ...]
 

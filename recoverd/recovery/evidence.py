@@ -6,12 +6,12 @@ import json
 import os
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from recoverd.recovery.intents import Intent, encode
 from recoverd.recovery.steps import Step
 from recoverd.system.clock import now_ns
+from recoverd.values import dataclass
 
 EVIDENCE = "evidence.json"
 PENDING_PREFIX = "evidence-"

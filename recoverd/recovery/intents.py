@@ -9,12 +9,12 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from recoverd.errors import StateError
 from recoverd.recovery.steps import Step
 from recoverd.system.durable import fsync_directory, make_directories, write_path
+from recoverd.values import dataclass
 
 _FORMAT = 1
 

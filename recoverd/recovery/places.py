@@ -11,10 +11,10 @@ import os
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 
 from recoverd.system.mounts import mount_id
 from recoverd.system.walk import lstat_at, open_directory_at, open_parent
+from recoverd.values import dataclass
 
 PLACE_PREFIX = ".recoverd-"
 

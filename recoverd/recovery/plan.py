@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from enum import StrEnum
 
 from recoverd.config.model import Service
@@ -14,6 +13,7 @@ from recoverd.recovery.survey import ServiceSurvey
 from recoverd.repository.records import ABSENT
 from recoverd.repository.trees import Entry
 from recoverd.state.verdicts import Problem, Verdict
+from recoverd.values import dataclass
 
 Target = tuple[str, str]  # state item, document below it ("" is the item itself)
 

@@ -9,7 +9,6 @@ import os
 import secrets
 import stat
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
 from types import TracebackType
 
 from recoverd.errors import StateError
@@ -21,6 +20,7 @@ from recoverd.system.durable import make_directories, syncfs, temporary_name, wr
 from recoverd.system.mounts import free_bytes
 from recoverd.system.processes import own_identity
 from recoverd.system.walk import lstat_at, open_declared_directory, open_directory_at, open_parent
+from recoverd.values import dataclass, field
 
 RECORD = "staging.json"
 _ENTRY_BYTES = 4096  # what a name and an inode cost, roughly

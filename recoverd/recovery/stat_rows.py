@@ -15,9 +15,9 @@ import json
 import os
 import struct
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 from recoverd.state.verdicts import Problem, Verdict
+from recoverd.values import dataclass
 
 TRUSTED_AGE_NS = 60_000_000_000
 

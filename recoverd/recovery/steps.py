@@ -9,9 +9,10 @@ two renames).
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
+
+from recoverd.values import dataclass
 
 ASIDE = ".old"  # suffix of the slot's name
 

@@ -11,7 +11,6 @@ import logging
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
 
 from blake3 import blake3
 
@@ -29,6 +28,7 @@ from recoverd.repository.trees import EMPTY_TREE, Entry, hash_tree
 from recoverd.state.judging import Judge
 from recoverd.state.verdicts import Problem, Verdict, worst
 from recoverd.system.walk import UntrustedLink, lstat_at, open_declared_directory, open_parent
+from recoverd.values import dataclass, replace
 
 
 class Scratch:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from recoverd.errors import StateError
@@ -22,6 +21,7 @@ from recoverd.recovery.places import Place, remove_place, reopen, same_file_syst
 from recoverd.recovery.staging import RECORD, Staging
 from recoverd.recovery.steps import Outcome, Step, decide
 from recoverd.system.durable import make_directories, write_file, write_path
+from recoverd.values import dataclass
 
 
 @dataclass(frozen=True, slots=True)

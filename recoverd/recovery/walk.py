@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 
 from recoverd.config.model import StateItem
 from recoverd.recovery.documents import Documents, Known, Looked, Place, Tree, place_findings
@@ -23,6 +22,7 @@ from recoverd.state.selection import Selection
 from recoverd.state.verdicts import Verdict
 from recoverd.system.mounts import is_memory_file_system
 from recoverd.system.walk import open_directory_at
+from recoverd.values import replace
 
 MAX_DEPTH = 200  # of directories: one descriptor and two stack frames are held for each
 

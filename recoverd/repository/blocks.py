@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from itertools import groupby, pairwise
 
 from recoverd.errors import RepositoryError
+from recoverd.values import dataclass
 
 BLOCKS_VERSION = 1
 _CANONICAL = re.compile(

@@ -9,11 +9,11 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from recoverd.errors import RepositoryError
 from recoverd.repository.database import Database, Unwritable
+from recoverd.values import dataclass
 
 if TYPE_CHECKING:
     import sqlite3

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
 
 from recoverd.errors import RepositoryError
 from recoverd.repository.fields import canonical, parse
 from recoverd.system import clock, durable
+from recoverd.values import dataclass
 
 FORMAT = 1
 FORMAT_NAME = "format.json"

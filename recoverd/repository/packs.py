@@ -10,7 +10,6 @@ import json
 import os
 import re
 import struct
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from blake3 import blake3
@@ -18,6 +17,7 @@ from blake3 import blake3
 from recoverd.errors import RepositoryError
 from recoverd.repository.zstandard import Compressor, ZstdError, decompress
 from recoverd.system.durable import write_all
+from recoverd.values import dataclass
 
 if TYPE_CHECKING:
     from concurrent.futures import Future, ThreadPoolExecutor

@@ -9,13 +9,13 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 from recoverd.errors import DamagedObject, LockHeld, RepositoryError
 from recoverd.repository.packs import SUFFIX
 from recoverd.repository.store import Repository
 from recoverd.repository.trees import EMPTY_TREE, decode_parts, decode_tree
 from recoverd.repository.writer import Writer
+from recoverd.values import dataclass
 
 _log = logging.getLogger("recoverd.repository")
 

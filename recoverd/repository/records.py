@@ -7,10 +7,11 @@ because jq 1.6 rounds numbers.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from enum import StrEnum
 from types import MappingProxyType
 from typing import Any
+
+from recoverd.values import dataclass, field
 
 ABSENT = "absent"  # stands for the content of an accepted document that is not there
 NOTHING: Mapping[str, Any] = MappingProxyType({})

@@ -20,12 +20,12 @@ is one bucket (its newest snapshot stays), on the day that it begins the skipped
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, tzinfo
 from typing import TypeGuard
 from zoneinfo import ZoneInfo
 
 from recoverd.config.model import UNLIMITED, Retention, Span
+from recoverd.values import dataclass
 
 _SECOND_NS = 1_000_000_000
 # What datetime can hold in every zone: the years 2 to 9998, in seconds since 1970.

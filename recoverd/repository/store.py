@@ -7,7 +7,6 @@ import logging
 import os
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
@@ -28,6 +27,7 @@ from recoverd.repository.snapshots import (
 )
 from recoverd.system import durable, locks
 from recoverd.system.locks import FileLock
+from recoverd.values import dataclass, replace
 
 if TYPE_CHECKING:
     from recoverd.repository.objects import Reader

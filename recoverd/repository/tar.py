@@ -7,10 +7,10 @@ attributes (SCHILY.xattr.*) and the holes of sparse files (GNU.sparse, version 1
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
 
 from recoverd.errors import RepositoryError
 from recoverd.repository.trees import Entry, raw_name
+from recoverd.values import replace
 
 _BLOCK = 512
 _RECORD = 20 * _BLOCK  # an archive is a multiple of this

@@ -12,7 +12,6 @@ import binascii
 import json
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, fields
 from json.encoder import encode_basestring_ascii as quoted
 from operator import attrgetter, itemgetter
 from typing import Any
@@ -20,6 +19,7 @@ from typing import Any
 from blake3 import blake3
 
 from recoverd.errors import RepositoryError
+from recoverd.values import dataclass
 
 TREE_VERSION = 1
 BLOCK_THRESHOLD = 1024 * 1024  # larger files are stored as blocks
@@ -57,7 +57,7 @@ class Entry:
     sparse: bool = False
 
 
-_ALL_BUT_MTIME = attrgetter(*(field.name for field in fields(Entry) if field.name != "mtime_ns"))
+_ALL_BUT_MTIME = attrgetter(*(name for name in Entry.__match_args__ if name != "mtime_ns"))
 
 
 def same_but_mtime(a: Entry, b: Entry) -> bool:

@@ -7,7 +7,6 @@ import os
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from types import TracebackType
 
 from blake3 import blake3
@@ -21,6 +20,7 @@ from recoverd.repository.records import Snapshot, SnapshotDraft
 from recoverd.repository.trees import EMPTY_TREE, Entry, tree_objects
 from recoverd.system import durable
 from recoverd.system.locks import FileLock
+from recoverd.values import dataclass
 
 _CHILD = re.compile(
     rb'"(?:hash|blocks)":"([0-9a-f]{64})"'

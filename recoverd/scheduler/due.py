@@ -6,12 +6,12 @@
 from __future__ import annotations
 
 from collections.abc import Container, Iterable, Mapping
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from recoverd.config.crontab import parse, zone_named
 from recoverd.config.model import Autosave, Service
 from recoverd.events.text import duration
+from recoverd.values import dataclass
 
 _EARLY_FRACTION, _EARLY_S = 0.1, 5.0
 """A timer that calls `--due` once a minute comes a second early now and then: then a service saved every minute

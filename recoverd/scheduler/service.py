@@ -11,7 +11,6 @@ import logging
 import os
 import time
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
 
 from recoverd.config.model import Service
 from recoverd.errors import ConfigError, LockHeld, RecoverdError
@@ -25,6 +24,7 @@ from recoverd.scheduler.notify import Watchdog, notify
 from recoverd.scheduler.signals import AskedTwice, Mailbox, Request, Signals
 from recoverd.scheduler.timetable import Timetable
 from recoverd.system import clock, durable, locks
+from recoverd.values import dataclass
 
 Capture = Callable[[Context, SnapshotRequest], SnapshotResult]
 LastCaptures = Callable[[Context], Mapping[str, int]]

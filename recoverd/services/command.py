@@ -6,7 +6,6 @@ import os
 import signal as signals
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
 
 from recoverd.config.model import EMPTY, Run
 from recoverd.errors import ServiceError
@@ -20,6 +19,7 @@ from recoverd.services.process_record import Phase, ProcessRecord
 from recoverd.system import locks
 from recoverd.system.clock import boot_id, monotonic_s, now_ns, rfc3339
 from recoverd.system.processes import ProcessIdentity, is_alive
+from recoverd.values import replace
 
 _EXECUTES_WITHIN_S = 1.0
 _OTHERS_TAKE_S = 60.0  # at most, beside the stop timeout: killing what is left, and both steps of a launch

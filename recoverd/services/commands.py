@@ -7,9 +7,9 @@ import selectors
 import signal
 import subprocess
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 from recoverd.system.clock import monotonic_s
+from recoverd.values import dataclass
 
 OUTPUT_BYTES = 8 * 1024  # the tail of a command's output that is kept unless more is asked for
 _LINE_CHARACTERS = 200

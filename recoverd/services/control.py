@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
 
 from recoverd.config.model import EMPTY, Run
 from recoverd.errors import ServiceError
@@ -16,6 +15,7 @@ from recoverd.services.logs import open_log
 from recoverd.services.process_record import Phase, ProcessRecord
 from recoverd.system import locks
 from recoverd.system.clock import monotonic_s, now_ns, rfc3339
+from recoverd.values import replace
 
 ACT_WITHIN_S = 120.0  # `start` and `stop`: containers are pulled down with a grace period of their own
 STATUS_WITHIN_S = 10.0

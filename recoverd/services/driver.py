@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
 from recoverd.system.processes import ProcessIdentity
+from recoverd.values import dataclass
 
 Wanted = Literal["running", "stopped", "unknown"]
 How = Literal["term", "kill", "not running"]

@@ -6,10 +6,10 @@ import grp
 import os
 import pwd
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 from recoverd.config.model import Run, Secret
 from recoverd.errors import ConfigError, ServiceError
+from recoverd.values import dataclass
 
 START_ID = "RECOVERD_START_ID"
 DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"

@@ -9,7 +9,6 @@ import select
 import subprocess
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
 from signal import SIGKILL
 from typing import Any
 
@@ -17,6 +16,7 @@ from recoverd.errors import ServiceError
 from recoverd.services import launcher
 from recoverd.system.clock import monotonic_s
 from recoverd.system.processes import ProcessIdentity, identify, signal
+from recoverd.values import dataclass
 
 DEADLINE_S = 20.0  # for each of the two steps; only a file system that hangs takes as long
 

@@ -6,11 +6,11 @@ import os
 import stat
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 from recoverd.errors import ServiceError, StateError
 from recoverd.services.logs import KEPT
 from recoverd.system.walk import open_parent
+from recoverd.values import dataclass
 
 _MOST_BYTES = 4 * 1024 * 1024  # read from the end of one log; what is before is not shown
 _BLOCK_BYTES = 64 * 1024

@@ -7,7 +7,6 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from contextlib import closing
-from dataclasses import replace
 
 from recoverd.config.model import Health, Probe, ProbeKind
 from recoverd.errors import ServiceError
@@ -15,6 +14,7 @@ from recoverd.services.commands import run_command
 from recoverd.services.driver import Driver, ServiceStatus
 from recoverd.services.proving import Observation, ProbeResult, Proof, Proving, Verdict
 from recoverd.system.clock import monotonic_s
+from recoverd.values import replace
 
 _BODY_BYTES = 64 * 1024  # read so that the server sees a finished answer; not looked at
 _FIRST_PAUSE_S = 0.05

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, cast
 
 from recoverd.services.driver import Wanted
 from recoverd.system.processes import ProcessIdentity
+from recoverd.values import dataclass
 
 
 class Phase(StrEnum):

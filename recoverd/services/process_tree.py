@@ -10,7 +10,6 @@ import os
 import signal as signals
 import time
 from collections.abc import Iterable
-from dataclasses import dataclass
 
 from recoverd.errors import ServiceError
 from recoverd.services.driver import How
@@ -18,6 +17,7 @@ from recoverd.services.environment import START_ID
 from recoverd.system import processes
 from recoverd.system.clock import boot_id, monotonic_s
 from recoverd.system.processes import ProcessIdentity
+from recoverd.values import dataclass
 
 KILL_TIMEOUT_S = 10.0  # SIGKILL can't be refused: only a process that waits for a dead disk takes longer
 _SHORTEST_PAUSE_S = 0.01

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
 from enum import Enum
 
 from recoverd.services.driver import ServiceStatus
 from recoverd.system.processes import ProcessIdentity
+from recoverd.values import dataclass, replace
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,11 +11,11 @@ import subprocess
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass
 from types import MappingProxyType
 
 from recoverd.errors import ServiceError
 from recoverd.services.commands import run_command
+from recoverd.values import dataclass
 
 BOOTED = "/run/systemd/system"  # there exactly when systemd is the init, sd_booted(3)
 _ANSWERS_WITHIN_S = 10.0

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 
 from recoverd.config.model import Run
 from recoverd.errors import ServiceError
@@ -17,6 +16,7 @@ from recoverd.services.unit_words import decide_wanted, describe, why_failed
 from recoverd.system import locks
 from recoverd.system.clock import boot_id, monotonic_s, now_ns
 from recoverd.system.processes import ProcessIdentity, identify
+from recoverd.values import replace
 
 _LOCK_WAIT_S = 300.0
 _UP = frozenset({"active", "reloading", "refreshing"})

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import importlib
 import math
-from dataclasses import dataclass
 from typing import Any
+
+from recoverd.values import dataclass
 
 _MOST_FACTOR = 10_000
 

@@ -17,7 +17,6 @@ import sys
 import threading
 import time
 import weakref
-from dataclasses import asdict
 from typing import IO, Any
 
 from recoverd.state.formats import json_format
@@ -47,7 +46,7 @@ class GuardedValidator:
                     "references": closure.references,
                 },
                 "allow": sorted(allow),
-                "limits": asdict(limits),
+                "limits": {name: getattr(limits, name) for name in limits.__match_args__},
             }
         ).encode()
         self._deadline_s = deadline_s

@@ -13,7 +13,6 @@ import os
 import re
 import stat
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
 from fractions import Fraction
 from functools import cache
 from itertools import islice
@@ -30,6 +29,7 @@ from recoverd.state.formats.text import Limits, Unjudgeable
 from recoverd.state.schema_patterns import Work, work_of
 from recoverd.state.schema_words import problem_of
 from recoverd.state.verdicts import Problem
+from recoverd.values import dataclass, field
 
 _MOST_SCHEMA_BYTES = 16 * 1024 * 1024
 _MOST_FILES = 1000

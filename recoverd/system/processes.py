@@ -9,10 +9,10 @@ from __future__ import annotations
 import os
 import signal as signals
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from recoverd.system.clock import boot_id
+from recoverd.values import dataclass
 
 _DEAD_STATES = frozenset("ZXx")
 

@@ -12,8 +12,9 @@ import os
 import stat as modes
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 from types import TracebackType
+
+from recoverd.values import dataclass
 
 _OPEN = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 _RECENT_NS = 20_000_000

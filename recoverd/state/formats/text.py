@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import Any
 
 from recoverd.state.verdicts import Problem
+from recoverd.values import dataclass
 
 POWER_LOSS = "typical of a power loss"
 JSON_SPACE = " \t\r\n"
