@@ -13,12 +13,9 @@ import os
 import re
 import stat
 from collections.abc import Iterator, Mapping
-from fractions import Fraction
 from functools import cache
 from itertools import islice
 from typing import Any
-from urllib.parse import unquote, urldefrag, urljoin, urlsplit
-from urllib.request import pathname2url
 
 from blake3 import blake3
 
@@ -49,6 +46,8 @@ DRAFTS: Mapping[str, str] = {
 }
 """What `$schema` may say (less a "#" at its end), and the name of jsonschema's validator for it."""
 _REFERENCES = ("$ref", "$dynamicRef", "$recursiveRef")
+_STANDARD = ("http://json-schema.org/", "https://json-schema.org/")  # where all meta-schemas are
+_PLAIN = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_.-~/")  # RFC 3986: unreserved
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,10 +90,10 @@ class _Crawler:
     def crawl(self) -> Closure:
         source = self.source
         if source.path is not None:
-            base = "file://" + pathname2url(source.path)
+            base = "file://" + _quoted(source.path)
         else:
             directory = source.directories[0] if source.directories else "/"
-            base = "file://" + pathname2url(os.path.join(directory, "")) + "%00inline"
+            base = "file://" + _quoted(os.path.join(directory, "")) + "%00inline"
         if isinstance(source.document, dict) and "$schema" in source.document:
             self.draft = self._known_draft(source.document["$schema"])
         elif not isinstance(source.document, dict | bool):
@@ -148,6 +147,8 @@ class _Crawler:
             return
         own = node.get("id" if DRAFTS[self.draft] in ("Draft3Validator", "Draft4Validator") else "$id")
         if isinstance(own, str):
+            from urllib.parse import urldefrag, urljoin
+
             base = urljoin(base, own)
             self.documents.setdefault(urldefrag(base)[0], node)
         found.extend((base, node[key]) for key in _REFERENCES if isinstance(node.get(key), str))
@@ -170,8 +171,12 @@ class _Crawler:
 
     def _follow(self, reference: str, base: str, file: str) -> None:
         self.references.append((base, reference))
+        if reference.startswith("#") and base in self.documents:
+            return  # the usual case, without `urllib`
+        from urllib.parse import urldefrag, urljoin, urlsplit
+
         uri = urldefrag(urljoin(base, reference))[0]
-        if not uri or uri in self.documents or uri in _meta_schemas():
+        if not uri or uri in self.documents or (uri.startswith(_STANDARD) and uri in _meta_schemas()):
             return
         # A schema that calls itself https://… still finds the files that lie beside it.
         local = uri if urlsplit(reference).scheme else urldefrag(urljoin(file, reference))[0]
@@ -187,6 +192,8 @@ class _Crawler:
         self.documents.setdefault(uri, self.documents[local])
 
     def _read(self, reference: str, uri: str) -> bytes:
+        from urllib.parse import unquote, urlsplit
+
         parts = urlsplit(uri)
         if parts.scheme != "file" or parts.netloc not in ("", "localhost"):
             raise self._error(
@@ -235,6 +242,15 @@ class _Crawler:
 
     def _error(self, sentence: str, *, hint: str | None = None) -> StateError:
         return _schema_error(self.name, sentence, hint=hint)
+
+
+def _quoted(path: str) -> str:
+    """As it stands in a URI. `urllib` is slow to import, and most paths need none."""
+    if _PLAIN.issuperset(path):
+        return path
+    from urllib.parse import quote
+
+    return quote(path)
 
 
 def _schema_error(name: str, sentence: str, *, hint: str | None = None) -> StateError:
@@ -337,6 +353,8 @@ def _is_multiple(value: int | float, divisor: int | float) -> bool:
         return False
     if isinstance(value, int) and isinstance(divisor, int):
         return value % divisor == 0
+    from fractions import Fraction
+
     exact = (Fraction(number if isinstance(number, int) else repr(number)) for number in (value, divisor))
     return next(exact) % next(exact) == 0
 
