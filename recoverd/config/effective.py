@@ -20,9 +20,11 @@ from recoverd.config.model import (
     Config,
     FailedService,
     Format,
+    Guards,
     Health,
     ItemKind,
     LogConfig,
+    OnChange,
     Place,
     Probe,
     ProbeKind,
@@ -36,10 +38,12 @@ from recoverd.config.model import (
     Service,
     Span,
     StateItem,
+    Validation,
+    VersionRule,
 )
 from recoverd.config.sources import SourceFile, Sources, digest, search_digest
 
-_REVISION = 1
+_REVISION = 2
 _Decoder = Callable[[Any], Any]
 
 
@@ -154,7 +158,18 @@ def _text_or_secret(value: Any) -> Any:
 _place = _object(Place)
 _span = _object(Span)
 _schema = _object(SchemaSource, directories=tuple, place=_place)
-_item = _object(StateItem, kind=ItemKind, format=Format, schema=_schema, include=tuple, exclude=tuple, allow=frozenset)
+_item = _object(
+    StateItem,
+    kind=ItemKind,
+    format=Format,
+    schema=_schema,
+    include=tuple,
+    exclude=tuple,
+    allow=frozenset,
+    guards=_object(Guards, require=tuple),
+    version=_object(VersionRule),
+    validate=_object(Validation, command=tuple),
+)
 _run = _object(Run, kind=RunKind, command=tuple, env=_by_name(_text_or_secret), start=tuple, stop=tuple, status=tuple)
 _retention = _object(
     Retention,
@@ -172,7 +187,7 @@ _service = _object(
     run=_run,
     after=tuple,
     state=_by_name(_item),
-    autosave=_object(Autosave),
+    autosave=_object(Autosave, on_change=_object(OnChange)),
     retention=_retention,
     restore=_object(Restore, fallback=tuple),
     health=_object(Health, probes=_list(_object(Probe, kind=ProbeKind, command=tuple))),

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from recoverd.config.model import Format, ItemKind, Place, StateItem
 from recoverd.config.schema_files import load_schema
 from recoverd.config.sections import Section, normal_path
+from recoverd.config.signs import build_guards, build_magic, build_name_field, build_validation, build_version
 from recoverd.values import dataclass
 
 NAME = re.compile(r"[a-z0-9][a-z0-9._-]*\Z")
@@ -107,6 +108,11 @@ def build_item(item: Section, name: str, root: str | None, own: Sequence[Own]) -
         exclude=exclude,
         optional=item.flag("optional", default=False),
         allow=frozenset(item.texts("allow")),
+        guards=build_guards(item),
+        version=build_version(item),
+        name_field=build_name_field(item, kind),
+        magic=build_magic(item),
+        validate=build_validation(item),
     )
     return built, item.place(kind)
 

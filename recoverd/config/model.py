@@ -73,16 +73,30 @@ DEFAULT_RETENTION = Retention(last=10, hourly=24, daily=14)
 
 
 @dataclass(frozen=True, slots=True)
+class OnChange:
+    """A change is captured when nothing changed for `quiet_s`, and at most `at_most_s` after it was seen."""
+
+    quiet_s: float = 0.5
+    at_most_s: float = 5.0
+
+
+@dataclass(frozen=True, slots=True)
 class Autosave:
     every_s: float | None = None
     jitter_s: float = 0.0
     on_shutdown: bool = False
     cron: str | None = None  # as config.crontab reads it, in the zone of `Config.timezone`
+    on_change: OnChange | None = None
 
     @property
     def is_scheduled(self) -> bool:
         """Whether there are times at which it is due."""
         return self.every_s is not None or self.cron is not None
+
+    @property
+    def is_automatic(self) -> bool:
+        """Whether the scheduler saves it without being told to: at times, or when it changes."""
+        return self.is_scheduled or self.on_change is not None
 
 
 class Format(StrEnum):
@@ -103,12 +117,39 @@ class ItemKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class SchemaSource:
-    """A JSON Schema: inline, or read from `path`. `directories` is all that a relative `$ref` may reach."""
+    """A JSON Schema that was checked: inline, or read from `path`. `directories` is all that a `$ref` may reach."""
 
     document: Any  # the parsed schema
     path: str | None  # None: inline
     directories: tuple[str, ...]
     place: Place
+    files: Mapping[str, Any] = field(default_factory=lambda: EMPTY)  # the files that it refers to, parsed, by path
+
+
+@dataclass(frozen=True, slots=True)
+class Guards:
+    """What says that valid state was emptied. `max_shrink`: a share, against the newest known-good version."""
+
+    min_bytes: int | None = None
+    max_shrink: float | None = None
+    require: tuple[str, ...] = ()  # JSON pointers
+    min_items: Mapping[str, int] = field(default_factory=lambda: EMPTY)  # JSON pointer -> fewest entries
+
+
+@dataclass(frozen=True, slots=True)
+class VersionRule:
+    """The field that holds a document's version, and the version that the service writes."""
+
+    field: str
+    current: str
+
+
+@dataclass(frozen=True, slots=True)
+class Validation:
+    """A command that judges a copy of a document; `{path}` in its arguments is the copy."""
+
+    command: tuple[str, ...]
+    timeout_s: float = 20.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +165,11 @@ class StateItem:
     exclude: tuple[str, ...] = ()
     optional: bool = False
     allow: frozenset[str] = frozenset()
+    guards: Guards | None = None
+    version: VersionRule | None = None
+    name_field: str | None = None
+    magic: str = ""  # the first bytes of every document, in hexadecimal
+    validate: Validation | None = None
 
 
 class RunKind(StrEnum):

@@ -22,7 +22,7 @@ from recoverd.config.model import (
     Service,
     StateItem,
 )
-from recoverd.config.units import format_duration, format_span
+from recoverd.config.units import format_duration, format_percentage, format_span
 
 _PLAIN_TEXT = re.compile(r"[A-Za-z_./][A-Za-z0-9_./@%+-]*\Z")
 _SHORT_TIME = re.compile(r"(?:[0-9]+[a-z]+)+\Z")
@@ -58,6 +58,12 @@ def _service(service: Service, *, mask: bool) -> dict[str, Any]:
         every=None if autosave.every_s is None else format_duration(autosave.every_s),
         jitter=format_duration(autosave.jitter_s) if autosave.is_scheduled else None,
         cron=autosave.cron,
+        on_change=None
+        if autosave.on_change is None
+        else {
+            "quiet": format_duration(autosave.on_change.quiet_s),
+            "at_most": format_duration(autosave.on_change.at_most_s),
+        },
         on_shutdown=autosave.on_shutdown,
     )
     plain["retention"] = _retention(service.retention)
@@ -114,7 +120,27 @@ def _item(item: StateItem) -> dict[str, Any]:
         plain["include"], plain["exclude"] = list(item.include), list(item.exclude)
     plain["optional"] = item.optional
     plain["allow"] = sorted(item.allow)
-    return plain
+    return plain | _signs(item)
+
+
+def _signs(item: StateItem) -> dict[str, Any]:
+    guards, version, validate = item.guards, item.version, item.validate
+    return _given(
+        guards=None
+        if guards is None
+        else _given(
+            min_bytes=guards.min_bytes,
+            max_shrink=None if guards.max_shrink is None else format_percentage(guards.max_shrink),
+            require=list(guards.require),
+            min_items=dict(guards.min_items),
+        ),
+        version=None if version is None else {"field": version.field, "current": version.current},
+        name_field=item.name_field,
+        magic=f"hex:{item.magic}" if item.magic else None,
+        validate=None
+        if validate is None
+        else {"command": list(validate.command), "timeout": format_duration(validate.timeout_s)},
+    )
 
 
 def _retention(policy: Retention) -> dict[str, Any]:

@@ -113,6 +113,14 @@ class Section:
     def span(self, key: str) -> Span | None:
         return self._parsed(key, units.parse_span, None)
 
+    def size_or_none(self, key: str) -> int | None:
+        """Bytes; None where the key is absent."""
+        return self._parsed(key, units.parse_size, None)
+
+    def percentage_or_none(self, key: str) -> float | None:
+        """A share, from 0 to 1; None where the key is absent."""
+        return self._parsed(key, units.parse_percentage, None)
+
     def _parsed(self, key: str, parse: Callable[[str], T], default: T, *, positive: bool = False) -> T:
         below = self.node.get(key)
         if below is None:

@@ -18,6 +18,7 @@ from recoverd.config.model import (
     Autosave,
     CheckThresholds,
     Health,
+    OnChange,
     Probe,
     ProbeKind,
     Restore,
@@ -175,7 +176,19 @@ def _autosave(autosave: Section) -> Autosave:
         except ValueError as error:
             autosave.problem("cron", str(error))
             cron = None
-    return Autosave(every, jitter, autosave.flag("on_shutdown", default=Autosave().on_shutdown), cron)
+    on_shutdown = autosave.flag("on_shutdown", default=Autosave().on_shutdown)
+    return Autosave(every, jitter, on_shutdown, cron, _on_change(autosave))
+
+
+def _on_change(autosave: Section) -> OnChange | None:
+    if not autosave.has("on_change"):
+        return None
+    below, usual = autosave.section("on_change"), OnChange()
+    quiet = below.duration("quiet", usual.quiet_s)
+    at_most = below.duration("at_most", max(usual.at_most_s, quiet), positive=True)
+    if at_most < quiet:
+        below.problem("at_most", "must not be shorter than `quiet`")
+    return OnChange(quiet, at_most)
 
 
 def _retention(retention: Section) -> Retention:

@@ -55,7 +55,9 @@ def accept(context: Context, request: AcceptRequest) -> AcceptResult:
     name = service.name
     with repository.service_lock(name, wait_s=context.wait_s, what=f"service {name}"):
         swapping.finish_intent(name, context.state_dir)
-        _refuse_unreadable(_survey(context, service))
+        before = _survey(context, service)
+        _refuse_unreadable(before)
+        remember_accepted(context, service, before)  # so that what was emptied is captured as known-good
         made = capture_locked(context, [service], SnapshotRequest(reason="accept", full_read=True, prune=False))[name]
         if made.outcome == FAILED:
             raise StateError(f"{name}: nothing was accepted, because it can't be captured: {made.error}")
@@ -68,15 +70,15 @@ def accept(context: Context, request: AcceptRequest) -> AcceptResult:
             repository.set_marks(name, newest.sequence, lambda marks: replace(marks, pinned=True, rejected={}))
     accepted = tuple(
         (item.item, finding.document, finding.verdict.value)
-        for item in survey.items.values()
+        for item in before.items.values()
         for finding in item.findings
     )
-    return AcceptResult(name, newest.id if newest is not None else None, survey.verdict.value, accepted)
+    return AcceptResult(name, newest.id if newest is not None else None, before.verdict.value, accepted)
 
 
 def _survey(context: Context, service: Service) -> ServiceSurvey:
     with context.repository().reader() as reader:
-        return look(context, service, reader)[0]
+        return look(context, service, reader, full_read=True)[0]
 
 
 def _refuse_unreadable(survey: ServiceSurvey) -> None:
@@ -94,13 +96,15 @@ def _refuse_unreadable(survey: ServiceSurvey) -> None:
 def remember_accepted(context: Context, service: Service, survey: ServiceSurvey) -> Mapping[str, Mapping[str, str]]:
     """Leave alone, from now on, exactly the damage that `survey` found, as long as its content does not change.
 
-    Returns it: item -> document -> content hash, or ABSENT. What was accepted before counts no more.
+    Returns it: item -> document -> content hash, or ABSENT. What was accepted before counts no more, but for what
+    this very survey, a full read, found emptied and let pass.
     """
-    found: dict[str, dict[str, str]] = {}
+    found: dict[str, dict[str, str]] = {name: dict(item.accepted) for name, item in survey.items.items()}
     for name, item in survey.items.items():
         for finding in item.findings:
             content = ABSENT if finding.verdict is Verdict.MISSING else finding.content
             if content is not None:
                 found.setdefault(name, {})[finding.document] = content
+    found = {name: documents for name, documents in found.items() if documents}
     context.repository().update_record(service.name, lambda record: replace(record, accepted=found))
     return found

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import ExitStack
 from typing import Any
 
-from recoverd.config.model import Service
+from recoverd.config.model import EMPTY, Service
 from recoverd.errors import DamagedObject
 from recoverd.operations.context import Context
 from recoverd.recovery.stores import Memo
@@ -79,8 +79,8 @@ class _ReadOnly:
     def remember(self, judge: str, verdicts: Mapping[str, bytes]) -> None:
         pass
 
-    def stat_cache(self, item_key: str) -> dict[str, bytes]:
-        return self._memo.stat_cache(item_key)
+    def stat_cache(self, item_key: str, directories: Collection[str] | None = None) -> dict[str, bytes]:
+        return self._memo.stat_cache(item_key, directories)
 
     def save_stat_cache(self, item_key: str, rows: Mapping[str, bytes | None]) -> None:
         pass
@@ -103,6 +103,7 @@ def look(
                 memo=_ReadOnly(repository.catalog) if repository is not None else None,
                 now_ns=clock.now_ns(),
                 full_read=full_read,
+                accepted=repository.record(service.name).accepted if repository is not None else EMPTY,
             )
             return survey, scratch
         except DamagedObject as error:

@@ -176,6 +176,7 @@ def _capture(
     judges = context.judges(service)
     full_read = request.full_read or _full_read_due(repository, service.name, now_ns)
     snapshots = [one for one in repository.snapshots(service.name) if not one.imported]
+    accepted = repository.record(service.name).accepted
     damage: DamagedObject | None = None
     for count in range(len(snapshots), -1, -1):
         parent = snapshots[count - 1] if count else None
@@ -189,6 +190,7 @@ def _capture(
                 memo=repository.catalog,
                 now_ns=now_ns,
                 full_read=full_read or damage is not None,
+                accepted=accepted,
             )
             changed = _changed(writer, survey, parent)
             good_changed = _good_changed(writer, survey, before)

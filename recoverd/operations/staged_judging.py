@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterator
+
 from recoverd.config.model import Service
 from recoverd.operations.context import Context
 from recoverd.recovery.choices import Choice
 from recoverd.recovery.plan import Target
 from recoverd.recovery.staging import Staging
+from recoverd.recovery.validating import validate
 from recoverd.state.verdicts import Verdict
 
 _BLOCK_BYTES = 1 << 20
@@ -25,11 +29,24 @@ def problems(context: Context, service: Service, staged: Staging, choice: Choice
         with open(fd, "rb", closefd=False) as file:
             while block := file.read(_BLOCK_BYTES):
                 examination.feed(block)
-        judgement = examination.finish()
+        judgement = judges[replacement.item].named(document, examination.finish())
+        validation = service.state[replacement.item].validate
+        if validation is not None and judgement.verdict is Verdict.OK:
+            name = (document or replacement.target).rpartition("/")[2]
+            invalid = validate(validation, name, _blocks(fd), uid=os.fstat(fd).st_uid)
+            if invalid is not None:
+                found.setdefault((replacement.item, replacement.relative), invalid.sentence)
         if judgement.verdict is not Verdict.OK:
             what = judgement.problems[0].problem if judgement.problems else judgement.verdict.value
             found.setdefault((replacement.item, replacement.relative), what)
     return found
+
+
+def _blocks(fd: int) -> Iterator[bytes]:
+    at = 0
+    while block := os.pread(fd, _BLOCK_BYTES, at):
+        yield block
+        at += len(block)
 
 
 def _settled(context: Context, service: Service, choice: Choice) -> set[str]:

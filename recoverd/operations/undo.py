@@ -102,5 +102,5 @@ def _find(context: Context, wanted: str | None) -> tuple[str, Quarantined]:
 def _accept(context: Context, service: Service) -> tuple[str, Mapping[str, Mapping[str, str]]]:
     """Call what lies there now good enough to be left alone, as long as its content does not change."""
     with context.repository().reader() as reader:
-        survey, _ = look(context, service, reader)
+        survey, _ = look(context, service, reader, full_read=True)
     return survey.verdict.value, remember_accepted(context, service, survey)

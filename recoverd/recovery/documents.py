@@ -6,9 +6,13 @@ import errno
 import os
 import stat
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
+
+from blake3 import blake3
 
 from recoverd.config.model import Format, StateItem
+from recoverd.recovery.comparing import NOTHING_ACCEPTED, Accepted, Comparing
 from recoverd.recovery.entries import Xattrs, describe_type, file_entry, large_file_entry, link_entry
 from recoverd.recovery.stat_rows import Finding, Row
 from recoverd.recovery.stores import Memo, Store
@@ -97,14 +101,23 @@ class _Large:
 class Documents:
     """Looks at the documents of a state item, directory by directory."""
 
-    def __init__(self, item: StateItem, judge: Judge, store: Store, memo: Memo | None) -> None:
+    def __init__(
+        self, item: StateItem, judge: Judge, store: Store, memo: Memo | None, accepted: Accepted = NOTHING_ACCEPTED
+    ) -> None:
         self._judge = judge
         self._store = store
         self._memo = None if judge.unchecked else memo  # what has no schema is judged faster than looked up
         self._learnt: dict[str, bytes] = {}
         self._append_only = item.format in (Format.JSON_LINES, Format.OPAQUE)
         self._hard_links: dict[tuple[int, int], str] = {}
+        self._comparing = Comparing(item, judge, store, accepted)
+        self._validates = item.validate is not None
         self._ok = Judgement(Verdict.OK, unchecked=judge.unchecked)
+
+    @property
+    def let_pass(self) -> Mapping[str, str]:
+        """Document -> content of what was emptied and was accepted, among what was read."""
+        return self._comparing.let_pass
 
     def look(self, place: Place, names: Sequence[Looked], before: Mapping[str, Entry]) -> None:
         """File every name under `place`. `before`: the entries that the newest snapshot has there."""
@@ -202,7 +215,21 @@ class Documents:
         blocks = self._store.put_blocks(large.hashes, BLOCK_SIZE, large.size)
         link = self._hard_link(place, name, large.stat)
         entry = large_file_entry(name, large.stat, blocks, large.size, BLOCK_SIZE, large.attributes, link)
-        self._file(place, entry, _TORN if large.torn else large.judgement, blocks)
+        judgement = _TORN if large.torn else large.judgement
+        if self._validates:
+            judgement = self._comparing.validated(
+                place.path(name), judgement, partial(self._again, place, name, large), large.stat.st_uid
+            )
+        self._file(place, entry, judgement, blocks)
+
+    def _again(self, place: Place, name: str, large: _Large) -> Iterator[bytes]:
+        """The bytes of a large file once more, for its validation. Raises OSError when they are others by now."""
+        with stream_stable(place.fd, name, BLOCK_SIZE, append_only=self._append_only) as stream:
+            for number, block in enumerate(stream):
+                known = large.hashes[number] if number < len(large.hashes) else ""
+                if known != (blake3(block).hexdigest() if known is not None or block.count(0) != len(block) else None):
+                    raise OSError(errno.EAGAIN, "it is being written")
+                yield block
 
     def _read_large(self, place: Place, name: str) -> _Large:
         examination = self._judge.begin(place.path(name))
@@ -261,6 +288,10 @@ class Documents:
                 judgement = self._judge.judge(place.path(name), read.data)
                 if self._memo is not None and judgement.verdict is not Verdict.UNREADABLE:
                     self._learnt[content] = remembered[content] = encode_judgement(judgement)
+            if self._validates and content in asked:
+                judgement = self._comparing.validated(
+                    place.path(name), judgement, partial(_blocks, read.data), read.stat.st_uid
+                )
             link = self._hard_link(place, name, read.stat)
             entry = file_entry(name, read.stat, content, len(read.data), read.attributes, link)
             self._file(place, entry, judgement, content)
@@ -279,35 +310,17 @@ class Documents:
         own.files += 1
         own.size_bytes += entry.size
         own.unchecked += judgement.unchecked
+        place.root.append(entry)
+        judgement = self._comparing.compared(
+            place.path(entry.name), entry, judgement, content, lambda: self.good_before(place, entry.name)
+        )
         if judgement.notes:
             own.notes += [_placed(place.label(entry.name), note) for note in judgement.notes]
-        place.root.append(entry)
-        judgement = self._compared(place, entry, judgement, content)
         if judgement.verdict is Verdict.OK:
             place.good.append(entry)
             return
         placed = tuple(_placed(place.label(entry.name), problem) for problem in judgement.problems)
         self._damaged(place, entry.name, Finding(place.path(entry.name), judgement.verdict, placed, content))
-
-    def _compared(self, place: Place, entry: Entry, judgement: Judgement, content: str) -> Judgement:
-        """The verdict on what could be valid by itself, and is damage where the known-good version was more."""
-        suspect = judgement.blank or judgement.detected == "opaque"
-        if judgement.verdict is not Verdict.OK or not suspect:
-            return judgement
-        good = self.good_before(place, entry.name)
-        if good is None or good.type != "file" or not good.size or (good.hash or good.blocks) == content:
-            return judgement
-        if judgement.blank:
-            what = f"holds only NUL bytes ({entry.size} of them)" if entry.size else "is empty (0 bytes)"
-            sentence = f"{what}, and its known-good version is not"
-        elif good.hash is None:
-            return judgement  # too large to be looked at again for the sake of its format
-        else:
-            before = self._judge.judge(place.path(entry.name), self._store.read(good.hash)).detected
-            if before in {"", "opaque"}:
-                return judgement
-            sentence = f"is no {before} any more, as its known-good version is"
-        return Judgement(Verdict.CORRUPT, (Problem("", sentence),))
 
     def _damaged(self, place: Place, name: str, finding: Finding) -> None:
         place.own.findings.append(finding)
@@ -332,6 +345,10 @@ class Documents:
             place.good.append(entry)
         else:
             place.own.notes.append(Problem(place.label(name), f"is {kind}: not captured"))
+
+
+def _blocks(data: bytes) -> tuple[bytes]:
+    return (data,)
 
 
 def place_findings(row: Row | None) -> dict[str, Finding]:

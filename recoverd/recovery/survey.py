@@ -9,15 +9,17 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 from blake3 import blake3
 
-from recoverd.config.model import ItemKind, Service, StateItem
+from recoverd.config.model import EMPTY, ItemKind, Service, StateItem
 from recoverd.errors import StateError
+from recoverd.recovery.comparing import Accepted
 from recoverd.recovery.documents import Known, Tree
 from recoverd.recovery.entries import describe_type, directory_entry, xattrs_of
+from recoverd.recovery.partial import Hints, NotEnough, PartialWalk, named_places, rows_needed
 from recoverd.recovery.stat_rows import Finding, Row, decode, encode
 from recoverd.recovery.stores import Memo, Store
 from recoverd.recovery.walk import Walk
@@ -26,9 +28,10 @@ from recoverd.repository.objects import Reader
 from recoverd.repository.records import ItemRecord, Snapshot
 from recoverd.repository.trees import EMPTY_TREE, Entry, hash_tree
 from recoverd.state.judging import Judge
+from recoverd.state.signs import shrunk
 from recoverd.state.verdicts import Problem, Verdict, worst
 from recoverd.system.walk import UntrustedLink, lstat_at, open_declared_directory, open_parent
-from recoverd.values import dataclass, replace
+from recoverd.values import dataclass, field, replace
 
 
 class Scratch:
@@ -88,8 +91,10 @@ class ItemSurvey:
     judge: str
     unchecked: int = 0
     notes: tuple[Problem, ...] = ()  # skipped sockets and the like; duplicate keys
+    accepted: Mapping[str, str] = field(default_factory=lambda: EMPTY)  # what was emptied, read, and accepted
     rows: Mapping[str, Row | None] | None = None  # the stat cache to save, by directory below the item; None: gone
     as_known: frozenset[str] = frozenset()  # directories below the item whose trees are those of `before`
+    listed: int = 0  # directories that were listed
 
     def record(self) -> ItemRecord:
         """The item as a snapshot records it."""
@@ -155,8 +160,12 @@ def survey_service(
     memo: Memo | None,
     now_ns: int,
     full_read: bool = False,
+    accepted: Mapping[str, Mapping[str, str]] = EMPTY,
+    hints: Mapping[str, Hints] | None = None,
 ) -> ServiceSurvey:
     """Look at every state item of `service`. `before`: its `newest_records`; `now_ns`: the start of this look.
+    `accepted`: item -> document -> content that its operator called good. `hints`: item -> what of it may have changed
+    since `before`; None: anything may have.
 
     Never raises for what is on disk: that is what verdicts are for. Raises RepositoryError when the
     repository can't take what is put, DamagedObject when it can't give what is in `before`.
@@ -172,17 +181,19 @@ def survey_service(
             memo=memo,
             now_ns=now_ns,
             full_read=full_read,
+            accepted=Accepted(accepted.get(name, EMPTY), service.restore.verdicts.get(Verdict.RESET) == "accept"),
+            hints=None if hints is None else hints.get(name, Hints()),
         )
         _LOG.debug(
-            "%s: %s is %s: %d files, %d bytes, %d damaged; %d of %d directories are as the newest snapshot has them",
+            "%s: %s is %s: %d files, %d bytes, %d damaged; %d directories listed, %d as the newest snapshot has them",
             service.name,
             name,
             found.verdict.value,
             found.files,
             found.size_bytes,
             len(found.findings),
+            found.listed,
             len(found.as_known),
-            len(found.rows or ()),
         )
         for finding in found.findings[:MOST_PROBLEMS]:
             _LOG.debug("%s: %s: %s is %s", service.name, name, finding.document or item.path, finding.verdict.value)
@@ -219,6 +230,8 @@ def _survey_item(
     memo: Memo | None,
     now_ns: int,
     full_read: bool,
+    accepted: Accepted,
+    hints: Hints | None,
 ) -> ItemSurvey:
     outline = ItemSurvey(
         item=item.name,
@@ -235,15 +248,27 @@ def _survey_item(
     )
     try:
         with _opened(item) as (fd, only):
-            rows = _rows(memo, item_key(service, item.name)) if not full_read else {}
-            walk = Walk(item, judge, store, memo=memo, rows=rows, now_ns=now_ns)
-            tree = walk.item(fd, _known(store, item, before), only=only)
+            key, known = item_key(service, item.name), _known(store, item, before)
+            walk: Walk
+            try:
+                if hints is None or before is None or full_read or only is not None:
+                    raise NotEnough
+                named = named_places(hints, before, judge.id)
+                rows = _rows(memo, key, rows_needed(named))
+                walk = part = PartialWalk(item, judge, store, memo=memo, rows=rows, now_ns=now_ns, accepted=accepted)
+                tree = part.look_at(fd, known, named, before)
+            except NotEnough:
+                rows = _rows(memo, key) if not full_read else {}
+                walk = Walk(item, judge, store, memo=memo, rows=rows, now_ns=now_ns, accepted=accepted)
+                tree = walk.item(fd, known, only=only)
             if only is not None and not tree.files and not tree.findings:
                 return _absent(item, outline)  # it vanished between two looks
             changed: dict[str, Row | None] = dict.fromkeys(rows.keys() - walk.new_rows.keys())
             changed |= {below: row for below, row in walk.new_rows.items() if row is not rows.get(below)}
-            outline = replace(outline, rows=changed, as_known=frozenset(walk.as_known))
-            return _present(outline, store, fd, tree, only)
+            outline = replace(outline, rows=changed, as_known=frozenset(walk.as_known), accepted=dict(walk.let_pass))
+            outline = replace(outline, listed=walk.listed)
+            found = _present(outline, store, fd, tree, only)
+            return found if only is not None else _against_fewer(item, found, outline.good, store, accepted)
     except FileNotFoundError:
         return _absent(item, outline)
     except _WrongKind as error:
@@ -280,10 +305,10 @@ def _opened(item: StateItem) -> Iterator[tuple[int, str | None]]:
         os.close(fd)
 
 
-def _rows(memo: Memo | None, key: str) -> dict[str, Row]:
+def _rows(memo: Memo | None, key: str, directories: Collection[str] | None = None) -> dict[str, Row]:
     if memo is None:
         return {}
-    decoded = {below: decode(data) for below, data in memo.stat_cache(key).items()}
+    decoded = {below: decode(data) for below, data in memo.stat_cache(key, directories).items()}
     return {below: row for below, row in decoded.items() if row is not None}
 
 
@@ -324,6 +349,35 @@ def _present(outline: ItemSurvey, store: Store, fd: int, tree: Tree, only: str |
         size_bytes=tree.size_bytes,
         unchecked=tree.unchecked,
         notes=tuple(tree.notes)[:MOST_PROBLEMS],
+    )
+
+
+def _against_fewer(
+    item: StateItem, found: ItemSurvey, good: str | None, store: Store, accepted: Accepted
+) -> ItemSurvey:
+    """A directory that is ok document by document, and lost more of them than its guard allows."""
+    guards = item.guards
+    if guards is None or guards.max_shrink is None or good is None or found.verdict is not Verdict.OK:
+        return found
+    if found.root == good:
+        return found
+    sentence = shrunk(guards, _count(store, good), found.files, what="documents")
+    if sentence is None:
+        return found
+    content = next(entry.hash for entry in store.tree(found.root))
+    if content is not None and accepted.covers("", content):
+        return replace(found, accepted={**found.accepted, "": content})
+    problem = Problem(os.path.basename(found.path), sentence)
+    finding = Finding("", Verdict.RESET, (problem,), content)
+    return replace(found, verdict=Verdict.RESET, problems=(problem,), findings=(finding,), good=good)
+
+
+def _count(store: Store, tree: str) -> int:
+    """The files in a tree and below."""
+    entries = store.tree(tree)
+    return sum(
+        _count(store, entry.hash) if entry.type == "dir" and entry.hash is not None else entry.type == "file"
+        for entry in entries
     )
 
 

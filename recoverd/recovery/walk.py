@@ -11,6 +11,7 @@ import stat
 from collections.abc import Mapping, Sequence
 
 from recoverd.config.model import StateItem
+from recoverd.recovery.comparing import NOTHING_ACCEPTED, Accepted
 from recoverd.recovery.documents import Documents, Known, Looked, Place, Tree, place_findings
 from recoverd.recovery.entries import directory_entry, xattrs_of
 from recoverd.recovery.places import PLACE_PREFIX
@@ -39,16 +40,23 @@ class Walk:
         memo: Memo | None,
         rows: Mapping[str, Row],
         now_ns: int,
+        accepted: Accepted = NOTHING_ACCEPTED,
     ) -> None:
         self._judge = judge
         self._store = store
         self._rows = rows
         self._now_ns = now_ns
         self._selection = Selection(item.include, item.exclude)
-        self._documents = Documents(item, judge, store, memo)
+        self._documents = Documents(item, judge, store, memo, accepted)
         self._in_memory: dict[int, bool] = {}  # by device: whether it is a memory file system
         self.new_rows: dict[str, Row] = {}
+        self.listed = 0  # directories, which is what a walk costs
         self.as_known: set[str] = set()  # directories whose trees are those of the newest snapshot
+
+    @property
+    def let_pass(self) -> Mapping[str, str]:
+        """Document -> content of what was emptied and was accepted, among what was read."""
+        return self._documents.let_pass
 
     def item(self, fd: int, known: Known, *, only: str | None = None) -> Tree:
         """Walk the item from the directory open at `fd`: all of it, or with `only` one name of it.
@@ -93,6 +101,7 @@ class Walk:
 
     def _list(self, place: Place) -> tuple[list[Looked], list[Looked]]:
         """What the item covers here, and the directories to descend into."""
+        self.listed += 1
         covered: list[Looked] = []
         subdirectories: list[Looked] = []
         only, fd = place.only, place.fd

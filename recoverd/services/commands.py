@@ -13,6 +13,7 @@ from recoverd.values import dataclass
 
 OUTPUT_BYTES = 8 * 1024  # the tail of a command's output that is kept unless more is asked for
 _LINE_CHARACTERS = 200
+_NOBODY = 65534
 _REAPED_WITHIN_S = 1.0  # a killed command; one that waits for a dead disk is left to itself
 
 
@@ -54,13 +55,15 @@ def run_command(
     env: Mapping[str, str] | None = None,
     output_fd: int | None = None,
     most_bytes: int = OUTPUT_BYTES,
+    uid: int | None = None,
 ) -> Ran:
     """Run a command in a session of its own, from /, its errors among its output.
 
     At the deadline its whole process group is killed. So is what it left running, unless its output goes to
-    `output_fd`: then it may start something that stays. `env` replaces the environment. Raises OSError and
-    ValueError when it can't be executed.
+    `output_fd`: then it may start something that stays. `env` replaces the environment. `uid`: the user it runs
+    as, with that user's groups, where recoverd is root. Raises OSError and ValueError when it can't be executed.
     """
+    account = _account(uid) if uid is not None and os.geteuid() == 0 and uid != 0 else None
     process = subprocess.Popen(
         command,
         stdin=subprocess.DEVNULL,
@@ -69,6 +72,9 @@ def run_command(
         start_new_session=True,
         cwd="/",
         env=env,
+        user=None if account is None else uid,
+        group=None if account is None else account[0],
+        extra_groups=None if account is None else account[1],
     )
     tail, ended = b"", False
     try:
@@ -83,6 +89,17 @@ def run_command(
     except subprocess.TimeoutExpired:
         status = None
     return Ran(status if ended else None, tail.decode("utf-8", "replace"), timeout_s)
+
+
+def _account(uid: int) -> tuple[int, list[int]]:
+    """The primary group and all groups of a user; of one that no account belongs to, the group nobody has."""
+    import pwd
+
+    try:
+        entry = pwd.getpwuid(uid)
+    except KeyError:
+        return _NOBODY, []
+    return entry.pw_gid, os.getgrouplist(entry.pw_name, entry.pw_gid)
 
 
 def _end_group(leader: int) -> None:

@@ -22,7 +22,9 @@ from recoverd.state.formats.opaque import OpaqueReader
 from recoverd.state.formats.text import Limits, Parsed, Unjudgeable
 from recoverd.state.schema_process import DEADLINE_S, GuardedValidator
 from recoverd.state.schemas import Closure, Validator, close
+from recoverd.state.signs import NO_SIGNS, Signs, emptied, name_of, too_small, version_of, why_misnamed, why_newer
 from recoverd.state.verdicts import OK, Judgement, Problem, Verdict
+from recoverd.values import replace
 
 JUDGING_REVISION = 1
 """To be raised with every change of recoverd that can change a verdict: what was remembered is then judged again."""
@@ -55,13 +57,20 @@ def build_judge(item: StateItem) -> Judge:
         )
     if item.format is Format.OPAQUE and item.schema is not None:
         raise StateError(f"the state item {item.name}: a schema can't be applied to format opaque")
-    return Judge(item.format, allow=item.allow, closure=close(item.schema) if item.schema is not None else None)
+    return Judge(
+        item.format,
+        allow=item.allow,
+        closure=close(item.schema) if item.schema is not None else None,
+        signs=Signs(item.guards, item.version, item.name_field, bytes.fromhex(item.magic)),
+        validation=item.validate.command if item.validate is not None else (),
+    )
 
 
 class Judge:
     """Judges the documents of one state item; built once, reused, usable from any thread.
 
-    `unchecked`: nothing declares what valid content is, so `ok` only means that the format is right.
+    `unchecked`: nothing declares what valid content is, so `ok` only means that the format is right. `validation`: the
+    command that judges besides, which is for the caller to run.
     """
 
     def __init__(
@@ -70,11 +79,15 @@ class Judge:
         *,
         allow: frozenset[str] = frozenset(),
         closure: Closure | None = None,
+        signs: Signs = NO_SIGNS,
+        validation: tuple[str, ...] = (),
         limits: Limits | None = None,
         deadline_s: float = DEADLINE_S,
     ) -> None:
         self.format = format
-        self.unchecked = closure is None
+        self.signs = signs
+        self.unchecked = closure is None and signs == NO_SIGNS and not validation
+        self._structured = closure is not None or signs.of_values  # something is to be said of parsed content
         self._allow = allow
         self._limits = limits or Limits()
         # jsonschema is slow to import, but a schema that can't be used must be known now.
@@ -87,6 +100,8 @@ class Judge:
                     sorted(allow),
                     [self._limits.size_bytes, self._limits.depth, self._limits.digits, self._limits.problems],
                     closure.hash if closure is not None else None,
+                    signs.to_plain() if signs != NO_SIGNS else None,
+                    validation,
                 ]
             ).encode()
         ).hexdigest()
@@ -95,10 +110,20 @@ class Judge:
         """The verdict on one whole document. `name` is its path below the item, "" for a file item."""
         kind = self._kind(data)
         if kind is Format.JSON:
-            return self._json(data)
+            return self._by_bytes(self._json(data), data, len(data))
         reader = self._lines() if kind is Format.JSON_LINES else OpaqueReader()
         reader.feed(data)
-        return self._finish(reader)
+        return self._by_bytes(self._finish(reader), data, len(data))
+
+    def named(self, name: str, judgement: Judgement) -> Judgement:
+        """The verdict once the name is looked at: the rule of its name field, which content alone can't tell."""
+        field = self.signs.name_field
+        if field is None or judgement.verdict is not Verdict.OK:
+            return judgement
+        sentence = why_misnamed(field, judgement.name, name)
+        if sentence is None:
+            return judgement
+        return replace(judgement, verdict=Verdict.CORRUPT, problems=(Problem("", sentence),))
 
     def begin(self, name: str) -> Examination:  # noqa: ARG002 -- as above
         """The same for a document that comes block by block; opaque documents and JSON lines take bounded memory."""
@@ -113,7 +138,7 @@ class Judge:
             return self.format
         found = detection.detect(data)
         # What has a schema is meant to be parsed, whatever is left of it.
-        return Format.JSON if found is Format.OPAQUE and not self.unchecked else found
+        return Format.JSON if found is Format.OPAQUE and self._structured else found
 
     def _lines(self) -> LinesReader:
         check = _SchemaPass(self._applier) if self._applier is not None else None
@@ -125,9 +150,38 @@ class Judge:
         parsed = json_format.parse(data, allow=self._allow, limits=self._limits)
         if parsed.problems:
             return self._made(Verdict.CORRUPT, Format.JSON, parsed.problems, parsed.notes)
-        if self._applier is None:
+        signs = self.signs
+        if signs.version is None and self._applier is None and signs.guards is None and signs.name_field is None:
             return self._made(Verdict.OK, Format.JSON, (), parsed.notes)
-        return self._by_schema(_SchemaPass(self._applier), parsed, data)
+        return self._by_value(parsed, data)
+
+    def _by_value(self, parsed: Parsed, data: bytes) -> Judgement:
+        """What the content of a document says: too new first, for its schema of today would only misread it."""
+        signs, value = self.signs, parsed.value
+        version = version_of(signs.version, value) if signs.version is not None else None
+        if signs.version is not None and version is not None and (why := why_newer(signs.version, version)):
+            problem = Problem(f"#/{signs.version.field}", why)
+            return Judgement(Verdict.NEWER, (problem,), parsed.notes, version=version)
+        judgement = self._made(Verdict.OK, Format.JSON, (), parsed.notes)
+        if self._applier is not None:
+            judgement = self._by_schema(_SchemaPass(self._applier), parsed, data)
+        if judgement.verdict is Verdict.OK and signs.guards is not None and (gone := emptied(signs.guards, value)):
+            judgement = self._made(Verdict.RESET, Format.JSON, tuple(gone), parsed.notes)
+        name = name_of(signs.name_field, value) if signs.name_field is not None else None
+        return replace(judgement, version=version, name=name) if version is not None or name is not None else judgement
+
+    def _by_bytes(self, judgement: Judgement, head: bytes, size_bytes: int) -> Judgement:
+        """What the first bytes and the size say, whatever the format."""
+        signs = self.signs
+        if signs.magic and judgement.verdict is not Verdict.CORRUPT and not head.startswith(signs.magic):
+            what = "is empty (0 bytes)" if not size_bytes else f"begins with {_hexadecimal(head[: len(signs.magic)])}"
+            sentence = f"{what}, not with {_hexadecimal(signs.magic)}"
+            return replace(judgement, verdict=Verdict.CORRUPT, problems=(Problem("", sentence),), blank=False)
+        if signs.guards is not None and judgement.verdict in {Verdict.OK, Verdict.RESET}:
+            small = too_small(signs.guards, size_bytes)
+            if small is not None:
+                return replace(judgement, verdict=Verdict.RESET, problems=(small, *judgement.problems))
+        return judgement
 
     def _by_schema(self, check: _SchemaPass, parsed: Parsed, data: bytes) -> Judgement:
         try:
@@ -155,7 +209,7 @@ class Judge:
         *,
         blank: bool = False,
     ) -> Judgement:
-        detected = kind.value if self.format is Format.AUTO and self.unchecked else ""
+        detected = kind.value if self.format is Format.AUTO and not self._structured else ""
         if verdict is Verdict.OK and not notes and not detected and not blank:
             return _OK_UNCHECKED if self.unchecked else OK
         return Judgement(verdict, problems, notes, unchecked=self.unchecked, blank=blank, detected=detected)
@@ -200,6 +254,13 @@ class _SchemaPass:
             self._guarded_s += time.monotonic() - began
 
 
+def _hexadecimal(data: bytes) -> str:
+    """A few bytes for people: as text where they are."""
+    if data.isascii() and data.decode().isprintable():
+        return f'"{data.decode()}"'
+    return f"hex:{data[:16].hex()}{'…' if len(data) > 16 else ''}"
+
+
 def _too_large(limits: Limits) -> Judgement:
     # Not corrupt: a document that grew beyond what is parsed must not be rolled back for it.
     sentence = f"is larger than {limits.size_bytes} bytes, more than is parsed; `format: opaque` keeps it unparsed"
@@ -212,12 +273,18 @@ class _Streamed:
     def __init__(self, judge: Judge, reader: LinesReader | OpaqueReader) -> None:
         self._judge = judge
         self._reader = reader
+        self._head = b""
+        self._size_bytes = 0
 
     def feed(self, block: bytes) -> None:
+        missing = len(self._judge.signs.magic) - len(self._head)
+        if missing > 0:
+            self._head += block[:missing]
+        self._size_bytes += len(block)
         self._reader.feed(block)
 
     def finish(self) -> Judgement:
-        return self._judge._finish(self._reader)
+        return self._judge._by_bytes(self._judge._finish(self._reader), self._head, self._size_bytes)
 
 
 class _Collected:
@@ -228,8 +295,8 @@ class _Collected:
         self._limits = limits
         self._blocks: list[bytes] = []
         self._size_bytes = 0
-        self._undecided = judge.format is Format.AUTO and judge.unchecked
-        self._reader: LinesReader | OpaqueReader | None = None
+        self._undecided = judge.format is Format.AUTO and not judge._structured
+        self._reader: _Streamed | None = None
 
     def feed(self, block: bytes) -> None:
         if self._reader is not None:
@@ -251,16 +318,16 @@ class _Collected:
 
     def finish(self) -> Judgement:
         if self._reader is not None:
-            return self._judge._finish(self._reader)
+            return self._reader.finish()
         if self._size_bytes > self._limits.size_bytes:
             return _too_large(self._limits)
         return self._judge.judge("", b"".join(self._blocks))
 
     def _switch(self, reader: LinesReader | OpaqueReader) -> None:
+        self._reader = _Streamed(self._judge, reader)
         for block in self._blocks:
-            reader.feed(block)
+            self._reader.feed(block)
         self._blocks.clear()
-        self._reader = reader
 
 
 def encode_judgement(judgement: Judgement) -> bytes:
@@ -273,7 +340,7 @@ def encode_judgement(judgement: Judgement) -> bytes:
     for name, problems in (("problems", judgement.problems), ("notes", judgement.notes)):
         if problems:
             fields[name] = [(problem.place, problem.problem) for problem in problems]
-    for name in ("unchecked", "version", "blank", "detected"):
+    for name in ("unchecked", "version", "name", "blank", "detected"):
         if value := getattr(judgement, name):
             fields[name] = value
     return json.dumps(fields, separators=(",", ":")).encode()
@@ -293,6 +360,7 @@ def decode_judgement(data: bytes) -> Judgement:
             tuple(Problem(place, sentence) for place, sentence in fields.get("notes", ())),
             unchecked=bool(fields.get("unchecked", False)),
             version=fields.get("version"),
+            name=fields.get("name"),
             blank=bool(fields.get("blank", False)),
             detected=str(fields.get("detected", "")),
         )

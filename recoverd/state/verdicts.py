@@ -52,6 +52,7 @@ class Judgement:
     notes: tuple[Problem, ...] = ()  # worth knowing, changes no verdict (duplicate keys, …)
     unchecked: bool = False  # ok only as far as the format goes: nothing declares what valid content is
     version: str | None = None  # the value of the declared version field, where one is declared
+    name: str | None = None  # what the declared name field says that its file is called; None also where it is absent
     blank: bool = False  # holds nothing, in a format where that can be right: wrong if the known-good was not blank
     detected: str = ""  # for `format: auto`: what it was taken for; wrong if the known-good was something parsable
 

@@ -20,6 +20,7 @@ from recoverd.config.model import (
     DEFAULT_RETENTION,
     Autosave,
     CheckThresholds,
+    Guards,
     Health,
     LogConfig,
     Place,
@@ -31,6 +32,8 @@ from recoverd.config.model import (
     Run,
     RunKind,
     Service,
+    Validation,
+    VersionRule,
 )
 from recoverd.config.rendering import as_plain
 from recoverd.config.wording import objections, schema_text
@@ -155,8 +158,11 @@ services:
       stop_timeout: 1m
     after: [other]
     state:
-      main: {file: state.json, format: json, schema: {type: object}, optional: true, allow: [nan]}
-      tasks: {directory: tasks, include: ["*.json"], exclude: ["x*"]}
+      main:
+        {file: state.json, format: json, schema: {type: object}, optional: true, allow: [nan],
+         guards: {min_bytes: 1kB, max_shrink: 90%, require: [/tasks], min_items: {/tasks: 1}}, version: {field: v, current: 3}}
+      tasks: {directory: tasks, include: ["*.json"], exclude: ["x*"], name_field: id}
+      dump: {file: dump.rdb, format: opaque, magic: REDIS, validate: {command: [check, "{path}"], timeout: 3s}}
     autosave: {every: 1m, cron: "*/15 * * * *", jitter: 1s, on_shutdown: true}
     retention:
       {last: 1, hourly: 2, daily: 3, weekly: 4, monthly: 5, yearly: forever, tags: [a, [b, c]], within: 1h, within_hourly: 2h,
@@ -199,6 +205,7 @@ def generic(value: Any, path: tuple[str, ...] = ()) -> Iterator[str]:
     if isinstance(value, dict):
         for name, below in value.items():
             chosen = path in {("services",), ("services", "*", "state"), ("services", "*", "run", "env")}
+            chosen = chosen or path[-2:] == ("guards", "min_items")
             here = (*path, "*" if chosen else name)
             if not chosen:
                 yield ".".join(here)
@@ -227,7 +234,11 @@ def test_nothing_of_the_full_example_is_lost(load_text: Callable[..., Loaded]) -
         "/srv",
     )
     assert web.state["main"].path == "/srv/web/state.json"
-    assert web.state["tasks"].include == ("*.json",)
+    assert web.state["main"].guards == Guards(1000, 0.9, ("/tasks",), {"/tasks": 1})
+    assert web.state["main"].version == VersionRule("v", "3")
+    assert (web.state["tasks"].include, web.state["tasks"].name_field) == (("*.json",), "id")
+    assert web.state["dump"].magic == b"REDIS".hex()
+    assert web.state["dump"].validate == Validation(("check", "{path}"), 3.0)
     assert web.retention.yearly == -1
     assert web.retention.tags == (("a",), ("b", "c"))
     assert web.restore.verdicts["missing"] == "alert"

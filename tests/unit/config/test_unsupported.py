@@ -29,7 +29,6 @@ SERVICE_USES = {
     "instances": "instances: {item: m, select: /a, command: [x]}",
     "for_each": "for_each: {glob: /a/*}",
     "consistency": "consistency: {before: [[a]]}",
-    "autosave.on_change": "autosave: {on_change: {}}",
     "watch": "watch: {}",
     "drill": "drill: {}",
     "in_flight": "in_flight: []",
@@ -42,18 +41,13 @@ SERVICE_USES = {
     "state.*.sqlite": "state: {m: {sqlite: /srv/x/a}}",
     "state.*.dump": "state: {m: {dump: {save: [a], load: [b]}}}",
     "state.*.format": "state: {m: {file: /srv/x/a, format: VALUE}}",
-    "state.*.version": "state: {m: {file: /srv/x/a, version: {field: v, current: 1}}}",
     "state.*.migrate": "state: {m: {file: /srv/x/a, migrate: []}}",
-    "state.*.guards": "state: {m: {file: /srv/x/a, guards: {}}}",
     "state.*.siblings": "state: {m: {file: /srv/x/a, siblings: []}}",
     "state.*.rebuild": "state: {m: {file: /srv/x/a, rebuild: {}}}",
     "state.*.initial": "state: {m: {file: /srv/x/a, initial: null}}",
-    "state.*.name_field": "state: {m: {directory: /srv/x/a, name_field: id}}",
     "state.*.check": "state: {m: {file: /srv/x/a, check: full}}",
     "state.*.require_tables": "state: {m: {file: /srv/x/a, require_tables: [a]}}",
     "state.*.assert": "state: {m: {file: /srv/x/a, assert: [a]}}",
-    "state.*.magic": "state: {m: {file: /srv/x/a, magic: R}}",
-    "state.*.validate": "state: {m: {file: /srv/x/a, validate: {command: [a]}}}",
     "state.*.max_bytes": "state: {m: {file: /srv/x/a, max_bytes: 3}}",
 }
 
@@ -82,7 +76,7 @@ def test_in_a_service(line: Unsupported, value: str, problems: Callable[..., lis
     assert place == line.pattern
 
 
-@pytest.mark.parametrize("use", ["autosave: {on_change: {}}", "watch: {}", "restore: {fallback: [siblings]}"])
+@pytest.mark.parametrize("use", ["drill: {}", "watch: {}", "restore: {fallback: [siblings]}"])
 def test_in_defaults(use: str, problems: Callable[..., list[str]]) -> None:
     """What a service can't have, all services can't have; said once, not again for each of them."""
     (found,) = problems(f"defaults: {{{use}}}\nservices:\n  a: {{{ITEM}}}\n  b: {{state: {{m: {{file: /srv/y}}}}}}\n")

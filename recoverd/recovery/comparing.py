@@ -1,0 +1,94 @@
+"""What can't be said of a document by itself: against its known-good version, by its operator, by a tool of its own.
+
+Never remembered by content alone, for the same bytes may be right here and wrong there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+
+from recoverd.config.model import EMPTY, StateItem
+from recoverd.recovery.stores import Store
+from recoverd.recovery.validating import validate
+from recoverd.repository.trees import Entry
+from recoverd.state.judging import Judge
+from recoverd.state.signs import shrunk
+from recoverd.state.verdicts import Judgement, Problem, Verdict
+from recoverd.values import dataclass, field, replace
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """What the operator of a service called good: document -> content hash; `resets`: whatever was emptied."""
+
+    documents: Mapping[str, str] = field(default_factory=lambda: EMPTY)
+    resets: bool = False
+
+    def covers(self, document: str, content: str) -> bool:
+        return self.resets or self.documents.get(document) == content
+
+
+NOTHING_ACCEPTED = Accepted()
+
+
+class Comparing:
+    """The second look at the documents of one state item, after their content was judged."""
+
+    def __init__(self, item: StateItem, judge: Judge, store: Store, accepted: Accepted) -> None:
+        self._item = item
+        self._judge = judge
+        self._store = store
+        self._accepted = accepted
+        self.let_pass: dict[str, str] = {}  # document -> content: emptied, and accepted
+
+    def validated(
+        self, document: str, judgement: Judgement, blocks: Callable[[], Iterable[bytes]], uid: int
+    ) -> Judgement:
+        """The verdict of the item's own tool on a document that is ok otherwise. `uid`: whose file it is."""
+        if self._item.validate is None or judgement.verdict is not Verdict.OK:
+            return judgement
+        name = (document or self._item.path).rpartition("/")[2]
+        found = validate(self._item.validate, name, blocks(), uid=uid)
+        if found is None:
+            return judgement
+        return Judgement(found.verdict, (Problem("", found.sentence),), judgement.notes)
+
+    def compared(
+        self, document: str, entry: Entry, judgement: Judgement, content: str, good_before: Callable[[], Entry | None]
+    ) -> Judgement:
+        """The verdict in the light of the known-good version, which `good_before` finds, and of what was accepted."""
+        judgement = self._judge.named(document, judgement)
+        if judgement.verdict is Verdict.OK:
+            judgement = self._against_good(document, entry, judgement, content, good_before)
+        if judgement.verdict is Verdict.RESET and self._accepted.covers(document, content):
+            self.let_pass[document] = content
+            notes = tuple(Problem(one.place, f"{one.problem}; accepted") for one in judgement.problems)
+            return replace(judgement, verdict=Verdict.OK, problems=(), notes=(*judgement.notes, *notes))
+        return judgement
+
+    def _against_good(
+        self, document: str, entry: Entry, judgement: Judgement, content: str, good_before: Callable[[], Entry | None]
+    ) -> Judgement:
+        """What could be valid by itself, and is damage, or a reset, where the known-good version was more."""
+        guards = self._item.guards
+        suspect = judgement.blank or judgement.detected == "opaque"
+        if not suspect and (guards is None or guards.max_shrink is None):
+            return judgement
+        good = good_before()
+        if good is None or good.type != "file" or not good.size or (good.hash or good.blocks) == content:
+            return judgement
+        if judgement.blank:
+            what = f"holds only NUL bytes ({entry.size} of them)" if entry.size else "is empty (0 bytes)"
+            return _corrupt(f"{what}, and its known-good version is not")
+        if suspect and good.hash is not None:  # else too large to be looked at again for the sake of its format
+            before = self._judge.judge(document, self._store.read(good.hash)).detected
+            if before not in {"", "opaque"}:
+                return _corrupt(f"is no {before} any more, as its known-good version is")
+        sentence = shrunk(guards, good.size, entry.size) if guards is not None else None
+        if sentence is None:
+            return judgement
+        return replace(judgement, verdict=Verdict.RESET, problems=(Problem("", sentence),))
+
+
+def _corrupt(sentence: str) -> Judgement:
+    return Judgement(Verdict.CORRUPT, (Problem("", sentence),))
