@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from recoverd.errors import RepositoryError
@@ -69,7 +69,7 @@ class Catalog:
 
         self._ready()
         rows = self._database.read(lambda db: db.execute(_LOCATIONS, (bytes.fromhex(object_hash),)).fetchall())
-        return [(row[0], Location(*row[1:])) for row in rows]
+        return [(row[0], Location._make(row[1:])) for row in rows]
 
     def all_locations(self, hashes: Sequence[str]) -> dict[str, list[tuple[str, Location]]]:
         """The same for many objects; those that are not stored are left out."""
@@ -83,7 +83,7 @@ class Catalog:
             for chunk in _chunks(keys):
                 query = _ALL_LOCATIONS.format(",".join("?" * len(chunk)))
                 for key, pack, *place in db.execute(query, chunk):
-                    found.setdefault(key.hex(), []).append((pack, Location(*place)))
+                    found.setdefault(key.hex(), []).append((pack, Location._make(place)))
 
         self._database.read(work)
         return found
@@ -144,10 +144,7 @@ class Catalog:
                 number = db.execute(_FREE_NUMBER).fetchone()[0]
                 if db.execute("INSERT OR IGNORE INTO packs VALUES (?, ?, ?)", (number, name, size)).rowcount != 1:
                     continue  # another process was faster
-                rows = sorted(
-                    (bytes.fromhex(key), number, x.frame_offset, x.frame_length, x.frame_size, x.offset, x.size)
-                    for key, x in index.items()
-                )
+                rows = sorted([(bytes.fromhex(key), number, *location) for key, location in index.items()])
                 db.executemany("INSERT OR REPLACE INTO objects VALUES (?, ?, ?, ?, ?, ?, ?)", rows)
 
         self._try(work)
@@ -286,11 +283,23 @@ class Catalog:
         if rows:
             self._try(work)
 
-    def stat_cache(self, item_key: str) -> dict[str, bytes]:
-        """The packed stat rows of an item, by directory below it."""
+    def stat_cache(self, item_key: str, directories: Collection[str] | None = None) -> dict[str, bytes]:
+        """The packed stat rows of an item, by directory below it: all of them, or those of some directories."""
         query = "SELECT directory, row FROM stat_cache WHERE item = ?"
-        rows = self._database.read(lambda db: db.execute(query, (item_key,)).fetchall())
-        return {os.fsdecode(directory): row for directory, row in rows}
+        if directories is None:
+            rows = self._database.read(lambda db: db.execute(query, (item_key,)).fetchall())
+            return {os.fsdecode(directory): row for directory, row in rows}
+        found: dict[str, bytes] = {}
+
+        def work(db: sqlite3.Connection) -> None:
+            for directory in directories:
+                key = (item_key, os.fsencode(directory))
+                row = db.execute(f"{query} AND directory = ?", key).fetchone()
+                if row is not None:
+                    found[directory] = row[1]
+
+        self._database.read(work)
+        return found
 
     def save_stat_cache(self, item_key: str, rows: Mapping[str, bytes | None]) -> None:
         """Replace the rows of some directories; None deletes one."""

@@ -218,9 +218,7 @@ class Writer(Reader):
         """Complete a pack file and bring it to the disk, still under its temporary name."""
         if pack.writer is None:
             return
-        writer = pack.writer
-        pack.name, pack.index = writer.finish()
-        os.fsync(pack.fd)
+        pack.name, pack.index = pack.writer.finish(sync=True)
         pack.size = os.fstat(pack.fd).st_size
         pack.writer = None
         os.close(pack.fd)
@@ -280,11 +278,12 @@ def _shares(index: Index, pack_bytes: int) -> dict[str, float]:
     """What each object takes of a pack: its part of the frame, and as much more as index and footer take of all."""
     used: dict[int, int] = {}
     lengths: dict[int, int] = {}
-    for location in index.values():
-        used[location.frame_offset] = used.get(location.frame_offset, 0) + location.size + 512  # tar header
-        lengths[location.frame_offset] = location.frame_length
+    for frame, length, _, _, size in index.values():
+        used[frame] = used.get(frame, 0) + size + 512  # tar header
+        lengths[frame] = length
     whole = pack_bytes / sum(lengths.values())
-    return {key: whole * x.frame_length * (x.size + 512) / used[x.frame_offset] for key, x in index.items()}
+    rates = {frame: whole * length / used[frame] for frame, length in lengths.items()}
+    return {key: rates[frame] * (size + 512) for key, (frame, _, _, _, size) in index.items()}
 
 
 def _object(fd: int, location: Location) -> bytes:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import random
 import shutil
 import subprocess
 import tarfile
@@ -16,7 +17,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from recoverd.errors import RepositoryError
-from recoverd.repository.packs import FRAME_BYTES, INDEX_NAME, Index, PackWriter, read_frame, read_index, tar_header
+from recoverd.repository.packs import (
+    FRAME_BYTES,
+    INDEX_NAME,
+    Index,
+    PackWriter,
+    encode_index,
+    read_frame,
+    read_index,
+    tar_header,
+)
 from recoverd.repository.zstandard import Compressor, ZstdError, decompress
 
 
@@ -161,12 +171,47 @@ def test_a_pack_with_something_appended_is_refused() -> None:
 def test_a_prepared_index_is_refused(index: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
     """A hostile pack whose hashes are all right still can't point outside itself or ask for endless memory."""
     fd = memory_file()
-    monkeypatch.setattr("recoverd.repository.packs.json.dumps", lambda *_, **__: index.decode("latin-1"))
+    monkeypatch.setattr("recoverd.repository.packs.encode_index", lambda _: index)
     name, _ = write(fd, SMALL)
     monkeypatch.undo()
     with pytest.raises(RepositoryError, match=r"not what recoverd writes|has version"):
         read_index(fd, name)
     os.close(fd)
+
+
+def test_an_index_is_spelled_as_json_spells_it() -> None:
+    """The format on disk: an index that is put together by hand is what any JSON writer makes of the same frames."""
+    frames = [
+        (0, 7, 2048, [("a" * 64, 512, 100), ("b" * 64, 1536, 0)]),
+        (7, 2**40, 2**33, []),
+        (2**41, 1, 512, [("0" * 64, 512, 2**50)]),
+    ]
+    for count in range(4):
+        listed = [
+            {
+                "offset": offset,
+                "length": length,
+                "size": size,
+                "objects": [{"hash": name, "offset": at, "size": of} for name, at, of in objects],
+            }
+            for offset, length, size, objects in frames[:count]
+        ]
+        document = {"pack": 1, "frames": listed}
+        assert encode_index(frames[:count]) == json.dumps(document, separators=(",", ":")).encode()
+
+
+def test_a_pack_that_is_synced_is_the_same(tmp_path: Path) -> None:
+    """What the disk is told, and when, changes no byte."""
+    made = []
+    for sync in (False, True):
+        fd = os.open(tmp_path / f"{sync}", os.O_RDWR | os.O_CREAT)
+        writer = PackWriter(fd, compression=1)
+        for number in range(300):
+            data = random.Random(number).randbytes(20_000)
+            writer.add(blake3(data).hexdigest(), data)
+        made.append((writer.finish(sync=sync), content(fd)))
+        os.close(fd)
+    assert made[0] == made[1]
 
 
 def test_decompression_is_bounded() -> None:
