@@ -311,7 +311,7 @@ def _outcome(
     if made is not None:
         for item, place, sentence in result.problems[:20]:
             verdict = items[item].verdict
-            if verdict in {Verdict.CORRUPT, Verdict.MISSING, Verdict.UNREADABLE}:
+            if verdict not in {Verdict.OK, Verdict.NEW}:
                 context.events.emit(f"state.{verdict}", service=name, item=item, message=f"{place}: {sentence}")
     return result
 

@@ -294,7 +294,7 @@ class Documents:
                 )
             link = self._hard_link(place, name, read.stat)
             entry = file_entry(name, read.stat, content, len(read.data), read.attributes, link)
-            self._file(place, entry, judgement, content)
+            self._file(place, entry, judgement, content, settled=not read.torn and content not in asked)
         if len(self._learnt) > _MOST_LEARNT:
             self.remember()
 
@@ -304,16 +304,18 @@ class Documents:
             self._memo.remember(self._judge.id, self._learnt)
             self._learnt = {}
 
-    def _file(self, place: Place, entry: Entry, judgement: Judgement, content: str) -> None:
-        """File a judged document under `root`, and under `good` if it is."""
+    def _file(self, place: Place, entry: Entry, judgement: Judgement, content: str, *, settled: bool = False) -> None:
+        """File a judged document under `root`, and under `good` if it is. `settled`: it is as the newest snapshot has
+        it, which found it ok."""
         own = place.own
         own.files += 1
         own.size_bytes += entry.size
         own.unchecked += judgement.unchecked
         place.root.append(entry)
-        judgement = self._comparing.compared(
-            place.path(entry.name), entry, judgement, content, lambda: self.good_before(place, entry.name)
-        )
+        if not settled:
+            judgement = self._comparing.compared(
+                place.path(entry.name), entry, judgement, content, lambda: self.good_before(place, entry.name)
+            )
         if judgement.notes:
             own.notes += [_placed(place.label(entry.name), note) for note in judgement.notes]
         if judgement.verdict is Verdict.OK:
