@@ -68,10 +68,11 @@ def assess(context: Context, request: AssessRequest) -> AssessResult:
 
 
 class _ReadOnly:
-    """The catalog's memory, without adding to it: an assessment writes nothing."""
+    """The catalog's memory, without adding to it: an assessment writes nothing. `rows` come before what it holds."""
 
-    def __init__(self, memo: Memo) -> None:
+    def __init__(self, memo: Memo, rows: Mapping[str, Mapping[str, bytes]]) -> None:
         self._memo = memo
+        self._rows = rows
 
     def memo(self, judge: str, hashes: Sequence[str]) -> dict[str, bytes]:
         return self._memo.memo(judge, hashes)
@@ -80,6 +81,8 @@ class _ReadOnly:
         pass
 
     def stat_cache(self, item_key: str, directories: Collection[str] | None = None) -> dict[str, bytes]:
+        if item_key in self._rows:
+            return dict(self._rows[item_key])
         return self._memo.stat_cache(item_key, directories)
 
     def save_stat_cache(self, item_key: str, rows: Mapping[str, bytes | None]) -> None:
@@ -87,9 +90,15 @@ class _ReadOnly:
 
 
 def look(
-    context: Context, service: Service, reader: Reader | None, *, full_read: bool = False
+    context: Context,
+    service: Service,
+    reader: Reader | None,
+    *,
+    full_read: bool = False,
+    rows: Mapping[str, Mapping[str, bytes]] = EMPTY,
 ) -> tuple[ServiceSurvey, Scratch]:
-    """The survey of live state, and the trees of what it found."""
+    """The survey of live state, and the trees of what it found. `rows`: by key of an item, a stat cache that is newer
+    than the catalog's."""
     repository = context.repository_if_any() if reader is not None else None
     snapshots = repository.snapshots(service.name) if repository is not None else []
     for count in range(len(snapshots), -1, -1):
@@ -100,7 +109,7 @@ def look(
                 context.judges(service),
                 store=scratch,
                 before=newest_records(service, snapshots[:count]),
-                memo=_ReadOnly(repository.catalog) if repository is not None else None,
+                memo=_ReadOnly(repository.catalog, rows) if repository is not None else None,
                 now_ns=clock.now_ns(),
                 full_read=full_read,
                 accepted=repository.record(service.name).accepted if repository is not None else EMPTY,

@@ -7,12 +7,13 @@ from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from typing import Any
 
-from recoverd.config.model import Service
+from recoverd.config.model import EMPTY, ItemKind, Service
 from recoverd.errors import DamagedObject, LockHeld, RecoverdError
 from recoverd.operations import confirmations
 from recoverd.operations.confirmations import Confirmation
 from recoverd.operations.context import Context
 from recoverd.recovery.differences import differ
+from recoverd.recovery.partial import Hints, ServiceHints, unlike
 from recoverd.recovery.stores import Trees
 from recoverd.recovery.survey import ServiceSurvey, newest_records, save_rows, survey_service
 from recoverd.repository.records import ItemRecord, Snapshot, SnapshotDraft, SnapshotVerdict
@@ -38,6 +39,8 @@ class SnapshotRequest:
     prune: bool = True  # apply retention to services that got a new snapshot
     dry_run: bool = False
     time_ns: int | None = None  # live state is of this time: an import, which never is the newest
+    hints: Mapping[str, ServiceHints] = field(default_factory=lambda: EMPTY)  # services that were watched; see recovery
+    changed: frozenset[str] = frozenset()  # services that are captured because their state changed
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +58,9 @@ class ServiceSnapshot:
     error: str | None = None
     problems: tuple[tuple[str, str, str], ...] = ()  # (item, place, sentence)
     busy: bool = False  # it failed because another recoverd works on it
+    sequence: int | None = None  # of the snapshot that holds what was found: made now or confirmed
+    directories: int = 0  # listed: what looking cost
+    touched: Mapping[str, Hints] = field(default_factory=lambda: EMPTY)  # item -> what only has other times
 
     def to_json(self) -> dict[str, Any]:
         """As cli.md gives it: bytes, not `size_bytes`."""
@@ -66,6 +72,7 @@ class ServiceSnapshot:
             "bytes": self.size_bytes,
             "new_bytes": self.new_bytes,
             "files": self.files,
+            "directories": self.directories,
             "seconds": round(self.seconds, 6),
             "error": self.error,
             "problems": [{"item": i, "place": place, "problem": problem} for i, place, problem in self.problems],
@@ -98,7 +105,7 @@ class _Capture:
     verdict: SnapshotVerdict
     changed: bool
     seconds: float
-    notes: list[str] = field(default_factory=list)
+    touched: Mapping[str, Hints] = field(default_factory=lambda: EMPTY)
 
 
 def snapshot(context: Context, request: SnapshotRequest) -> SnapshotResult:
@@ -191,6 +198,7 @@ def _capture(
                 now_ns=now_ns,
                 full_read=full_read or damage is not None,
                 accepted=accepted,
+                hints=_usable(request, service, parent, before) if damage is None else None,
             )
             changed = _changed(writer, survey, parent)
             good_changed = _good_changed(writer, survey, before)
@@ -205,8 +213,30 @@ def _capture(
         wanted = (changed or good_changed or damage is not None or forced) and not _nothing(survey, parent)
         if full_read and not request.dry_run:
             repository.catalog.record_run(service.name, FULL_READ, now_ns, time.monotonic() - started, "done", "")
-        return _Capture(service, parent, survey, verdict, wanted, time.monotonic() - started)
+        touched = _touched(writer, service, survey, before) if parent is not None and not wanted else {}
+        return _Capture(service, parent, survey, verdict, wanted, time.monotonic() - started, touched)
     raise damage or AssertionError("the last round has no parent")
+
+
+def _usable(
+    request: SnapshotRequest, service: Service, parent: Snapshot | None, before: Mapping[str, ItemRecord]
+) -> Mapping[str, Hints] | None:
+    """The hints, if they tell all that happened since `parent`; an older one does not stand for what was seen."""
+    hints = request.hints.get(service.name)
+    if hints is None or parent is None or parent.sequence < hints.since:
+        return None
+    return hints.items if all(parent.items.get(name) is record for name, record in before.items()) else None
+
+
+def _touched(
+    writer: Writer, service: Service, survey: ServiceSurvey, before: Mapping[str, ItemRecord]
+) -> dict[str, Hints]:
+    """What differs from the newest snapshot without being worth another one, by directory item."""
+    found = {}
+    for name, item in survey.items.items():
+        if service.state[name].kind is ItemKind.DIRECTORY and name in before and item.root != before[name].root:
+            found[name] = unlike(writer, before[name].root, item.root)
+    return found
 
 
 def _full_read_due(repository: Repository, service: str, now_ns: int) -> bool:
@@ -265,7 +295,7 @@ def _draft(capture: _Capture, request: SnapshotRequest, now_ns: int) -> Snapshot
         host=clock.host_name(),
         verdict=capture.verdict,
         items=items,
-        reason=request.reason,
+        reason="change" if capture.service.name in request.changed else request.reason,
         label=request.label,
         tags=request.tags,
         parent=capture.parent.sequence if capture.parent is not None else None,
@@ -279,7 +309,7 @@ def _outcome(
     context: Context, repository: Repository, capture: _Capture, made: Snapshot | None, *, dry_run: bool
 ) -> ServiceSnapshot:
     """The result, told to the events, the run history and the service record."""
-    name = capture.service.name
+    name, holder = capture.service.name, made or capture.parent
     items = capture.survey.items
     result = ServiceSnapshot(
         service=name,
@@ -291,6 +321,9 @@ def _outcome(
         files=sum(item.files for item in items.values()),
         seconds=capture.seconds,
         problems=tuple((key, p.place, p.problem) for key, item in items.items() for p in item.problems),
+        sequence=holder.sequence if holder is not None else None,
+        directories=sum(item.listed for item in items.values()),
+        touched=capture.touched,
     )
     if dry_run:
         return result
@@ -337,10 +370,10 @@ def _failed(context: Context, repository: Repository, service: str, error: Excep
 
 def _prune_after(context: Context, services: Sequence[str]) -> int:
     """Apply retention to the services that got a snapshot. A failure here fails no capture."""
-    from recoverd.operations.prune import PruneRequest, prune
-
     if not services:
         return 0
+    from recoverd.operations.prune import PruneRequest, prune
+
     try:
         return len(prune(context, PruneRequest(services=tuple(services), if_due=True)).removed)
     except LockHeld:

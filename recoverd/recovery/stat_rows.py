@@ -51,6 +51,12 @@ def pack_stat(status: os.stat_result) -> bytes:
     )
 
 
+def same_inode(a: bytes, b: bytes) -> bool:
+    """Whether two packed stats are of one and the same file or directory."""
+    first, second = _STAT.unpack(a), _STAT.unpack(b)
+    return (first[3], first[8]) == (second[3], second[8])
+
+
 @dataclass(frozen=True, slots=True)
 class Row:
     """One directory as a capture saw it."""
