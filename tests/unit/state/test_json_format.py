@@ -7,11 +7,17 @@ import sys
 from typing import Any
 
 import pytest
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from recoverd.state.formats.integers import LongInteger
-from recoverd.state.formats.json_format import parse
+from recoverd.state.formats.json_format import (
+    ALLOW_NAN,
+    DUPLICATES_ARE_ERRORS,
+    _parse_exactly,
+    _parse_ordinary,
+    parse,
+)
 from recoverd.state.formats.text import Limits, Parsed
 
 NAN = frozenset({"nan"})
@@ -225,3 +231,72 @@ def test_no_bytes_make_it_raise_and_it_agrees_with_python(data: bytes) -> None:
     else:
         assert not parsed.problems
         assert parsed.value == expected
+
+
+_PIECES = st.sampled_from(
+    [
+        *'{}[]:,"\\ \n\t\r0-1.eE+u',
+        '"a":1',
+        '"a":{"a":[]}',
+        '"\\ud800"',
+        '"\\ud83d\\ude00"',
+        '"\\u0041"',
+        '"é"',
+        "\ufeff",
+        "\0",
+        "\x0b",
+        "NaN",
+        "-Infinity",
+        "true",
+        "null",
+        "1" * 5000,
+        "1e999",
+        "[" * 120,
+        "]" * 120,
+        '{"a":' * 9,
+        "}" * 9,
+    ]
+)
+_ALLOW = st.sets(st.sampled_from([ALLOW_NAN, DUPLICATES_ARE_ERRORS]))
+
+
+@given(st.lists(_PIECES, max_size=14).map("".join), _ALLOW)
+@example('{"a":1,"a":2}', set())
+@example('[{"b":{"a":1,"a":2}}]', set())
+@example(" {} \n", set())
+@example("{}\x0b", set())
+@example("{}\u00a0", set())
+@example("[NaN]", {ALLOW_NAN})
+@example("[" * 128 + "]" * 128, set())
+@example("[" * 129 + "]" * 129, set())
+@example('{"a":["\\ud800"]}', set())
+@example('["\\\\ud800"]', set())
+@example("\ufeff{}", set())
+@example("[]" * 2, set())
+@example("", set())
+@settings(max_examples=400)
+def test_reading_fast_is_reading_exactly(text: str, allow: set[str]) -> None:
+    """Verdicts do not depend on how a document was read: what the fast reading accepts, the exact one accepts without
+    a word and with the same value; of all else it says nothing."""
+    for data in (text.encode(), text.encode()[:-1]):
+        exact = _parse_exactly(data, frozenset(allow), Limits(), 1)
+        fast = _parse_ordinary(data, frozenset(allow), Limits())
+        assert fast is None or repr(fast) == repr(exact)
+        assert fast is None or not exact.problems + exact.notes
+
+
+@given(JSON_VALUES)
+def test_what_is_ordinary_is_read_fast(value: Any) -> None:
+    """What writers usually write does not take the slow way."""
+    document = {"value": value}
+    for text in (json.dumps(document), json.dumps(document, indent=2, ensure_ascii=False) + "\n"):
+        if "\\u" not in text and _is_text(text):
+            assert _parse_ordinary(text.encode(), frozenset(), Limits()) == Parsed(document)
+
+
+def _is_text(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
