@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import unicodedata
 from collections.abc import Callable, Sequence
 
 from recoverd.events.text import duration, paint, plural, printable, relative_time, size
@@ -21,6 +20,8 @@ def width(text: str) -> int:
     """Columns that printable text takes on a terminal: wide letters two, combining ones none."""
     if text.isascii():
         return len(text)
+    import unicodedata
+
     return sum(
         0 if unicodedata.combining(letter) else 2 if unicodedata.east_asian_width(letter) in "WF" else 1
         for letter in text

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import argparse
-import difflib
+import os
 import re
-import shutil
-import textwrap
+import sys
 from collections.abc import Iterable, Mapping
 from typing import NoReturn
 
@@ -21,11 +20,20 @@ _WIDEST = 100  # longer lines are hard to read, however wide the terminal is
 
 def columns() -> int:
     """How wide help may be: as the terminal (or $COLUMNS), 80 through a pipe, never wider than is good to read."""
-    return max(20, min(shutil.get_terminal_size((80, 24)).columns, _WIDEST))
+    named = os.environ.get("COLUMNS", "")
+    wide = int(named) if named.isascii() and named.isdigit() else 0
+    if not wide and sys.__stdout__ is not None:
+        try:
+            wide = os.get_terminal_size(sys.__stdout__.fileno()).columns
+        except (OSError, ValueError):  # no terminal, or closed
+            wide = 0
+    return max(20, min(wide or 80, _WIDEST))
 
 
 def filled(text: str) -> str:
     """Paragraphs filled to the terminal; `- ` begins a line of its own, `Exit status` a paragraph."""
+    import textwrap
+
     width = columns()
     blocks: list[str] = []
     for line in text.strip().splitlines():
@@ -97,6 +105,8 @@ def _shown(action: argparse.Action) -> str:
 
 def near(word: str, known: Iterable[str], command: str = "") -> str | None:
     """`did you mean …?` for a misspelt word, or None when nothing is near."""
+    import difflib
+
     found = difflib.get_close_matches(word, known, n=1, cutoff=0.7)
     return f"did you mean {command}{found[0]}{'`' if command else ''}?" if found else None
 

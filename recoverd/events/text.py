@@ -6,7 +6,6 @@ The log, `check` and the command line all print these, so that a size or an age 
 from __future__ import annotations
 
 import re
-import unicodedata
 
 _UNITS = ("B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB")
 _STEPS = (("d", 86400), ("h", 3600), ("min", 60), ("s", 1))
@@ -38,6 +37,8 @@ def printable(text: str) -> str:
     """
     if _PLAIN.match(text):
         return text
+    import unicodedata
+
     return "".join(_escape(letter) if unicodedata.category(letter) in _INVISIBLE else letter for letter in text)
 
 

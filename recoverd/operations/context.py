@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING
 
 from recoverd.config.model import Config, Service
 from recoverd.errors import ConfigProblem, RepositoryError, UsageError
 from recoverd.events.stream import Events
+from recoverd.repository.catalog import Catalog
 from recoverd.repository.store import Repository
 from recoverd.values import dataclass, field
 
@@ -17,6 +19,7 @@ if TYPE_CHECKING:
     from recoverd.state.judging import Judge
 
 DEFAULT_WAIT_S = 30.0
+_USABLE = "00" * 32  # the hash of no document: under it the memo of verdicts keeps that a schema can be used
 
 
 @dataclass(slots=True)
@@ -72,7 +75,14 @@ class Context:
         from recoverd.state.judging import build_judge
 
         if service.name not in self._judges:
-            self._judges[service.name] = {name: build_judge(item) for name, item in service.state.items()}
+            repository = self.repository_if_any()
+            proven = None if repository is None else partial(_is_usable, repository.catalog)
+            judges = {name: build_judge(item, proven) for name, item in service.state.items()}
+            if repository is not None:
+                for judge in judges.values():
+                    if judge.has_schema and not _is_usable(repository.catalog, judge.id):
+                        repository.catalog.remember(judge.id, {_USABLE: b""})
+            self._judges[service.name] = judges
         return self._judges[service.name]
 
     def select(self, names: Sequence[str], *, enabled_only: bool = True) -> list[Service]:
@@ -84,6 +94,11 @@ class Context:
             if name not in services:
                 raise unknown_service(name, services)
         return [services[name] for name in dict.fromkeys(names)]
+
+
+def _is_usable(catalog: Catalog, judge: str) -> bool:
+    """Whether the schema of a judge is known to be one, so that it need not be compiled to see."""
+    return bool(catalog.memo(judge, [_USABLE]))
 
 
 def unknown_service(name: str, services: Mapping[str, Service]) -> UsageError:

@@ -8,6 +8,7 @@ import stat
 from collections.abc import Mapping, Sequence
 
 from recoverd.config.model import Config
+from recoverd.config.sources import digest
 from recoverd.errors import ConfigProblem
 from recoverd.events import logs
 from recoverd.events.stream import Events
@@ -81,14 +82,12 @@ def _volatile(environ: Mapping[str, str], euid: int) -> str | None:
 
 def _cache_path(environ: Mapping[str, str], euid: int, paths: Sequence[str] | None) -> str:
     """The cache of a configuration: one file per request, as `--config` may name others."""
-    import hashlib
-
     directory = _volatile(environ, euid)
     if directory is None:
         caches = environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
         directory = os.path.join(caches, "recoverd")
     request = json.dumps([os.path.abspath(path) for path in paths] if paths else None)
-    return os.path.join(directory, f"effective-{hashlib.sha256(request.encode()).hexdigest()[:16]}.json")
+    return os.path.join(directory, f"effective-{digest(request.encode())[:16]}.json")
 
 
 def _cached(path: str, paths: Sequence[str] | None, environ: Mapping[str, str], euid: int, home: str) -> Config | None:
@@ -120,8 +119,6 @@ def _save(path: str, data: bytes) -> None:
 
 def _changed_since_loaded(state_dir: str) -> tuple[str, ...]:
     """The configuration files that differ from what the scheduler noted; new files count through their directory."""
-    from recoverd.config.sources import digest
-
     try:
         with open(os.path.join(state_dir, LOADED), "rb") as file:
             files = json.loads(file.read())["files"]

@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterable, Mapping
 
 from recoverd.config.model import EMPTY, StateItem
 from recoverd.recovery.stores import Store
-from recoverd.recovery.validating import validate
 from recoverd.repository.trees import Entry
 from recoverd.state.judging import Judge
 from recoverd.state.signs import shrunk
@@ -47,6 +46,8 @@ class Comparing:
         """The verdict of the item's own tool on a document that is ok otherwise. `uid`: whose file it is."""
         if self._item.validate is None or judgement.verdict is not Verdict.OK:
             return judgement
+        from recoverd.recovery.validating import validate  # late: few have such a tool
+
         name = (document or self._item.path).rpartition("/")[2]
         found = validate(self._item.validate, name, blocks(), uid=uid)
         if found is None:

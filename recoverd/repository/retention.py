@@ -22,7 +22,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta, tzinfo
 from typing import TypeGuard
-from zoneinfo import ZoneInfo
 
 from recoverd.config.model import UNLIMITED, Retention, Span
 from recoverd.values import dataclass
@@ -120,7 +119,11 @@ def _newest_first(candidate: Candidate) -> tuple[bool, int, int]:
 
 def _zone(name: str) -> tzinfo:
     # UTC must work on machines without a time zone database.
-    return UTC if name == "UTC" else ZoneInfo(name)
+    if name == "UTC":
+        return UTC
+    from zoneinfo import ZoneInfo
+
+    return ZoneInfo(name)
 
 
 def _local(time_ns: int, zone: tzinfo) -> datetime:

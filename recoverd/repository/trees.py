@@ -7,7 +7,6 @@ reaches a restore.
 
 from __future__ import annotations
 
-import base64
 import binascii
 import json
 import re
@@ -194,12 +193,12 @@ def _text(key: str, value: str) -> str:
     try:
         return f'"{key}":{quoted(raw.decode())}'
     except UnicodeDecodeError:
-        return f'"{key}64":"{base64.b64encode(raw).decode()}"'
+        return f'"{key}64":"{binascii.b2a_base64(raw, newline=False).decode()}"'
 
 
 def _attribute(name: bytes, value: bytes) -> str:
     shown = _text("name", name.decode("utf-8", "surrogateescape"))
-    return f'{{{shown},"value64":"{base64.b64encode(value).decode()}"}}'
+    return f'{{{shown},"value64":"{binascii.b2a_base64(value, newline=False).decode()}"}}'
 
 
 def _owner(name: str) -> str:
@@ -357,7 +356,7 @@ def _rare_entry(document: Any) -> Entry:
         block_size=_integer(get("block_size", 0)),
         target=_decode_text(document, "target"),
         xattrs=tuple(
-            (_decode_text(pair, "name") or "", base64.b64decode(_string(pair["value64"]), validate=True))
+            (_decode_text(pair, "name") or "", binascii.a2b_base64(_string(pair["value64"]), strict_mode=True))
             for pair in get("xattrs", ())
         ),
         hard_link=None if "hard_link" not in document else _string(document["hard_link"]),
@@ -368,7 +367,7 @@ def _rare_entry(document: Any) -> Entry:
 def _decode_text(document: dict[str, Any], key: str) -> str | None:
     if f"{key}64" in document:
         try:
-            raw = base64.b64decode(_string(document[f"{key}64"]), validate=True)
+            raw = binascii.a2b_base64(_string(document[f"{key}64"]), strict_mode=True)
         except binascii.Error:
             raise ValueError(f"{key}64 is not base64") from None
         return raw.decode("utf-8", "surrogateescape")

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Callable
 from typing import Any, Protocol
 
 from blake3 import blake3
@@ -47,9 +48,13 @@ class Examination(Protocol):
     def finish(self) -> Judgement: ...
 
 
-def build_judge(item: StateItem) -> Judge:
+def build_judge(item: StateItem, proven: Callable[[str], bool] | None = None) -> Judge:
     """The judge of one state item; reads its schema's references. Raises StateError for a schema that can't be used,
-    and for a format that is not supported yet."""
+    and for a format that is not supported yet.
+
+    `proven` tells by the judge's id whether its schema is known to be usable: jsonschema, which is slow to import, then
+    waits for the first document.
+    """
     if item.format not in _FORMATS:
         raise StateError(
             f"the state item {item.name}: format {item.format.value} is not supported yet",
@@ -57,13 +62,16 @@ def build_judge(item: StateItem) -> Judge:
         )
     if item.format is Format.OPAQUE and item.schema is not None:
         raise StateError(f"the state item {item.name}: a schema can't be applied to format opaque")
-    return Judge(
+    judge = Judge(
         item.format,
         allow=item.allow,
         closure=close(item.schema) if item.schema is not None else None,
         signs=Signs(item.guards, item.version, item.name_field, bytes.fromhex(item.magic)),
         validation=item.validate.command if item.validate is not None else (),
     )
+    if judge.has_schema and (proven is None or not proven(judge.id)):
+        judge.require_usable()
+    return judge
 
 
 class Judge:
@@ -90,7 +98,6 @@ class Judge:
         self._structured = closure is not None or signs.of_values  # something is to be said of parsed content
         self._allow = allow
         self._limits = limits or Limits()
-        # jsonschema is slow to import, but a schema that can't be used must be known now.
         self._applier = _SchemaApplier(closure, allow, self._limits, deadline_s) if closure is not None else None
         self.id = blake3(
             json.dumps(
@@ -105,6 +112,15 @@ class Judge:
                 ]
             ).encode()
         ).hexdigest()
+
+    @property
+    def has_schema(self) -> bool:
+        return self._applier is not None
+
+    def require_usable(self) -> None:
+        """Raises StateError when its schema can't be used; else the first document that needs it would."""
+        if self._applier is not None:
+            self._applier.validator()
 
     def judge(self, name: str, data: bytes) -> Judgement:  # noqa: ARG002 -- content alone decides
         """The verdict on one whole document. `name` is its path below the item, "" for a file item."""
@@ -222,11 +238,17 @@ class _SchemaApplier:
         self.closure = closure
         self.deadline_s = deadline_s
         self.guarded = GuardedValidator(closure, allow, limits, deadline_s=deadline_s)
-        self._validator = Validator(closure)
+        self._validator: Validator | None = None
         self._limits = limits
 
+    def validator(self) -> Validator:
+        """The compiled schema. Raises StateError when it can't be used."""
+        if self._validator is None:
+            self._validator = Validator(self.closure)
+        return self._validator
+
     def inline(self, value: Any) -> tuple[Problem, ...]:
-        return self._validator.problems(value, self._limits.problems)
+        return self.validator().problems(value, self._limits.problems)
 
 
 class _SchemaPass:

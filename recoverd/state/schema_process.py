@@ -11,18 +11,19 @@ from __future__ import annotations
 
 import json
 import os
-import select
-import subprocess
 import sys
 import threading
 import time
 import weakref
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 
 from recoverd.state.formats import json_format
 from recoverd.state.formats.text import Limits, Unjudgeable
 from recoverd.state.schemas import Closure, Validator
 from recoverd.state.verdicts import Problem
+
+if TYPE_CHECKING:
+    import subprocess
 
 DEADLINE_S = 3.0
 _START_S = 20.0  # for the interpreter and jsonschema on a slow, busy board
@@ -71,6 +72,8 @@ class GuardedValidator:
         self._process = None
 
     def _start(self) -> None:
+        import subprocess
+
         self.close()
         self._process = subprocess.Popen(
             [sys.executable, "-m", __name__],
@@ -113,6 +116,8 @@ def _kill(process: subprocess.Popen[bytes]) -> None:
 
 def _receive(fd: int, until: float) -> bytes:
     """One frame; raises TimeoutError at `until` (monotonic), EOFError when the child is gone."""
+    import select
+
     received = bytearray()
     wanted = _HEADER
     poll = select.poll()
