@@ -28,6 +28,9 @@ class Limits:
     """What is judged at most. A document beyond `size_bytes` is not judged at all, one beyond `depth` is a problem."""
 
     size_bytes: int = 128 * 1024 * 1024
+    yaml_bytes: int = 16 * 1024 * 1024  # YAML is read much more slowly than JSON,
+    toml_bytes: int = 4 * 1024 * 1024  # and TOML more slowly still
+    values: int = 1_000_000  # of one YAML file, counting what aliases repeat
     depth: int = 128  # nested objects and lists
     digits: int = 100_000  # of one integer
     problems: int = 20  # reported of one document
@@ -40,6 +43,34 @@ class Parsed:
     value: Any = None
     problems: tuple[Problem, ...] = ()
     notes: tuple[Problem, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Documents:
+    """What reading a file gave that may hold several documents; `values` mean something only without problems.
+
+    `places` names each of them for people, "" where there is one only.
+    """
+
+    values: tuple[Any, ...] = ()
+    places: tuple[str, ...] = ()
+    problems: tuple[Problem, ...] = ()
+    notes: tuple[Problem, ...] = ()
+
+
+def refused(where: str, sentence: str) -> Documents:
+    """A file that can't be read, for one reason."""
+    return Documents(problems=(Problem(where, sentence),))
+
+
+def not_text(data: bytes, error: UnicodeDecodeError) -> tuple[str, str]:
+    """Place and sentence for bytes that are not UTF-8."""
+    where = f"byte {error.start}"
+    if data[:2] in (b"\xff\xfe", b"\xfe\xff"):
+        return where, "is UTF-16, not UTF-8"
+    if data[:2] == b"\x1f\x8b" or data[:4] == b"\x28\xb5\x2f\xfd":
+        return where, "is compressed data, not text"
+    return where, f"is not valid UTF-8 (byte 0x{data[error.start]:02x})"
 
 
 def blank(data: bytes) -> str | None:
