@@ -73,7 +73,7 @@ def run(options: argparse.Namespace, terminal: Terminal) -> int:
 
 def _time(text: str, context: Context) -> int:
     """What --time says. Raises UsageError."""
-    from recoverd.operations.import_times import asked_time
+    from recoverd.recovery.dated_names import asked_time
 
     return asked_time(text, context.config.timezone)
 

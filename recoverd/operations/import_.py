@@ -11,8 +11,8 @@ from recoverd.config.crontab import zone_named
 from recoverd.config.model import ItemKind, Service, StateItem
 from recoverd.errors import UsageError
 from recoverd.operations.context import Context
-from recoverd.operations.import_times import asked_time, time_in_name
 from recoverd.operations.snapshot import snapshot_verdict
+from recoverd.recovery.dated_names import asked_time, time_in_name
 from recoverd.recovery.differences import differ
 from recoverd.recovery.survey import ItemSurvey, ServiceSurvey, survey_service
 from recoverd.repository.records import Snapshot, SnapshotDraft, SnapshotVerdict

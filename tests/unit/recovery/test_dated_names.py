@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta, timezone
 import pytest
 
 from recoverd.errors import UsageError
-from recoverd.operations.import_times import asked_time, parse_time, time_in_name
+from recoverd.recovery.dated_names import asked_time, parse_time, time_in_name
 from recoverd.system import clock
 
 NOW = clock.parse_rfc3339("2026-11-21T12:00:00Z")
