@@ -1,8 +1,13 @@
-"""`format: auto`: what a document is, by its content alone.
+"""`format: auto`: what a document is, by its content.
 
 JSON is what begins like an object or a list of JSON; a damaged one does so too and is judged as JSON. JSON lines are
-JSON whose first line is a whole object or list and is not the only one. All else is opaque, INI and TOML (which begin
-with "[" as well) among them. A name decides nothing: `.json` on text that is not JSON is how many programs begin.
+JSON whose first line is a whole object or list and is not the only one. A `.json` on text that is not JSON decides
+nothing: that is how many programs begin.
+
+Nearly every text is YAML, and INI files look like TOML, so content alone can't tell these. Where a schema says that a
+document is meant to be parsed, it is TOML or YAML if it can be read so and is more than a single text. Where nothing
+does, its name is a hint (`.yaml`, `.yml`, `.toml`, also before `.gz` and `.zst`): it is what the name says if it can be
+read so. All else is opaque.
 """
 
 from __future__ import annotations
@@ -11,6 +16,8 @@ import re
 
 from recoverd.config.model import Format
 from recoverd.state.formats import json_format
+from recoverd.state.formats.reading import read
+from recoverd.state.formats.text import Documents, Limits, Unjudgeable
 
 HEAD_BYTES = 4096
 """How much of the beginning is looked at to tell parsable from opaque."""
@@ -29,6 +36,8 @@ _BEGINS_LIKE_JSON = re.compile(
 )
 # "[1]" or "[true]" with something else in the next line is the heading of an INI file.
 _HEADING = re.compile(rb"[ \t\r\n]*\[[^\[\]{}\",\n]*\][ \t\r]*\n\s*[^\s\[]")
+
+_NAMES = re.compile(r"\.(?:(ya?ml)|toml)(?:\.(?:gz|zst))?\Z", re.IGNORECASE)
 
 
 def looks_parsable(head: bytes) -> bool:
@@ -57,3 +66,28 @@ def detect(data: bytes) -> Format:
     if not looks_parsable(data):
         return Format.OPAQUE
     return Format.JSON_LINES if is_lines(data) else Format.JSON
+
+
+def hint(name: str) -> Format | None:
+    """What a document of this name may be, if it is no JSON."""
+    found = _NAMES.search(name)
+    return None if found is None else Format.YAML if found[1] else Format.TOML
+
+
+def try_as(format: Format, data: bytes, limits: Limits) -> Documents | None:
+    """What reading a document as YAML or TOML gives; None when it can't be, or when there is only a text in it."""
+    try:
+        found = read(data, format, limits=limits)
+    except Unjudgeable:
+        return None
+    structured = not found.problems and any(isinstance(value, dict | list) for value in found.values)
+    return found if structured else None
+
+
+def detect_structured(data: bytes, limits: Limits) -> tuple[Format, Documents | None]:
+    """What a document is that is meant to be parsed, and does not look like JSON; with what reading it gave."""
+    for format in (Format.TOML, Format.YAML):
+        found = try_as(format, data, limits)
+        if found is not None:
+            return format, found
+    return Format.JSON, None

@@ -9,6 +9,7 @@ import json
 from collections.abc import Iterable
 from typing import Any
 
+from recoverd.config.model import Format
 from recoverd.state.verdicts import Problem
 from recoverd.values import dataclass
 
@@ -34,6 +35,10 @@ class Limits:
     depth: int = 128  # nested objects and lists
     digits: int = 100_000  # of one integer
     problems: int = 20  # reported of one document
+
+    def most_bytes(self, format: Format) -> int:
+        """What a document of this format may have to be parsed as a whole."""
+        return {Format.YAML: self.yaml_bytes, Format.TOML: self.toml_bytes}.get(format, self.size_bytes)
 
 
 @dataclass(frozen=True, slots=True)
