@@ -44,8 +44,8 @@ def load_schema(item: Section) -> SchemaSource | None:
             document = files.parsed(path)
             directories = tuple(dict.fromkeys((os.path.dirname(path), *directories)))
         found, referred = examine(document, path, directories, files.within(directories))
-    except Fault as fault:
-        found, referred = [fault], {}
+    except Fault as unreadable:
+        found, referred = [unreadable], {}
     for fault in found:
         files.report(fault)
     return None if found else SchemaSource(document, path, directories, node.place, referred)

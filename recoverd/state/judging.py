@@ -9,57 +9,43 @@ document could not be judged this time, and must not be remembered.
 from __future__ import annotations
 
 import json
-import time
+import os
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any
 
 from blake3 import blake3
 
-from recoverd.config.model import Format, StateItem
+from recoverd.config.model import Format, ItemKind, StateItem
 from recoverd.errors import StateError
-from recoverd.state.formats import detection, json_format
-from recoverd.state.formats.json_lines import LinesReader
+from recoverd.state.examining import Examination, Examining, Unpacking, too_large
+from recoverd.state.formats import compression, detection, json_format
+from recoverd.state.formats.compression import Compression
+from recoverd.state.formats.json_lines import Check, LinesReader
+from recoverd.state.formats.json_writing import to_json
 from recoverd.state.formats.opaque import OpaqueReader
-from recoverd.state.formats.text import Limits, Parsed, Unjudgeable
-from recoverd.state.schema_process import DEADLINE_S, GuardedValidator
-from recoverd.state.schemas import Closure, Validator, close
+from recoverd.state.formats.reading import read
+from recoverd.state.formats.text import Documents, Limits, Parsed, Unjudgeable
+from recoverd.state.schema_applying import SchemaApplier
+from recoverd.state.schema_process import DEADLINE_S
+from recoverd.state.schemas import Closure, close
 from recoverd.state.signs import NO_SIGNS, Signs, emptied, name_of, too_small, version_of, why_misnamed, why_newer
 from recoverd.state.verdicts import OK, Judgement, Problem, Verdict
 from recoverd.values import replace
 
-JUDGING_REVISION = 1
+JUDGING_REVISION = 2
 """To be raised with every change of recoverd that can change a verdict: what was remembered is then judged again."""
 
-# Steps of pattern matching that are made in this process: less than about half a second for one document or line, and
-# no more than this sum for all lines of a file; about so many steps per byte do not count.
-_MOST_STEPS_AT_ONCE = 20_000_000
-_MOST_STEPS_IN_ALL = 200_000_000
-_FREE_STEPS_PER_BYTE = 100
-_MOST_DEADLINES = 10  # that the lines of one file may use up together
-_FORMATS = (Format.AUTO, Format.JSON, Format.JSON_LINES, Format.OPAQUE)
+# What compressed data can begin with: a look at one byte settles it for nearly all documents.
+_COMPRESSED = frozenset((0x1F, 0x28, *range(0x50, 0x60)))
 _OK_UNCHECKED = Judgement(Verdict.OK, unchecked=True)
 
 
-class Examination(Protocol):
-    """A document that comes block by block."""
-
-    def feed(self, block: bytes) -> None: ...
-
-    def finish(self) -> Judgement: ...
-
-
 def build_judge(item: StateItem, proven: Callable[[str], bool] | None = None) -> Judge:
-    """The judge of one state item; reads its schema's references. Raises StateError for a schema that can't be used,
-    and for a format that is not supported yet.
+    """The judge of one state item; reads its schema's references. Raises StateError for a schema that can't be used.
 
     `proven` tells by the judge's id whether its schema is known to be usable: jsonschema, which is slow to import, then
     waits for the first document.
     """
-    if item.format not in _FORMATS:
-        raise StateError(
-            f"the state item {item.name}: format {item.format.value} is not supported yet",
-            hint=f"use one of {', '.join(known.value for known in _FORMATS)}",
-        )
     if item.format is Format.OPAQUE and item.schema is not None:
         raise StateError(f"the state item {item.name}: a schema can't be applied to format opaque")
     judge = Judge(
@@ -68,6 +54,7 @@ def build_judge(item: StateItem, proven: Callable[[str], bool] | None = None) ->
         closure=close(item.schema) if item.schema is not None else None,
         signs=Signs(item.guards, item.version, item.name_field, bytes.fromhex(item.magic)),
         validation=item.validate.command if item.validate is not None else (),
+        file_name=os.path.basename(item.path) if item.kind is ItemKind.FILE else "",
     )
     if judge.has_schema and (proven is None or not proven(judge.id)):
         judge.require_usable()
@@ -78,7 +65,7 @@ class Judge:
     """Judges the documents of one state item; built once, reused, usable from any thread.
 
     `unchecked`: nothing declares what valid content is, so `ok` only means that the format is right. `validation`: the
-    command that judges besides, which is for the caller to run.
+    command that judges besides, which is for the caller to run. `file_name`: what the only document is called.
     """
 
     def __init__(
@@ -89,16 +76,21 @@ class Judge:
         closure: Closure | None = None,
         signs: Signs = NO_SIGNS,
         validation: tuple[str, ...] = (),
+        file_name: str = "",
         limits: Limits | None = None,
         deadline_s: float = DEADLINE_S,
     ) -> None:
         self.format = format
         self.signs = signs
         self.unchecked = closure is None and signs == NO_SIGNS and not validation
-        self._structured = closure is not None or signs.of_values  # something is to be said of parsed content
+        self.is_structured = closure is not None or signs.of_values  # something is to be said of parsed content
+        self.content_decides = format is not Format.AUTO or self.is_structured  # alone: a name is no hint to it
+        self._file_name = file_name
         self._allow = allow
         self._limits = limits or Limits()
-        self._applier = _SchemaApplier(closure, allow, self._limits, deadline_s) if closure is not None else None
+        # YAML and TOML have NaN whatever is allowed in JSON, and values reach a child as JSON
+        allow_all = allow | {json_format.ALLOW_NAN}
+        self._applier = SchemaApplier(closure, allow_all, self._limits, deadline_s) if closure is not None else None
         self.id = blake3(
             json.dumps(
                 [
@@ -109,6 +101,8 @@ class Judge:
                     closure.hash if closure is not None else None,
                     signs.to_plain() if signs != NO_SIGNS else None,
                     validation,
+                    [self._limits.yaml_bytes, self._limits.toml_bytes, self._limits.values],
+                    self.hint(""),
                 ]
             ).encode()
         ).hexdigest()
@@ -120,16 +114,26 @@ class Judge:
     def require_usable(self) -> None:
         """Raises StateError when its schema can't be used; else the first document that needs it would."""
         if self._applier is not None:
-            self._applier.validator()
+            self._applier.parts()
 
-    def judge(self, name: str, data: bytes) -> Judgement:  # noqa: ARG002 -- content alone decides
+    def judge(self, name: str, data: bytes) -> Judgement:
         """The verdict on one whole document. `name` is its path below the item, "" for a file item."""
-        kind = self._kind(data)
+        return self.by_bytes(self.content(name, data), data, len(data))
+
+    def content(self, name: str, data: bytes) -> Judgement:
+        """The same, of what it says only."""
+        if data[:1] and data[0] in _COMPRESSED and (packed := self.compression(data)) is not Compression.NONE:
+            unpacking = Unpacking(self, name, packed)
+            unpacking.feed(data)
+            return unpacking.finish()
+        kind, found = self._kind(name, data)
         if kind is Format.JSON:
-            return self._by_bytes(self._json(data), data, len(data))
-        reader = self._lines() if kind is Format.JSON_LINES else OpaqueReader()
+            return self._json(data)
+        if kind is Format.YAML or kind is Format.TOML:
+            return self._documents(kind, data, found)
+        reader = self.lines() if kind is Format.JSON_LINES else OpaqueReader()
         reader.feed(data)
-        return self._by_bytes(self._finish(reader), data, len(data))
+        return self.finished(reader)
 
     def named(self, name: str, judgement: Judgement) -> Judgement:
         """The verdict once the name is looked at: the rule of its name field, which content alone can't tell."""
@@ -141,52 +145,90 @@ class Judge:
             return judgement
         return replace(judgement, verdict=Verdict.CORRUPT, problems=(Problem("", sentence),))
 
-    def begin(self, name: str) -> Examination:  # noqa: ARG002 -- as above
+    def begin(self, name: str) -> Examination:
         """The same for a document that comes block by block; opaque documents and JSON lines take bounded memory."""
-        if self.format is Format.OPAQUE:
-            return _Streamed(self, OpaqueReader())
-        if self.format is Format.JSON_LINES:
-            return _Streamed(self, self._lines())
-        return _Collected(self, self._limits)
+        return Examining(self, name)
 
-    def _kind(self, data: bytes) -> Format:
+    @property
+    def most_bytes(self) -> int:
+        """What a document that is parsed as a whole may have."""
+        return self._limits.most_bytes(self.format)
+
+    def hint(self, name: str) -> Format | None:
+        """What the name of a document says that it is, where that counts for anything."""
+        return None if self.content_decides else detection.hint(name or self._file_name)
+
+    def compression(self, head: bytes) -> Compression:
+        """How a document that begins so is compressed, as far as that is to be seen through."""
+        if self.format is Format.OPAQUE or (not self.content_decides and not compression.is_certain(head)):
+            return Compression.NONE
+        return compression.find(head)
+
+    def lines(self) -> LinesReader:
+        """A reader of JSON lines that holds each of them to the schema."""
+        return LinesReader(allow=self._allow, limits=self._limits, check=self._check())
+
+    def _check(self) -> Check | None:
+        return self._applier.begin() if self._applier is not None else None
+
+    def _kind(self, name: str, data: bytes) -> tuple[Format, Documents | None]:
+        """What a document is taken for, and what reading it gave where it had to be read to know."""
         if self.format is not Format.AUTO:
-            return self.format
+            return self.format, None
         found = detection.detect(data)
-        # What has a schema is meant to be parsed, whatever is left of it.
-        return Format.JSON if found is Format.OPAQUE and self._structured else found
+        if self.is_structured:
+            # What has a schema is meant to be parsed, whatever is left of it.
+            return detection.detect_structured(data, self._limits) if found is Format.OPAQUE else (found, None)
+        hint = self.hint(name)
+        parsed = detection.try_as(hint, data, self._limits) if hint is not None else None
+        return (hint, parsed) if hint is not None and parsed is not None else (found, None)
 
-    def _lines(self) -> LinesReader:
-        check = _SchemaPass(self._applier) if self._applier is not None else None
-        return LinesReader(allow=self._allow, limits=self._limits, check=check)
+    def _documents(self, kind: Format, data: bytes, found: Documents | None) -> Judgement:
+        """The verdict on a file that may hold several documents: the worst of theirs."""
+        try:
+            found = found or read(data, kind, allow=self._allow, limits=self._limits)
+        except Unjudgeable as reason:
+            return Judgement(Verdict.UNREADABLE, (Problem("", str(reason)),))
+        if found.problems:
+            return self.made(Verdict.CORRUPT, kind, found.problems, found.notes)
+        if not self.is_structured and self.signs.guards is None:
+            return self.made(Verdict.OK, kind, (), found.notes)
+        check = self._check()
+        verdicts = []
+        for value, where in zip(found.values, found.places, strict=True):
+            as_json = to_json(value).encode() if check is not None else b""
+            one = self._by_value(Parsed(value, notes=found.notes), as_json, kind, check)
+            problems = (Problem(f"{where}, {each.place}".strip(", "), each.problem) for each in one.problems)
+            verdicts.append(replace(one, problems=tuple(problems)) if where else one)
+        return max(verdicts, key=lambda one: one.verdict.severity)
 
     def _json(self, data: bytes) -> Judgement:
         if len(data) > self._limits.size_bytes:
-            return _too_large(self._limits)
+            return too_large(self._limits.size_bytes)
         parsed = json_format.parse(data, allow=self._allow, limits=self._limits)
         if parsed.problems:
-            return self._made(Verdict.CORRUPT, Format.JSON, parsed.problems, parsed.notes)
+            return self.made(Verdict.CORRUPT, Format.JSON, parsed.problems, parsed.notes)
         signs = self.signs
         if signs.version is None and self._applier is None and signs.guards is None and signs.name_field is None:
-            return self._made(Verdict.OK, Format.JSON, (), parsed.notes)
-        return self._by_value(parsed, data)
+            return self.made(Verdict.OK, Format.JSON, (), parsed.notes)
+        return self._by_value(parsed, data, Format.JSON, self._check())
 
-    def _by_value(self, parsed: Parsed, data: bytes) -> Judgement:
+    def _by_value(self, parsed: Parsed, data: bytes, kind: Format, check: Check | None) -> Judgement:
         """What the content of a document says: too new first, for its schema of today would only misread it."""
         signs, value = self.signs, parsed.value
         version = version_of(signs.version, value) if signs.version is not None else None
         if signs.version is not None and version is not None and (why := why_newer(signs.version, version)):
             problem = Problem(f"#/{signs.version.field}", why)
             return Judgement(Verdict.NEWER, (problem,), parsed.notes, version=version)
-        judgement = self._made(Verdict.OK, Format.JSON, (), parsed.notes)
-        if self._applier is not None:
-            judgement = self._by_schema(_SchemaPass(self._applier), parsed, data)
+        judgement = self.made(Verdict.OK, kind, (), parsed.notes)
+        if check is not None:
+            judgement = self._by_schema(check, parsed, data, kind)
         if judgement.verdict is Verdict.OK and signs.guards is not None and (gone := emptied(signs.guards, value)):
-            judgement = self._made(Verdict.RESET, Format.JSON, tuple(gone), parsed.notes)
+            judgement = self.made(Verdict.RESET, kind, tuple(gone), parsed.notes)
         name = name_of(signs.name_field, value) if signs.name_field is not None else None
         return replace(judgement, version=version, name=name) if version is not None or name is not None else judgement
 
-    def _by_bytes(self, judgement: Judgement, head: bytes, size_bytes: int) -> Judgement:
+    def by_bytes(self, judgement: Judgement, head: bytes, size_bytes: int) -> Judgement:
         """What the first bytes and the size say, whatever the format."""
         signs = self.signs
         if signs.magic and judgement.verdict is not Verdict.CORRUPT and not head.startswith(signs.magic):
@@ -199,24 +241,25 @@ class Judge:
                 return replace(judgement, verdict=Verdict.RESET, problems=(small, *judgement.problems))
         return judgement
 
-    def _by_schema(self, check: _SchemaPass, parsed: Parsed, data: bytes) -> Judgement:
+    def _by_schema(self, check: Check, parsed: Parsed, data: bytes, kind: Format) -> Judgement:
         try:
             problems = check(parsed.value, data)
         except Unjudgeable as reason:
             return Judgement(Verdict.UNREADABLE, (Problem("", str(reason)),), parsed.notes)
-        return self._made(Verdict.CORRUPT if problems else Verdict.OK, Format.JSON, problems, parsed.notes)
+        return self.made(Verdict.CORRUPT if problems else Verdict.OK, kind, problems, parsed.notes)
 
-    def _finish(self, reader: LinesReader | OpaqueReader) -> Judgement:
+    def finished(self, reader: LinesReader | OpaqueReader) -> Judgement:
+        """The verdict on what a reader was given."""
         if isinstance(reader, OpaqueReader):
             notes, blank = reader.finish()
-            return self._made(Verdict.OK, Format.OPAQUE, (), notes, blank=blank)
+            return self.made(Verdict.OK, Format.OPAQUE, (), notes, blank=blank)
         problems, notes, blank = reader.finish()
         if reader.unjudged and len(problems) == 1:
             return Judgement(Verdict.UNREADABLE, problems, notes)
         verdict = Verdict.CORRUPT if problems else Verdict.OK
-        return self._made(verdict, Format.JSON_LINES, problems, notes, blank=blank)
+        return self.made(verdict, Format.JSON_LINES, problems, notes, blank=blank)
 
-    def _made(
+    def made(
         self,
         verdict: Verdict,
         kind: Format,
@@ -225,55 +268,11 @@ class Judge:
         *,
         blank: bool = False,
     ) -> Judgement:
-        detected = kind.value if self.format is Format.AUTO and not self._structured else ""
+        """A verdict with all that goes with one of this judge."""
+        detected = kind.value if not self.content_decides else ""
         if verdict is Verdict.OK and not notes and not detected and not blank:
             return _OK_UNCHECKED if self.unchecked else OK
         return Judgement(verdict, problems, notes, unchecked=self.unchecked, blank=blank, detected=detected)
-
-
-class _SchemaApplier:
-    """One schema, applied in this process or, where its patterns might never end, in a child with a deadline."""
-
-    def __init__(self, closure: Closure, allow: frozenset[str], limits: Limits, deadline_s: float) -> None:
-        self.closure = closure
-        self.deadline_s = deadline_s
-        self.guarded = GuardedValidator(closure, allow, limits, deadline_s=deadline_s)
-        self._validator: Validator | None = None
-        self._limits = limits
-
-    def validator(self) -> Validator:
-        """The compiled schema. Raises StateError when it can't be used."""
-        if self._validator is None:
-            self._validator = Validator(self.closure)
-        return self._validator
-
-    def inline(self, value: Any) -> tuple[Problem, ...]:
-        return self.validator().problems(value, self._limits.problems)
-
-
-class _SchemaPass:
-    """Applies a schema to one document, or to the lines of one file, with a bound for all of them together."""
-
-    def __init__(self, applier: _SchemaApplier) -> None:
-        self._applier = applier
-        self._steps = 0
-        self._guarded_s = 0.0
-
-    def __call__(self, value: Any, data: bytes) -> tuple[Problem, ...]:
-        applier = self._applier
-        steps = applier.closure.steps(len(data))
-        if steps is not None and steps <= _FREE_STEPS_PER_BYTE * len(data):
-            return applier.inline(value)
-        if steps is not None and steps <= _MOST_STEPS_AT_ONCE and self._steps + steps <= _MOST_STEPS_IN_ALL:
-            self._steps += steps
-            return applier.inline(value)
-        if self._guarded_s > _MOST_DEADLINES * applier.deadline_s:
-            raise Unjudgeable(f"could not be judged by its schema within {self._guarded_s:.0f} s")
-        began = time.monotonic()
-        try:
-            return applier.guarded.problems(data)
-        finally:
-            self._guarded_s += time.monotonic() - began
 
 
 def _hexadecimal(data: bytes) -> str:
@@ -281,75 +280,6 @@ def _hexadecimal(data: bytes) -> str:
     if data.isascii() and data.decode().isprintable():
         return f'"{data.decode()}"'
     return f"hex:{data[:16].hex()}{'…' if len(data) > 16 else ''}"
-
-
-def _too_large(limits: Limits) -> Judgement:
-    # Not corrupt: a document that grew beyond what is parsed must not be rolled back for it.
-    sentence = f"is larger than {limits.size_bytes} bytes, more than is parsed; `format: opaque` keeps it unparsed"
-    return Judgement(Verdict.UNREADABLE, (Problem("", sentence),))
-
-
-class _Streamed:
-    """An examination that keeps nothing but the reader's state."""
-
-    def __init__(self, judge: Judge, reader: LinesReader | OpaqueReader) -> None:
-        self._judge = judge
-        self._reader = reader
-        self._head = b""
-        self._size_bytes = 0
-
-    def feed(self, block: bytes) -> None:
-        missing = len(self._judge.signs.magic) - len(self._head)
-        if missing > 0:
-            self._head += block[:missing]
-        self._size_bytes += len(block)
-        self._reader.feed(block)
-
-    def finish(self) -> Judgement:
-        return self._judge._by_bytes(self._judge._finish(self._reader), self._head, self._size_bytes)
-
-
-class _Collected:
-    """An examination that needs the whole document: it collects up to the limit, unless it turns out to be opaque."""
-
-    def __init__(self, judge: Judge, limits: Limits) -> None:
-        self._judge = judge
-        self._limits = limits
-        self._blocks: list[bytes] = []
-        self._size_bytes = 0
-        self._undecided = judge.format is Format.AUTO and not judge._structured
-        self._reader: _Streamed | None = None
-
-    def feed(self, block: bytes) -> None:
-        if self._reader is not None:
-            self._reader.feed(block)
-            return
-        if self._size_bytes > self._limits.size_bytes:
-            return
-        self._blocks.append(block)
-        self._size_bytes += len(block)
-        if self._undecided and self._size_bytes >= detection.HEAD_BYTES:
-            self._undecided = False
-            if not detection.looks_parsable(b"".join(self._blocks)):
-                self._switch(OpaqueReader())
-        if self._size_bytes > self._limits.size_bytes and self._reader is None:
-            if self._judge.format is Format.AUTO and detection.is_lines(b"".join(self._blocks)):
-                self._switch(self._judge._lines())
-            else:
-                self._blocks.clear()
-
-    def finish(self) -> Judgement:
-        if self._reader is not None:
-            return self._reader.finish()
-        if self._size_bytes > self._limits.size_bytes:
-            return _too_large(self._limits)
-        return self._judge.judge("", b"".join(self._blocks))
-
-    def _switch(self, reader: LinesReader | OpaqueReader) -> None:
-        self._reader = _Streamed(self._judge, reader)
-        for block in self._blocks:
-            self._reader.feed(block)
-        self._blocks.clear()
 
 
 def encode_judgement(judgement: Judgement) -> bytes:

@@ -1,8 +1,8 @@
-"""Judging in a child process with a deadline, for schemas whose regular expressions may never end.
+"""Judging in a child process with a deadline, for schemas that may never come to an end with a document.
 
 A match in progress can't be stopped from another thread, but a process can be killed. The child is started when it is
-first needed, serves one schema, and ends with its parent's end of the pipe. Only what `Closure.steps` can't bound for
-a document goes this way: a hostile document must not hang a boot.
+first needed, serves one schema, and ends with its parent's end of the pipe. Only documents that `schema_cost` has no
+small bound for go this way: a hostile document must not hang a boot.
 
 Frames on both pipes: length (4 bytes, big-endian) and JSON. Child: `python -m recoverd.state.schema_process`.
 """
@@ -17,6 +17,7 @@ import time
 import weakref
 from typing import IO, TYPE_CHECKING, Any
 
+from recoverd.config.model import Place, SchemaSource
 from recoverd.state.formats import json_format
 from recoverd.state.formats.text import Limits, Unjudgeable
 from recoverd.state.schemas import Closure, Validator
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 
 DEADLINE_S = 3.0
 _START_S = 20.0  # for the interpreter and jsonschema on a slow, busy board
-_PARSED_PER_S = 5_000_000  # bytes of JSON, on a slow board
+_JUDGED_PER_S = 200_000  # bytes of JSON that are parsed and judged when nothing is wrong, on a slow board
 _HEADER = 4
 
 
@@ -39,13 +40,11 @@ class GuardedValidator:
     ) -> None:
         self._setup = json.dumps(
             {
-                "closure": {
-                    "name": closure.name,
-                    "base": closure.base,
-                    "draft": closure.draft,
-                    "documents": dict(closure.documents),
-                    "references": closure.references,
-                },
+                "name": closure.name,
+                "document": closure.source.document,
+                "path": closure.source.path,
+                "directories": closure.source.directories,
+                "files": dict(closure.source.files),
                 "allow": sorted(allow),
                 "limits": {name: getattr(limits, name) for name in limits.__match_args__},
             }
@@ -60,7 +59,7 @@ class GuardedValidator:
         with self._lock:
             if self._process is None or self._process.poll() is not None:
                 self._start()
-            answer = self._ask(data, self._deadline_s + len(data) / _PARSED_PER_S)
+            answer = self._ask(data, self._deadline_s + len(data) / _JUDGED_PER_S)
         if "unjudgeable" in answer:
             raise Unjudgeable(answer["unjudgeable"])
         return tuple(Problem(place, sentence) for place, sentence in answer["problems"])
@@ -137,8 +136,10 @@ def _receive(fd: int, until: float) -> bytes:
 def serve(requests: IO[bytes], answers: IO[bytes]) -> None:
     """The child: a schema first, then documents, until the parent closes the pipe."""
     setup = json.loads(_frame(requests))
-    closure = Closure(**setup["closure"], patterns=(), hash="")
-    validator = Validator(closure)
+    source = SchemaSource(
+        setup["document"], setup["path"], tuple(setup["directories"]), Place(setup["name"], 0, 0), setup["files"]
+    )
+    validator = Validator(Closure(setup["name"], source, hash=""))
     allow = frozenset(setup["allow"])
     limits = Limits(**setup["limits"])
     _send(answers, {})

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 from recoverd.state.formats.text import pointer, printable, value_words
@@ -16,6 +15,21 @@ _TYPES = {
     "integer": "an integer",
     "boolean": "true or false",
     "null": "null",
+}
+_FORMATS = {
+    "date": "a date (as 2026-11-21)",
+    "date-time": "a date and time with an offset (as 2026-11-21T03:12:45Z)",
+    "duration": "a duration (as P1DT12H)",
+    "email": "an e-mail address",
+    "host-name": "a host name",
+    "hostname": "a host name",
+    "ip-address": "an IPv4 address",
+    "ipv4": "an IPv4 address",
+    "ipv6": "an IPv6 address",
+    "regex": "a regular expression (of ECMA-262)",
+    "time": "a time with an offset (as 03:12:45Z)",
+    "uri": "a URI with its scheme",
+    "uuid": "a UUID",
 }
 _MOST_NAMES = 5
 
@@ -38,9 +52,8 @@ def _sentence(error: Any) -> str:
         case "type":
             return f"is {shown}, not {_types(limit)}"
         case "required":
-            # jsonschema reports one missing key at a time, and names it only in its message.
-            missing = next((key for key in limit if f"{key!r} is a required" in error.message), None)
-            return f'lacks "{printable(missing)}"' if missing is not None else "lacks a required key"
+            missing = getattr(error, "names", None)
+            return f'lacks "{printable(missing[0])}"' if missing else "is missing"
         case "enum":
             return f"is {shown}, not one of {_listed([value_words(allowed) for allowed in limit])}"
         case "const":
@@ -57,6 +70,8 @@ def _sentence(error: Any) -> str:
             return f"is {shown}, not a multiple of {value_words(limit)}"
         case "pattern":
             return f"is {shown}, which does not match the pattern {printable(str(limit), 60)}"
+        case "format":
+            return f"is {shown}, not {_FORMATS.get(limit, printable(str(limit)))}"
         case "minLength":
             return f"is {shown}, shorter than {limit} character{_s(limit)}"
         case "maxLength":
@@ -72,7 +87,7 @@ def _sentence(error: Any) -> str:
         case "uniqueItems":
             return "holds equal items"
         case "additionalProperties" | "unevaluatedProperties":
-            return _unknown_keys(value, error)
+            return _unknown_keys(error)
         case "items" | "additionalItems" | "unevaluatedItems":
             return "holds more items than are declared"
         case "contains" | "minContains" | "maxContains":
@@ -105,10 +120,10 @@ def _s(limit: Any) -> str:
     return "" if limit == 1 else "s"
 
 
-def _unknown_keys(value: Any, error: Any) -> str:
-    declared: Any = error.schema.get("properties", {}) if isinstance(error.schema, Mapping) else {}
-    # Those that jsonschema names (by pattern some may be allowed); a very long list is not looked through.
-    unknown = [key for key in list(value)[:1000] if key not in declared and repr(key) in error.message]
+def _unknown_keys(error: Any) -> str:
+    unknown = getattr(error, "names", None)
+    if unknown is None:  # jsonschema names them in its message only; a very long list is not looked through
+        unknown = [key for key in list(error.instance)[:1000] if repr(key) in error.message]
     if not unknown:
         return "has a key that is not declared"
     names = _listed([f'"{printable(key)}"' for key in unknown])

@@ -112,7 +112,7 @@ def test_paths_of_a_run_start_from_their_file(load_text: Load, tmp_path: Path) -
 
 
 def test_schema_refers_to_its_directories(write: Callable[[Mapping[str, str]], Path], load_text: Load) -> None:
-    root = write({"s/t.schema.json": '{"$ref": "other.json"}'})
+    root = write({"s/t.schema.json": '{"$ref": "other.json"}', "s/other.json": "{}"})
     schema = (
         load_text("services: {a: {state: {m: {file: /srv/x, schema: s/t.schema.json}}}}")
         .config.services["a"]

@@ -132,12 +132,12 @@ TABLE = [
         "5:31: services.web.state.main.schema: none.json is in none of ., schemas, /etc/recoverd/schemas"]),
     (item("file: a, schema: /none.json"), ["5:31: services.web.state.main.schema: /none.json does not exist"]),
     (item("file: a, schema: {type: objct}"), [
-        "5:31: services.web.state.main.schema: is not a valid JSON Schema: at /type: 'objct' is not valid under any of the given schemas"]),
+        '5:38: services.web.state.main.schema.type: "objct" is not a type of JSON Schema; there are array, boolean, integer, null, number, object, string; did you mean "object"?']),
     (item("file: a, schema: {pattern: '('}"), [
-        "5:31: services.web.state.main.schema: is not a valid JSON Schema: at /pattern: '(' is not a 'regex'"]),
+        '5:41: services.web.state.main.schema.pattern: the pattern "(" can\'t be used: missing ), unterminated subpattern at position 0']),
     (item("file: a, schema: {$schema: 'http://x/'}"), [
-        '5:31: services.web.state.main.schema: is not a valid JSON Schema: "$schema" names http://x/, which is not known']),
-    (item("file: a, schema: {$schema: 3}"), ['5:31: services.web.state.main.schema: is not a valid JSON Schema: "$schema" must be text']),
+        '5:41: services.web.state.main.schema.$schema: "http://x/" is not a draft of JSON Schema that is known here']),
+    (item("file: a, schema: {$schema: 3}"), ["5:41: services.web.state.main.schema.$schema: must be the name of a draft of JSON Schema"]),
     (item("file: a, format: opaque, schema: {}"), [
         "5:47: services.web.state.main.schema: an opaque file has nothing that a schema could check: give its format, or take this out"]),
     # run
@@ -292,12 +292,6 @@ def test_error_is_typed(load_text: Callable[..., Loaded]) -> None:
         (b"\xff", "is not JSON: it is not UTF-8 text"),
         (b'{"minimum": NaN}', "is not JSON: NaN is no JSON"),
         (b"[" * 200_000, "is not JSON: it is nested too deep"),
-        (b'{"not": ' * 120 + b"{}" + b"}" * 120, "is not a valid JSON Schema: it is nested more than 100 levels deep"),
-        (b"[]", "is not a valid JSON Schema: it is neither a mapping nor true or false"),
-        (
-            b'{"type": "objct"}',
-            "is not a valid JSON Schema: at /type: 'objct' is not valid under any of the given schemas",
-        ),
         (b" " * (4 * 1024 * 1024 + 1), "is larger than 4 MiB"),
         (None, "is no regular file"),
     ],

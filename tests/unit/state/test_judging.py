@@ -258,11 +258,37 @@ class TestDeadline:
         path.unlink()
         assert judge.judge("", b'{"id": "b"}').verdict is Verdict.CORRUPT
 
-    def test_a_schema_without_end_in_the_child(self, schema_source: MakeSource) -> None:
-        source = schema_source({"allOf": [{"$ref": "#"}, {"pattern": "(a+)+"}]})
-        judgement = Judge(Format.JSON, closure=close(source)).judge("", b'"x"')
-        assert judgement.verdict is Verdict.UNREADABLE
-        assert "refers to itself for ever" in str(judgement.problems[0])
+    def test_schemas_that_multiply_go_to_the_child(self, schema_source: MakeSource) -> None:
+        """Both forms look at the child again: a document 40 levels deep would be looked at 2^40 times."""
+        form = {"properties": {"child": {"$ref": "#"}}}
+        schema = {"anyOf": [{**form, "required": ["a"]}, {**form, "required": ["b"]}]}
+        judge = Judge(Format.JSON, closure=close(schema_source(schema)), deadline_s=0.3)
+        assert judge.judge("", b'{"child": {"b": 1}, "a": 1}') == OK
+        assert judge.judge("", b'{"child": {}, "a": 1}').verdict is Verdict.CORRUPT
+        assert judge.judge("", b'{"child": ' * 40 + b"{}" + b"}" * 40).verdict is Verdict.UNREADABLE
+
+    def test_a_large_value_that_fits_no_form_is_not_put_into_words_again_and_again(
+        self, schema_source: MakeSource
+    ) -> None:
+        """Each of 120 levels holds the text below it: writing each of them down would be gigabytes."""
+        schema = {"anyOf": [{"type": "null"}, {"type": "string"}, {"properties": {"a": {"$ref": "#"}}}]}
+        judge = Judge(Format.JSON, closure=close(schema_source(schema)))
+        data = b'{"a": ' * 120 + b'["' + b"x" * 20_000_000 + b'"]' + b"}" * 120
+        tracemalloc.start()
+        assert judge.judge("", data) == OK
+        peak_bytes = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        assert peak_bytes < 6 * len(data)
+
+    def test_a_million_errors_are_not_kept(self, schema_source: MakeSource) -> None:
+        schema = {"anyOf": [{"items": {"type": "null"}}, {"items": {"type": "string"}}]}
+        judge = Judge(Format.JSON, closure=close(schema_source(schema)))
+        tracemalloc.start()
+        judgement = judge.judge("", b"[" + b"1," * 300_000 + b"1]")
+        peak_bytes = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        assert judgement.verdict is Verdict.CORRUPT
+        assert peak_bytes < 50_000_000
 
 
 class TestChild:
@@ -320,8 +346,8 @@ class TestChild:
             "from recoverd.state.judging import *\n"
             "from recoverd.state.schemas import close\n"
             "s = SchemaSource({'pattern': '(a+)+'}, None, (), Place('x', 1, 1))\n"
-            "Judge(Format.JSON, closure=close(s)).judge('', b'\"a\"')\n"
-            "j = Judge(Format.JSON, closure=close(s)); j.judge('', b'\"a\"')\n"
+            "Judge(Format.JSON, closure=close(s)).judge('', b'\"b\"')\n"
+            "j = Judge(Format.JSON, closure=close(s)); j.judge('', b'\"b\"')\n"
             "print(open('/proc/self/task/%d/children' % os.getpid()).read(), flush=True)\n"
             "os.kill(os.getpid(), 9)\n"
         )

@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import json
 import os
-import socket
-import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from recoverd.config.model import SchemaSource
+from recoverd.config.schema_closure import DRAFTS
 from recoverd.errors import StateError
-from recoverd.state.formats.text import Unjudgeable
-from recoverd.state.schemas import DRAFTS, Closure, Validator, close
+from recoverd.state.schemas import Closure, Validator, close
 
 MakeSource = Callable[..., SchemaSource]
 NEWEST = "https://json-schema.org/draft/2020-12/schema"
@@ -55,29 +53,6 @@ def words(schema: Any, value: Any, schema_source: MakeSource) -> list[str]:
     return [str(problem) for problem in Validator(close(schema_source(schema))).problems(value, 20)]
 
 
-@pytest.fixture
-def sentinel() -> Iterator[tuple[str, list[str]]]:
-    """A server that nobody must call: (its URL, what called it)."""
-    calls: list[str] = []
-    server = socket.create_server(("127.0.0.1", 0))
-
-    def serve() -> None:
-        while True:
-            try:
-                connection, address = server.accept()
-            except OSError:
-                return
-            calls.append(str(address))
-            connection.close()
-
-    thread = threading.Thread(target=serve)
-    thread.start()
-    yield f"http://127.0.0.1:{server.getsockname()[1]}/task.json", calls
-    server.shutdown(socket.SHUT_RDWR)
-    server.close()
-    thread.join()
-
-
 class TestReferences:
     def test_a_file_beside_it(self, closed: Callable[[Any], Closure], write: Callable[[str, Any], Path]) -> None:
         write("task.json", {"$ref": "sub/status.json#/$defs/status"})
@@ -87,7 +62,11 @@ class TestReferences:
         validator = Validator(closure)
         assert validator.problems(["open"], 20) == ()
         assert str(validator.problems(["x"], 20)[0]) == '#/0: is "x", not one of "open"'
-        assert len(closure.documents) == 4
+        assert sorted(os.path.basename(path) for path in closure.source.files) == [
+            "more.json",
+            "status.json",
+            "task.json",
+        ]
 
     def test_a_schema_that_calls_itself_https_finds_its_neighbours(
         self, closed: Callable[[Any], Closure], write: Callable[[str, Any], Path]
@@ -98,8 +77,6 @@ class TestReferences:
             reference = "https://example.com/s/task.json" if own.startswith("urn") else "task.json"
             root = {"$id": own, "items": {"$ref": reference}, "$defs": {"t": {"$ref": "task.json"}}}
             if own.startswith("urn"):
-                with pytest.raises(StateError, match="never fetched from the network"):
-                    closed(root)
                 continue
             assert str(Validator(closed(root)).problems([1], 20)[0]) == "#/0: is 1, not text"
 
@@ -137,87 +114,6 @@ class TestReferences:
         root = {"properties": {"a": {"$ref": "one.json"}, "b": {"$ref": "two.json"}}}
         validator = Validator(close(schema_source(root, None, directories)))
         assert len(validator.problems({"a": 1, "b": 1}, 20)) == 2
-
-    @pytest.mark.parametrize("keyword", ["$ref", "$dynamicRef"])
-    def test_nothing_is_fetched_from_the_network(
-        self, keyword: str, sentinel: tuple[str, list[str]], closed: Callable[[Any], Closure], schema_source: MakeSource
-    ) -> None:
-        url, calls = sentinel
-        for make in (closed, lambda document: close(schema_source(document))):
-            with pytest.raises(StateError, match="never fetched from the network"):
-                make({"properties": {"a": {keyword: url}}})
-        assert calls == []
-
-    def test_what_looks_like_a_reference_in_a_value_is_none(
-        self, sentinel: tuple[str, list[str]], closed: Callable[[Any], Closure]
-    ) -> None:
-        url, calls = sentinel
-        inner = {"$ref": url}
-        root = {"const": inner, "examples": [inner], "default": inner, "enum": [inner], "properties": {"$ref": {}}}
-        assert Validator(closed(root)).problems(inner, 20) == ()
-        assert calls == []
-
-    @pytest.mark.parametrize("reference", ["../secret.json", "%2e%2e/secret.json", "/etc/passwd", "file:///etc/passwd"])
-    def test_nothing_outside_is_read(self, reference: str, tmp_path: Path, closed: Callable[[Any], Closure]) -> None:
-        (tmp_path / "secret.json").write_text("{}")
-        with pytest.raises(StateError, match="outside of the configuration directories"):
-            closed({"$ref": reference})
-
-    def test_a_link_that_leads_out_is_refused_and_one_that_stays_is_not(
-        self, tmp_path: Path, schemas: Path, closed: Callable[[Any], Closure], write: Callable[[str, Any], Path]
-    ) -> None:
-        (tmp_path / "secret.json").write_text("{}")
-        (schemas / "link.json").symlink_to(tmp_path / "secret.json")
-        with pytest.raises(StateError, match="outside of the configuration directories"):
-            closed({"$ref": "link.json"})
-        (tmp_path / "schemas2").mkdir()
-        (schemas / "dir").symlink_to(tmp_path / "schemas2")
-        (tmp_path / "schemas2" / "a.json").write_text("{}")
-        with pytest.raises(StateError, match="outside"):
-            closed({"$ref": "dir/a.json"})
-        write("real.json", {"type": "null"})
-        (schemas / "inner.json").symlink_to("real.json")
-        assert len(Validator(closed({"$ref": "inner.json"})).problems(1, 20)) == 1
-
-    @pytest.mark.parametrize("reference", ["file://other-host/x.json", "ftp://x/y", "data:application/json,{}"])
-    def test_other_schemes_are_refused(self, reference: str, closed: Callable[[Any], Closure]) -> None:
-        with pytest.raises(StateError, match="is not a file"):
-            closed({"$ref": reference})
-
-    def test_a_fifo_or_a_directory_does_not_hang(self, schemas: Path, closed: Callable[[Any], Closure]) -> None:
-        os.mkfifo(schemas / "pipe.json")
-        (schemas / "folder.json").mkdir()
-        for name in ("pipe.json", "folder.json"):
-            with pytest.raises(StateError, match="is not a regular file"):
-                closed({"$ref": name})
-
-    @pytest.mark.skipif(os.geteuid() != 0, reason="only root distrusts files of others")
-    def test_as_root_a_file_that_others_can_write_is_refused(
-        self, closed: Callable[[Any], Closure], write: Callable[[str, Any], Path]
-    ) -> None:
-        path = write("b.json", {})
-        for mode, owner in ((0o646, 0), (0o664, 0), (0o644, 1234)):
-            path.chmod(mode)
-            os.chown(path, owner, -1)
-            with pytest.raises(StateError, match="others than root can write"):
-                closed({"$ref": "b.json"})
-        path.chmod(0o644)
-        os.chown(path, 0, -1)
-        closed({"$ref": "b.json"})
-
-    @pytest.mark.parametrize(
-        "reference", ["none.json", "#/$defs/none", "#none", "b.json#/x", "b.json#x", "bad.json", "%00", "gone.json"]
-    )
-    def test_a_reference_that_leads_nowhere(
-        self, reference: str, schemas: Path, closed: Callable[[Any], Closure], write: Callable[[str, Any], Path]
-    ) -> None:
-        """Found when the configuration is used, not when the first bad document comes by."""
-        write("b.json", {})
-        (schemas / "bad.json").write_text('{"a":')
-        (schemas / "bad.json").chmod(0o644)
-        (schemas / "gone.json").symlink_to("nowhere")
-        with pytest.raises(StateError, match=r"root\.json can't be used: .*\$ref"):
-            Validator(closed({"properties": {"a": {"$ref": reference}}}))
 
 
 class TestHash:
@@ -258,40 +154,23 @@ class TestDrafts:
         )
         assert len(Validator(closure).problems({"a": 1}, 20)) == 1
 
-    @pytest.mark.parametrize("schema", [{"$schema": "https://example.com/my-draft"}, {"$schema": 7}])
-    def test_unknown_drafts_are_refused(self, schema: Any, schema_source: MakeSource) -> None:
-        with pytest.raises(StateError, match="not a draft of JSON Schema"):
-            close(schema_source(schema))
-
-    def test_mixed_drafts_are_refused(
-        self, closed: Callable[[Any], Closure], write: Callable[[str, Any], Path]
-    ) -> None:
-        write("b.json", {"$schema": "http://json-schema.org/draft-07/schema#"})
-        with pytest.raises(StateError, match="another draft"):
-            closed({"$schema": NEWEST, "$ref": "b.json"})
-
     @pytest.mark.parametrize(
         ("schema", "sentence"),
-        [
-            ({"type": "strin"}, "#/type"),
-            ({"properties": []}, "#/properties"),
-            ([], "an object, or true or false"),
-            (None, "an object, or true or false"),
-            ({"pattern": "(["}, "the pattern"),
-            ({"patternProperties": {"*": {}}}, "the pattern"),
-            ({"const": 10**5000}, "a very long one"),
-        ],
+        [({"const": 10**5000}, "a very long one"), ({"const": {1}}, "a value that JSON has not")],
     )
-    def test_what_is_no_schema_is_refused(self, schema: Any, sentence: str, schema_source: MakeSource) -> None:
+    def test_what_no_hash_can_be_made_of_is_refused(
+        self, schema: Any, sentence: str, schema_source: MakeSource
+    ) -> None:
         with pytest.raises(StateError, match=f"recoverd.yaml:7:3 can't be used: .*{sentence}"):
-            Validator(close(schema_source(schema)))
-
-    def test_a_schema_that_is_too_deep(self, schema_source: MakeSource) -> None:
-        schema: Any = {}
-        for _ in range(5000):
-            schema = {"not": schema}
-        with pytest.raises(StateError, match="nested too deeply"):
             close(schema_source(schema))
+
+    @pytest.mark.parametrize("schema", [{"$ref": "#"}, {"$ref": "#/$defs/none"}, {"allOf": [{"$ref": "#"}]}])
+    def test_what_the_configuration_would_not_have_let_pass_is_no_validator(
+        self, schema: Any, schema_source: MakeSource
+    ) -> None:
+        """Judging by a schema that applies itself to the same value would use up the stack."""
+        with pytest.raises(StateError, match="can't be used"):
+            Validator(close(schema_source(schema)))
 
     def test_true_and_false(self, schema_source: MakeSource) -> None:
         assert words(True, 1, schema_source) == []
@@ -386,7 +265,7 @@ class TestWords:
     def test_an_unknown_key_among_very_many(self, schema_source: MakeSource) -> None:
         schema = {"properties": {f"k{number}": {} for number in range(2000)}, "additionalProperties": False}
         value = {**dict.fromkeys(schema["properties"], 1), "x": 1}  # type: ignore[call-overload]
-        assert words(schema, value, schema_source) == ["#: has a key that is not declared"]
+        assert words(schema, value, schema_source) == ['#: has the key "x", not declared']
 
     def test_many_problems_are_counted(self, schema_source: MakeSource) -> None:
         schema = {"items": {"type": "null"}}
@@ -440,11 +319,6 @@ class TestHostileDocuments:
         self, value: Any, divisor: Any, multiple: bool, schema_source: MakeSource
     ) -> None:
         assert (words({"multipleOf": divisor}, value, schema_source) == []) == multiple
-
-    def test_a_schema_without_end_is_no_verdict(self, schema_source: MakeSource) -> None:
-        validator = Validator(close(schema_source({"$ref": "#"})))
-        with pytest.raises(Unjudgeable, match="refers to itself for ever"):
-            validator.problems({}, 20)
 
     def test_the_deepest_document_that_is_parsed_can_be_validated(self, schema_source: MakeSource) -> None:
         value: Any = {"n": 1}
