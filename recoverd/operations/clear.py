@@ -103,9 +103,7 @@ def _clear_live(
     if not dry_run:
         swapping.finish_intent(service.name, context.state_dir)
     driver = driver_of(context, service)
-    running = driver is not None and driver.status().running
-    if driver is not None and running and not dry_run:
-        driver.stop()
+    running = driver is not None and (driver.status().running if dry_run else driver.stop().was_running)
     with repository.reader() as reader:
         survey, trees = look(context, service, reader)
         replacements = [

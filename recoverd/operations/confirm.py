@@ -87,9 +87,7 @@ def _fall_back(context: Context, service: Service, written: Unproven, up: Up) ->
         for sequence, item in written.parts:
             _mark(context, name, sequence, item, why)
         driver = driver_of(context, service)
-        ran = driver is not None and driver.status().running
-        if driver is not None and ran:
-            driver.stop()
+        ran = driver is not None and driver.stop().was_running
         unproven.save(repository, name, None)
         kept = ""
         try:

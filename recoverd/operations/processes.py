@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 from recoverd.config.model import Service
 from recoverd.errors import ServiceError
 from recoverd.operations import blocking
 from recoverd.operations.context import Context
+from recoverd.operations.dependants import claimed
 from recoverd.repository.store import Repository
 from recoverd.services import transient
 from recoverd.services.driver import Driver, Started
@@ -48,7 +50,10 @@ def driver_of(context: Context, service: Service) -> Driver | None:
         return None
     repository = context.repository(create=True)
     return build_driver(
-        service, RecordLedger(repository, service.name), log_dir=os.path.join(context.state_dir, "logs")
+        service,
+        RecordLedger(repository, service.name),
+        log_dir=os.path.join(context.state_dir, "logs"),
+        claim=partial(claimed, context),
     )
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Mapping, Sequence
 
-from recoverd.config.model import Service
+from recoverd.config.model import EMPTY, Service
 from recoverd.errors import DamagedObject, RecoverdError, ServiceError, StateError
 from recoverd.operations import restore_records as records
 from recoverd.operations import restore_results as results
@@ -123,8 +123,8 @@ class Restoration:
             done = "finished" if finished.outcome == "forward" else "taken back"
             self.notes.append(f"a restore that was interrupted before has been {done}")
 
-    def _look(self, reader: Reader) -> _Look:
-        survey, trees = look(self.context, self.service, reader)
+    def _look(self, reader: Reader, rows: Mapping[str, Mapping[str, bytes]] = EMPTY) -> _Look:
+        survey, trees = look(self.context, self.service, reader, rows=rows)
         record = self.context.repository().record(self.service.name)
         return _Look(survey, trees, damages(self.service, survey, record.accepted))
 
@@ -184,12 +184,13 @@ class Restoration:
                 self.notes.append(f"live state is what {choice.candidate} holds")
                 return self._untouched(current)
             try:
-                if driver is not None and driver.status().running:
-                    if self.request.boot:
+                if driver is not None and self.request.boot:
+                    if driver.status().running:
                         staged.discard()
                         return self._left_running(current)
-                    self.was_running = self.was_running or not self.applied
-                    driver.stop()
+                elif driver is not None:
+                    stopped = driver.stop()  # also what would start it, where it does not run
+                    self.was_running = self.was_running or (stopped.was_running and not self.applied)
                 again = self._look(reader)
                 if not self.applied and self.explicit is None and again.wrong != current.wrong:
                     staged.discard()
@@ -201,6 +202,7 @@ class Restoration:
                     "restore.started", service=self.service.name, message=f"from {choice.candidate}"
                 )
                 evidence = told.evidence(current.survey, choice)
+                rows = judging.rows(self.context, self.service, staged, clock.now_ns())
                 applied = swapping.apply(staged, state_dir=self.context.state_dir, evidence=evidence)
             except ServiceError as error:
                 staged.discard()
@@ -210,7 +212,7 @@ class Restoration:
                 raise
             self.applied.append(applied)
             self.tried.add(choice.key)
-            after = self._look(reader)
+            after = self._look(reader, rows)
             written = {part.target for part in choice.parts}
             bad = sorted(one for one in after.wrong if one in written or (one[0], "") in written)
             if not bad:
@@ -275,7 +277,7 @@ class Restoration:
         """Healthy on none: the cause is elsewhere. The original state comes back, rejections are withdrawn."""
         driver = driver_of(self.context, self.service)
         with self.context.state_changes:
-            if driver is not None and driver.status().running:
+            if driver is not None:
                 driver.stop()
             for applied in reversed(self.applied):
                 quarantine.undo(

@@ -66,9 +66,7 @@ def undo(context: Context, request: UndoRequest) -> UndoResult:
     with repository.service_lock(service.name, wait_s=context.wait_s, what=what):
         swapping.finish_intent(service.name, context.state_dir)
         driver = driver_of(context, service)
-        running = driver is not None and driver.status().running
-        if driver is not None and running:
-            driver.stop()
+        running = driver is not None and driver.stop().was_running
         applied = quarantine.undo(service.name, found.id, state_dir=context.state_dir)
         verdict, accepted = _accept(context, service)
         context.events.emit("restore.finished", service=service.name, message=f"{found.id} was undone")

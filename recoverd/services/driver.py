@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Literal, Protocol
 
 from recoverd.system.processes import ProcessIdentity
 from recoverd.values import dataclass
 
+# Holds a unit that is to be started along with a service, and tells whether it may be.
+Claim = Callable[[str], AbstractContextManager[bool]]
 Wanted = Literal["running", "stopped", "unknown"]
 How = Literal["term", "kill", "not running"]
+
+
+def free_to_start(_unit: str) -> AbstractContextManager[bool]:
+    """A `Claim` of which everything may be started."""
+    return nullcontext(True)
 
 
 @dataclass(frozen=True, slots=True)

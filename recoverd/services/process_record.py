@@ -37,6 +37,7 @@ class ProcessRecord:
     last_clean_stop_ns: int = 0  # of the last stop for which nothing had to be killed
     error: str = ""  # why the last start failed
     triggers: tuple[str, ...] = ()  # units that start the service, stopped with it, to be started with it again
+    dependants: tuple[str, ...] = ()  # units that its manager stopped along with it, to be started after it
 
     @property
     def ended_cleanly(self) -> bool:
@@ -58,6 +59,7 @@ class ProcessRecord:
             "last_clean_stop_ns": str(self.last_clean_stop_ns),
             "error": self.error,
             "triggers": list(self.triggers),
+            "dependants": list(self.dependants),
         }
 
     @staticmethod
@@ -78,6 +80,7 @@ class ProcessRecord:
             last_clean_stop_ns=_count(value.get("last_clean_stop_ns")),
             error=_text(value.get("error")),
             triggers=_texts(value.get("triggers")),
+            dependants=_texts(value.get("dependants")),
         )
 
 

@@ -15,6 +15,7 @@ from types import MappingProxyType
 
 from recoverd.errors import ServiceError
 from recoverd.services.commands import run_command
+from recoverd.services.unit_journal import FIELDS, JobLine, parse_lines
 from recoverd.values import dataclass
 
 BOOTED = "/run/systemd/system"  # there exactly when systemd is the init, sd_booted(3)
@@ -26,8 +27,19 @@ _PROPERTIES = (
     "Id,LoadState,LoadError,ActiveState,SubState,UnitFileState,Result,Type,MainPID,InvocationID,"
     "ExecMainStartTimestampMonotonic,ExecMainCode,ExecMainStatus,ActiveEnterTimestampMonotonic,"
     "InactiveEnterTimestampMonotonic,NRestarts,TriggeredBy,Job,"
-    "TimeoutStartUSec,TimeoutStopUSec,ControlGroup"
+    "TimeoutStartUSec,TimeoutStopUSec,ControlGroup,"
+    "InactiveExitTimestampMonotonic,ActiveExitTimestampMonotonic,ExecMainExitTimestampMonotonic,"
+    "RemainAfterExit,RuntimeMaxUSec,"
+    "Requires,Requisite,PartOf,BindsTo,StopPropagatedFrom,"
+    "RequiredBy,RequisiteOf,ConsistsOf,BoundBy,PropagatesStopTo"
 )
+_BOUND_TO = ("BindsTo", "StopPropagatedFrom")
+# stopping one of these stops the unit too, and stopping the unit stops one of those, systemd.unit(5)
+_STOPPED_WITH = ("Requires", "Requisite", "PartOf", *_BOUND_TO)
+_STOPS = ("RequiredBy", "RequisiteOf", "ConsistsOf", "BoundBy", "PropagatesStopTo")
+_NEVER_STOPPED = (".slice", "sysinit.target", "basic.target")  # by default every service requires some of these
+_JOURNAL_LINES = 1000  # the newest, about a unit and those that it needs
+_JOURNAL_BYTES = 1 << 20
 _SPAN_S = {
     "us": 1e-6,
     "ms": 1e-3,
@@ -43,6 +55,8 @@ _SPAN_S = {
 
 _NOTHING: Mapping[str, UnitState] = MappingProxyType({})
 _ASKED: ContextVar[Mapping[str, UnitState]] = ContextVar("asked", default=_NOTHING)
+# units, and the lines about them
+_READ: ContextVar[tuple[frozenset[str], Sequence[JobLine]]] = ContextVar("read", default=(frozenset(), ()))
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +84,14 @@ class UnitState:
     start_within_s: float = 90.0
     stop_within_s: float = 90.0
     control_group: str = ""
+    began_us: int = 0  # when it was last begun to start
+    left_active_us: int = 0  # when it was last active, or began to stop
+    main_ended_us: int = 0  # when its main process last ended
+    stays_when_done: bool = False  # RemainAfterExit: it is active without a process, until somebody stops it
+    ends_in_time: bool = False  # RuntimeMaxSec: systemd itself stops it after a while
+    needs: tuple[str, ...] = ()  # units that take it down with them
+    bound_to: tuple[str, ...] = ()  # those of them that do so also when they end by themselves
+    stops: tuple[str, ...] = ()  # units that it takes down with it
 
     @property
     def masked(self) -> bool:
@@ -95,6 +117,10 @@ def _unit(found: Mapping[str, str]) -> UnitState:
         text = found.get(key, "")
         return int(text) if text.isdecimal() else 0
 
+    def units(keys: Sequence[str]) -> tuple[str, ...]:
+        names = dict.fromkeys(name for key in keys for name in found.get(key, "").split())
+        return tuple(name for name in names if not name.endswith(_NEVER_STOPPED))
+
     return UnitState(
         unit=found["Id"],
         load=found.get("LoadState", ""),
@@ -117,6 +143,14 @@ def _unit(found: Mapping[str, str]) -> UnitState:
         start_within_s=parse_span(found.get("TimeoutStartUSec", "")),
         stop_within_s=parse_span(found.get("TimeoutStopUSec", "")),
         control_group=found.get("ControlGroup", ""),
+        began_us=number("InactiveExitTimestampMonotonic"),
+        left_active_us=number("ActiveExitTimestampMonotonic"),
+        main_ended_us=number("ExecMainExitTimestampMonotonic"),
+        stays_when_done=found.get("RemainAfterExit") == "yes",
+        ends_in_time=found.get("RuntimeMaxUSec", "infinity") != "infinity",
+        needs=units(_STOPPED_WITH),
+        bound_to=units(_BOUND_TO),
+        stops=units(_STOPS),
     )
 
 
@@ -152,6 +186,10 @@ class Systemctl:
     def start(self, state: UnitState) -> str | None:
         """Start a unit and wait until it is up; why not, else None. Raises ServiceError when it may not be told to."""
         return self._job("start", state.unit, state.start_within_s)
+
+    def start_alone(self, state: UnitState) -> str | None:
+        """The same for a target that was up: without starting all that it wants, and somebody may have stopped."""
+        return self._job("start", state.unit, state.start_within_s, "--job-mode=ignore-dependencies")
 
     def stop(self, state: UnitState) -> str | None:
         """Stop a unit and wait until it is down; why not, else None. Raises ServiceError as `start`."""
@@ -190,6 +228,24 @@ class Systemctl:
             return ""
         return ran.last_line if ran.status == 0 else ""
 
+    def job_lines(self, units: Sequence[str]) -> list[JobLine]:
+        """What the manager wrote in this boot about units, oldest first; empty where the journal can't be read.
+
+        Only what the manager itself wrote: anybody may write lines that look like these. Raises nothing.
+        """
+        known, lines = _READ.get()
+        if known.issuperset(units):
+            return [line for line in lines if line.unit in units]
+        by_manager = f"_UID={os.geteuid()}" if self._user else "_PID=1"
+        field = "USER_UNIT" if self._user else "UNIT"
+        command = ["journalctl", "--quiet", "--no-pager", "--boot", "--output=json", f"--lines={_JOURNAL_LINES}"]
+        command += [f"--output-fields={','.join(FIELDS)}", by_manager, *(f"{field}={unit}" for unit in units)]
+        try:
+            ran = run_command(command, timeout_s=_ANSWERS_WITHIN_S, env=self._environment(), most_bytes=_JOURNAL_BYTES)
+        except OSError:
+            return []
+        return parse_lines(ran.output) if ran.status == 0 else []
+
     def journal(self, unit: str, lines: int, *, follow: bool) -> Iterator[str]:
         """Lines of the unit's journal, from all its runs; with `follow` those that come too. Raises ServiceError."""
         command = ["journalctl", "--quiet", "--no-pager", "--output=short-iso", f"--lines={lines}"]
@@ -218,9 +274,9 @@ class Systemctl:
             )
         return iter(output.decode("utf-8", "surrogateescape").splitlines())
 
-    def _job(self, verb: str, unit: str, within_s: float) -> str | None:
+    def _job(self, verb: str, unit: str, within_s: float, *options: str) -> str | None:
         deadline_s = min(within_s, _LONGEST_JOB_S) + _LEEWAY_S
-        status, said = self._call([verb, "--", unit], deadline_s)
+        status, said = self._call([verb, *options, "--", unit], deadline_s)
         if status == 0:
             return None
         lowered = said.lower()
@@ -271,20 +327,27 @@ class Systemctl:
 
 @contextmanager
 def asked_once(units: Sequence[str], *, user: bool) -> Iterator[None]:
-    """Within it, looking at any of these units asks nobody again: a hundred services take one question, or two."""
+    """Within it, looking at any of these units asks nobody again: a hundred services take one question, or three."""
     found: dict[str, UnitState] = {}
+    ended: frozenset[str] = frozenset()
+    lines: Sequence[JobLine] = ()
     try:
         systemctl = Systemctl(user=user)
         found = dict(zip(units, systemctl.show(units), strict=True)) if units else {}
-        triggers = list(dict.fromkeys(name for one in found.values() for name in one.triggered_by))
-        found |= dict(zip(triggers, systemctl.show(triggers), strict=True)) if triggers else {}
+        down = [one for one in found.values() if one.down and one.left_us]
+        needed = [name for one in down for name in one.needs]
+        others = list(dict.fromkeys([*(name for one in found.values() for name in one.triggered_by), *needed]))
+        found |= dict(zip(others, systemctl.show(others), strict=True)) if others else {}
+        ended = frozenset([*(one.unit for one in down), *needed])
+        lines = systemctl.job_lines(sorted(ended)) if ended else ()
     except ServiceError:
         pass  # each of those who ask will hear it
-    before = _ASKED.set(found)
+    states, read = _ASKED.set(found), _READ.set((ended, lines))
     try:
         yield
     finally:
-        _ASKED.reset(before)
+        _ASKED.reset(states)
+        _READ.reset(read)
 
 
 def _unreachable(lowered: str) -> bool:

@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import time
 from collections.abc import Iterator, Sequence
 
 from recoverd.config.model import Run
 from recoverd.errors import ServiceError
-from recoverd.services.driver import How, Ledger, ServiceStatus, Started, Stopped, Wanted
+from recoverd.services.driver import Claim, How, Ledger, ServiceStatus, Started, Stopped, Wanted, free_to_start
 from recoverd.services.exclusion import exclusively
 from recoverd.services.process_record import Phase, ProcessRecord
 from recoverd.services.systemctl import Systemctl, UnitState
-from recoverd.services.unit_words import decide_wanted, describe, why_failed
+from recoverd.services.unit_endings import Ending, WentDown, from_journal, from_times, run_of
+from recoverd.services.unit_words import decide_wanted, depends_on_its_end, describe, why_failed
 from recoverd.system import locks
 from recoverd.system.clock import boot_id, monotonic_s, now_ns
 from recoverd.system.processes import ProcessIdentity, identify
 from recoverd.values import replace
 
 _LOCK_WAIT_S = 300.0
+_JOURNAL_LAGS_S = 1.0
+_STARTABLE = (".service", ".socket", ".timer", ".path", ".mount", ".automount", ".swap", ".target")
 _UP = frozenset({"active", "reloading", "refreshing"})
 _CGROUPS = ("/sys/fs/cgroup", "/sys/fs/cgroup/unified", "/sys/fs/cgroup/systemd")
 
@@ -29,6 +33,8 @@ class SystemdDriver:
     - Units that start this one (sockets, timers, paths: TriggeredBy=) are stopped before it, and started with it again:
       sockets before it, since a socket is refused while its service runs, the others after it. Which ones is durable
       before the first is stopped.
+    - So is what systemd stops along with it (RequiredBy=, BoundBy=, ConsistsOf= and their kin), to be started after it;
+      `claim` tells of each whether that may be, and holds it meanwhile.
     - A unit that is inactive is never stopped, since that would cancel a start which is queued for it, unless its
       operator wants it down.
     - One whose socket, timer or path waits for work runs, as far as recoverd is concerned.
@@ -36,13 +42,21 @@ class SystemdDriver:
     """
 
     def __init__(
-        self, name: str, run: Run, ledger: Ledger, *, log_dir: str, systemctl: Systemctl | None = None
+        self,
+        name: str,
+        run: Run,
+        ledger: Ledger,
+        *,
+        log_dir: str,
+        systemctl: Systemctl | None = None,
+        claim: Claim = free_to_start,
     ) -> None:
         assert run.unit is not None
         self._name = name
         self._unit = run.unit
         self._ledger = ledger
         self._log_dir = log_dir
+        self._claim = claim
         self._systemctl = systemctl if systemctl is not None else Systemctl(user=os.geteuid() != 0)
 
     def start(self) -> Started:
@@ -51,11 +65,14 @@ class SystemdDriver:
             self._refuse(state)
             if state.active in _UP and any(one.down for one in self._usable(record.triggers)):
                 # a stop was begun and never finished; a socket would be refused while its service runs
-                record = replace(record, phase=Phase.STOPPED, wanted="running")
+                along = self._stopped_along([state], record.triggers)
+                known = tuple(dict.fromkeys((*record.dependants, *along)))
+                record = replace(record, phase=Phase.STOPPED, wanted="running", dependants=known)
                 self._ledger.save(record.to_json())
                 self._stop_one(state)
                 state = self._show()
             if state.active in _UP:
+                self._bring_back(record.dependants)
                 self._save_running(record, state)
                 return Started(already=True, identity=_identity(state))
             waiting = self._waiting(state)
@@ -76,6 +93,7 @@ class SystemdDriver:
             self._ledger.save(record.to_json())
             try:
                 state = self._bring_up(record, state, itself=itself)
+                self._bring_back(record.dependants)
             except ServiceError as error:
                 self._ledger.save(replace(record, phase=Phase.FAILED, error=error.message).to_json())
                 raise
@@ -88,6 +106,9 @@ class SystemdDriver:
             triggers = self._waiting(state)
             known = tuple(dict.fromkeys((*record.triggers, *(one.unit for one in triggers))))
             changed = replace(record, triggers=known, wanted="stopped" if by_operator else record.wanted)
+            if not by_operator:
+                along = self._stopped_along([state, *triggers], known)
+                changed = replace(changed, dependants=tuple(dict.fromkeys((*record.dependants, *along))))
             was_up = not state.down
             if was_up:
                 # durable before it is stopped: else a crash right after would look as if its operator had stopped it
@@ -101,6 +122,7 @@ class SystemdDriver:
             if triggers:
                 state = self._show()  # one of them may have started it just before
             if state.down and not (by_operator and state.queued):
+                self._nothing_remains(state)
                 return Stopped(was_running=bool(triggers), how="term" if triggers else "not running", seconds=0.0)
             self._stop_one(state)
             after = self._show()
@@ -115,13 +137,23 @@ class SystemdDriver:
         record, state = self._record(), self._show()
         waits_for = [one.unit for one in self._waiting(state)] if state.active == "inactive" else []
         since_ns = _wall_ns(state.main_started_us if state.main_pid else state.entered_us)
+        waits, this_boot = bool(waits_for), boot_id()
+        asks = depends_on_its_end(state, record, waits=waits, this_boot=this_boot)
+        ending = self._ending(state) if asks else Ending(at_us=state.left_us) if state.left_us else None
+        on_purpose = ending is not None and self._on_purpose(ending, (self._unit,))
         return ServiceStatus(
             running=not state.down or bool(waits_for),
             identity=_identity(state),
             since_ns=since_ns if not state.down else None,
-            wanted=decide_wanted(state, record, waits=bool(waits_for), this_boot=boot_id()),
+            wanted=decide_wanted(state, record, waits=waits, ending=ending, on_purpose=on_purpose),
             restarts=record.restarts + state.restarts,
-            detail=describe(state, waits_for=waits_for, since_ns=since_ns, ended_ns=_wall_ns(state.left_us)),
+            detail=describe(
+                state,
+                waits_for=waits_for,
+                since_ns=since_ns,
+                ending=ending,
+                ended_ns=_wall_ns(ending.at_us) if ending is not None else None,
+            ),
             settled=state.active not in {"activating", "deactivating"} and not (state.down and state.queued),
             supervised=True,
         )
@@ -153,6 +185,59 @@ class SystemdDriver:
             if why is not None:
                 raise self._failure(f"{self._unit}: {why}", "it may still come up; `recoverd status` tells")
         return self._show()
+
+    def _bring_back(self, units: Sequence[str]) -> None:
+        """Start what went down with the unit. One that does not come up is no failure of this one, and is told."""
+        for one in self._usable(units):
+            if not one.down:
+                continue
+            with self._claim(one.unit) as free:
+                why = self._start_again(one) if free else None
+            if why is not None:
+                logging.getLogger("recoverd.services").warning(
+                    "%s was stopped together with %s, and can't be started again: %s", one.unit, self._unit, why
+                )
+
+    def _start_again(self, state: UnitState) -> str | None:
+        """Why it can't be, else None."""
+        try:
+            self._systemctl.reset_failed(state.unit)
+            if state.unit.endswith(".target"):
+                return self._systemctl.start_alone(state)
+            return self._systemctl.start(state)
+        except ServiceError as error:
+            return error.message
+
+    def _stopped_along(self, stopped: Sequence[UnitState], known: Sequence[str]) -> list[str]:
+        """What is up and goes down with these, nearest first; not those of `known`, which are seen to anyway."""
+        found: dict[str, None] = {}
+        seen = {one.unit for one in stopped} | set(known)
+        front = [one for one in stopped if not one.down]
+        while front:
+            names = [name for name in dict.fromkeys(name for one in front for name in one.stops) if name not in seen]
+            seen |= set(names)
+            front = [one for one in self._show_all(names) if not one.down]
+            found |= dict.fromkeys(one.unit for one in front if one.unit.endswith(_STARTABLE))
+        return list(found)
+
+    def _ending(self, state: UnitState) -> Ending:
+        """How the unit went down: by the journal, which may lag a little; where that is silent, by the unit's times."""
+        deadline = monotonic_s() + _JOURNAL_LAGS_S
+        while True:
+            lines = self._systemctl.job_lines([state.unit, *state.needs])
+            ending = from_journal(state, lines)
+            if ending is not None:
+                return ending
+            if not run_of(state, lines) or monotonic_s() > deadline:
+                return from_times(state, self._show_all(state.needs))
+            time.sleep(0.02)
+
+    def _on_purpose(self, ending: Ending, seen: tuple[str, ...]) -> bool:
+        """Whether somebody wanted the unit down, itself or by one that it went down with and that is still down."""
+        if ending.how is not WentDown.ALONG:
+            return ending.how is WentDown.TOLD
+        others = [one for one in self._show_all(ending.others) if one.unit not in seen and one.down and not one.queued]
+        return any(one.masked or self._on_purpose(self._ending(one), (*seen, one.unit)) for one in others)
 
     def _not_up(self, state: UnitState, why: str | None) -> ServiceError:
         if state.active == "inactive":
@@ -231,6 +316,7 @@ class SystemdDriver:
             phase=phase,
             identity=identity,
             triggers=(),
+            dependants=(),
             error="",
             started_ns=(_wall_ns(state.main_started_us) or now_ns()) if fresh else record.started_ns,
         )

@@ -33,7 +33,7 @@ _NEEDED = ("unshare", "nsenter", "setpriv", "mount", "ip", "pivot_root")
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """One worker runs them all, one after the other: they share the machine."""
     for item in items:
-        if item.path.parent == HERE:
+        if HERE in item.path.parents:
             item.add_marker(pytest.mark.xdist_group("systemd"))
 
 

@@ -6,7 +6,8 @@ while their service is up, a stop of an inactive unit cancels its job, a unit ke
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,8 +16,10 @@ import pytest
 
 from recoverd.config.model import Run, RunKind
 from recoverd.errors import ServiceError
+from recoverd.services.driver import Claim, free_to_start
 from recoverd.services.systemctl import Systemctl, UnitState
 from recoverd.services.systemd import SystemdDriver
+from recoverd.services.unit_journal import JobLine
 
 
 class Died(BaseException):
@@ -40,18 +43,24 @@ class Countdown:
 
 
 class Model(Systemctl):
-    """A socket, a timer and the service that they start."""
+    """A socket, a timer and the service that they start; a unit that requires it, and one that requires that one."""
 
-    def __init__(self, **service: Any) -> None:
+    def __init__(self, *, dependants: bool = False) -> None:
         super().__init__(user=False)
         self.deaths = Countdown()
         self.told: list[str] = []
         triggers = ("a.socket", "a.timer")
         self.units = {
-            "a.service": UnitState("a.service", active="active", file="enabled", triggered_by=triggers, **service),
+            "a.service": UnitState("a.service", active="active", file="enabled", triggered_by=triggers),
             "a.socket": UnitState("a.socket", active="active", sub="running"),
             "a.timer": UnitState("a.timer", active="active", sub="waiting"),
         }
+        if dependants:
+            self.units["a.service"] = replace(self.units["a.service"], stops=("b.service", "down.service"))
+            self.units["b.service"] = UnitState("b.service", active="active", stops=("b.target", "x.scope"))
+            self.units["b.target"] = UnitState("b.target", active="active", stops=("a.service",))
+            self.units["x.scope"] = UnitState("x.scope", active="active")
+            self.units["down.service"] = UnitState("down.service")
 
     def show(self, units: Sequence[str]) -> list[UnitState]:
         return [self.units[unit] for unit in units]
@@ -67,12 +76,20 @@ class Model(Systemctl):
         result: str | None = self.deaths.step(effect)
         return result
 
+    def start_alone(self, state: UnitState) -> str | None:
+        assert state.unit.endswith(".target")
+        return self.start(state)
+
     def stop(self, state: UnitState) -> str | None:
+        def down(unit: str) -> None:
+            self.units[unit] = replace(self.units[unit], active="inactive", sub="dead", left_us=9, queued=False)
+            for other in self.units[unit].stops:
+                if not self.units[other].down:
+                    down(other)
+
         def effect() -> None:
             self.told.append(f"stop {state.unit}")
-            self.units[state.unit] = replace(
-                self.units[state.unit], active="inactive", sub="dead", left_us=9, queued=False
-            )
+            down(state.unit)
 
         self.deaths.step(effect)
         return None
@@ -80,6 +97,9 @@ class Model(Systemctl):
     def reset_failed(self, unit: str) -> None:
         if self.units[unit].active == "failed":
             self.units[unit] = replace(self.units[unit], active="inactive")
+
+    def job_lines(self, units: Sequence[str]) -> list[JobLine]:
+        return []
 
     def similar(self, unit: str) -> str | None:
         return None
@@ -106,19 +126,24 @@ class Memory:
         self.model.deaths.step(effect)
 
 
-def driver(model: Model, memory: Memory, tmp_path: Path) -> SystemdDriver:
+def driver(model: Model, memory: Memory, tmp_path: Path, claim: Claim = free_to_start) -> SystemdDriver:
     run = Run(RunKind.SYSTEMD, unit="a.service")
-    return SystemdDriver("a", run, memory, log_dir=str(tmp_path), systemctl=model)
+    return SystemdDriver("a", run, memory, log_dir=str(tmp_path), systemctl=model, claim=claim)
 
 
 EVERYTHING = {"a.service", "a.socket", "a.timer"}
 
 
+ALONG = {"b.service", "b.target"}
+
+
 @pytest.mark.parametrize("before", [True, False])
-@pytest.mark.parametrize("at", range(1, 14))
+@pytest.mark.parametrize("at", range(1, 16))
 def test_what_a_restore_took_down_comes_back_after_any_death(tmp_path: Path, at: int, before: bool) -> None:
-    """The next restore finds it wanted, stops what is left of it, and starts the service with all that starts it."""
-    model = Model()
+    """The next restore finds it wanted, stops what is left of it, and starts the service with all that starts it, and
+    all that systemd had stopped along with it.
+    """
+    model = Model(dependants=True)
     memory = Memory(model)
     model.deaths = Countdown(at, before=before)
     try:
@@ -130,11 +155,12 @@ def test_what_a_restore_took_down_comes_back_after_any_death(tmp_path: Path, at:
     again = driver(model, memory, tmp_path)
     assert again.status().wanted == "running"
     again.stop()
-    assert model.up() == set()
+    assert model.up() <= {"x.scope"}
     assert again.status().wanted == "running"
     again.start()
-    assert model.up() == EVERYTHING
+    assert model.up() - {"x.scope"} == EVERYTHING | ALONG
     assert again.status().wanted == "running"
+    assert memory.record["dependants"] == []
 
 
 @pytest.mark.parametrize("before", [True, False])
@@ -165,6 +191,50 @@ def test_sockets_before_the_service_others_after(tmp_path: Path) -> None:
         *("start a.socket", "start a.service", "start a.timer"),
     ]
     assert one.start().already
+
+
+def test_what_went_along_comes_back_last_where_that_may_be(tmp_path: Path) -> None:
+    """Nearest first; a target without all that it wants; what a claim refuses, a scope and what was down stay down."""
+    model = Model(dependants=True)
+    memory = Memory(model)
+    asked: list[str] = []
+
+    @contextmanager
+    def claim(unit: str) -> Iterator[bool]:
+        asked.append(unit)
+        yield unit != "b.service"
+
+    one = driver(model, memory, tmp_path, claim)
+    one.stop()
+    assert memory.record["dependants"] == ["b.service", "b.target"]
+    one.start()
+    assert asked == ["b.service", "b.target"]
+    assert model.told[-1] == "start b.target"
+    assert model.up() == EVERYTHING | {"b.target"}
+    one.stop(by_operator=True)
+    assert memory.record["dependants"] == []
+
+
+def test_a_dependant_that_does_not_come_up_is_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """It is no failure of the service, and nothing is tried for ever."""
+
+    class Refuses(Model):
+        def start(self, state: UnitState) -> str | None:
+            if state.unit == "b.service":
+                raise ServiceError("not allowed")
+            return "Job failed." if state.unit == "b.target" else super().start(state)
+
+    model = Refuses(dependants=True)
+    memory = Memory(model)
+    one = driver(model, memory, tmp_path)
+    one.stop()
+    assert not one.start().already
+    assert model.up() == EVERYTHING
+    assert [record.getMessage() for record in caplog.records] == [
+        "b.service was stopped together with a.service, and can't be started again: not allowed",
+        "b.target was stopped together with a.service, and can't be started again: Job failed.",
+    ]
+    assert memory.record["dependants"] == []
 
 
 def test_what_only_waited_only_waits_again(tmp_path: Path) -> None:

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from recoverd.services.driver import Wanted
 from recoverd.services.process_record import Phase, ProcessRecord
 from recoverd.services.systemctl import UnitState, parse_span, parse_units
-from recoverd.services.unit_words import decide_wanted, describe
+from recoverd.services.unit_endings import Ending, WentDown
+from recoverd.services.unit_words import decide_wanted, depends_on_its_end, describe
 from recoverd.system.processes import ProcessIdentity
 
 UNIT = UnitState("a.service", file="enabled")
@@ -19,27 +20,31 @@ OURS = ProcessRecord(wanted="running", phase=Phase.RUNNING, identity=ProcessIden
 NOBODY = ProcessRecord()
 
 
+BEFORE = replace(OURS, identity=ProcessIdentity("before", 7, 70))
+TOLD, ITSELF, UNKNOWN = Ending(WentDown.TOLD), Ending(WentDown.ITSELF), Ending()
+ALONG = Ending(WentDown.ALONG, ("b.service",))
+FAILED = replace(UNIT, active="failed", left_us=5)
+
+
+def wanted(state: UnitState, record: ProcessRecord, ending: Ending = UNKNOWN, *, waits: bool = False) -> Wanted:
+    """As the driver asks: for the ending only where that counts. What went along is down with something on purpose."""
+    asks = depends_on_its_end(state, record, waits=waits, this_boot="now")
+    on_purpose = asks and ending.how in {WentDown.TOLD, WentDown.ALONG}
+    return decide_wanted(state, record, waits=waits, ending=ending if asks else None, on_purpose=on_purpose)
+
+
 @pytest.mark.parametrize(
-    ("state", "record", "wanted"),
+    ("state", "record", "expected"),
     [
         # at boot, before anything was started
         (UNIT, NOBODY, "running"),
-        (UNIT, replace(OURS, identity=ProcessIdentity("before", 7, 70)), "running"),
-        (replace(UNIT, file="disabled"), replace(OURS, identity=ProcessIdentity("before", 7, 70)), "stopped"),
+        (UNIT, BEFORE, "running"),
+        (replace(UNIT, file="disabled"), BEFORE, "stopped"),
         (replace(UNIT, file="disabled"), NOBODY, "stopped"),
         (replace(UNIT, file="disabled", queued=True), NOBODY, "running"),
         (replace(UNIT, file="static"), NOBODY, "unknown"),
         (replace(UNIT, file="static"), replace(OURS, identity=None), "running"),
         (replace(UNIT, file="enabled-runtime"), NOBODY, "running"),
-        # it ran in this boot and ended with success: `systemctl stop`
-        (replace(UNIT, left_us=5), OURS, "stopped"),
-        (replace(UNIT, left_us=5), NOBODY, "stopped"),
-        (replace(UNIT, file="static"), OURS, "stopped"),  # systemd has forgotten it, recoverd has not
-        # it crashed
-        (replace(UNIT, active="failed", left_us=5), OURS, "running"),
-        (replace(UNIT, active="failed", left_us=5), NOBODY, "running"),
-        (replace(UNIT, active="failed", left_us=5, file="disabled"), OURS, "running"),
-        (replace(UNIT, active="failed", left_us=5, file="disabled"), NOBODY, "unknown"),
         # recoverd stopped it for a restore, or was about to start it, and died
         (replace(UNIT, left_us=5), replace(OURS, phase=Phase.STOPPED), "running"),
         (replace(UNIT, left_us=5), replace(OURS, phase=Phase.STARTING), "running"),
@@ -50,9 +55,44 @@ NOBODY = ProcessRecord()
         (replace(UNIT, active="active", file="disabled"), OURS, "running"),
     ],
 )
-def test_wanted(state: UnitState, record: ProcessRecord, wanted: Wanted) -> None:
+def test_wanted_without_asking_how_it_ended(state: UnitState, record: ProcessRecord, expected: Wanted) -> None:
     """recovery.md: what was stopped or masked on purpose is not started; everything else that should run is."""
-    assert decide_wanted(state, record, waits=False, this_boot="now") == wanted
+    assert {wanted(state, record, ending) for ending in (TOLD, ITSELF, ALONG, UNKNOWN)} == {expected}
+
+
+ONESHOT = replace(UNIT, kind="oneshot", left_us=5)
+
+
+@pytest.mark.parametrize(
+    ("state", "record", "ending", "expected"),
+    [
+        (replace(UNIT, left_us=5), OURS, TOLD, "stopped"),
+        (replace(UNIT, left_us=5), NOBODY, TOLD, "stopped"),
+        (replace(UNIT, file="static"), OURS, TOLD, "stopped"),  # systemd has forgotten it, recoverd has not
+        (FAILED, OURS, TOLD, "stopped"),  # its process did not end well
+        (replace(UNIT, left_us=5), OURS, ALONG, "stopped"),  # and what it went along with is down on purpose
+        (replace(UNIT, left_us=5), NOBODY, ITSELF, "running"),
+        (replace(UNIT, left_us=5), NOBODY, UNKNOWN, "running"),
+        (replace(UNIT, file="static"), OURS, UNKNOWN, "running"),
+        (FAILED, OURS, ITSELF, "running"),
+        (FAILED, NOBODY, ITSELF, "running"),
+        (replace(FAILED, file="disabled"), OURS, ITSELF, "running"),
+        (replace(FAILED, file="disabled"), NOBODY, ITSELF, "unknown"),
+        (ONESHOT, OURS, ITSELF, "stopped"),  # it is done
+        (ONESHOT, OURS, UNKNOWN, "stopped"),
+        (replace(ONESHOT, stays_when_done=True), OURS, UNKNOWN, "running"),
+        (replace(ONESHOT, active="failed"), OURS, ITSELF, "running"),
+    ],
+)
+def test_wanted_by_how_it_ended(state: UnitState, record: ProcessRecord, ending: Ending, expected: Wanted) -> None:
+    """Down on purpose needs evidence that somebody had it stopped; what can't be told is missed."""
+    assert wanted(state, record, ending) == expected
+
+
+def test_what_went_along_with_something_that_is_up_again_is_wanted() -> None:
+    state = replace(ONESHOT, stays_when_done=True)
+    for one in (state, replace(UNIT, left_us=5), replace(FAILED)):
+        assert decide_wanted(one, OURS, waits=False, ending=ALONG, on_purpose=False) == "running"
 
 
 STATES = st.builds(
@@ -80,21 +120,24 @@ RECORDS = st.builds(
 def test_nothing_outweighs_purpose(state: UnitState, record: ProcessRecord, waits: bool) -> None:
     """Masked, or stopped by `recoverd stop`: never wanted, whatever else is true."""
     for one, told in ((replace(state, load="masked"), record), (state, replace(record, wanted="stopped"))):
-        assert decide_wanted(one, told, waits=waits, this_boot="now") == "stopped"
+        assert wanted(one, told, ITSELF, waits=waits) == "stopped"
 
 
-@given(state=STATES, ended=st.sampled_from([None, 10**18]))
-def test_every_state_has_words(state: UnitState, ended: int | None) -> None:
+@given(
+    state=STATES, ended=st.sampled_from([None, 10**18]), ending=st.sampled_from([None, TOLD, ITSELF, ALONG, UNKNOWN])
+)
+def test_every_state_has_words(state: UnitState, ended: int | None, ending: Ending | None) -> None:
     """A clause, in one line, for whatever systemd may say."""
-    text = describe(state, waits_for=(), since_ns=ended, ended_ns=ended)
+    text = describe(state, waits_for=(), since_ns=ended, ending=ending, ended_ns=ended)
     assert text.isprintable()
     assert text
     assert not text.endswith(".")
 
 
 def test_words() -> None:
-    def said(**keys: object) -> str:
-        return describe(replace(UNIT, **keys), waits_for=(), since_ns=None, ended_ns=None)  # type: ignore[arg-type]
+    def said(ending: Ending | None = None, **keys: object) -> str:
+        state = replace(UNIT, **keys)  # type: ignore[arg-type]
+        return describe(state, waits_for=(), since_ns=None, ending=ending, ended_ns=None)
 
     assert said(active="failed", result="exit-code", exit_code=1, exit_status=3) == "its process exited with status 3"
     assert said(active="failed", result="exit-code", exit_code=1, exit_status=203) == "its program can't be executed"
@@ -104,6 +147,14 @@ def test_words() -> None:
         "its process exited with status 1, and systemd starts it again"
     )
     assert said(load="not-found") == "systemd knows no unit a.service"
+    assert said(TOLD) == "it was stopped"
+    assert said(TOLD, active="failed", exit_code=1, exit_status=3) == (
+        "it was stopped, and its process exited with status 3"
+    )
+    assert said(ALONG) == "it went down with b.service"
+    assert said(ITSELF) == "it ended by itself"
+    assert said(UNKNOWN) == "it was stopped, or ended by itself"
+    assert said() == "it was not started since the machine came up"
 
 
 @pytest.mark.parametrize(
