@@ -78,13 +78,13 @@ class Comparing:
         good = good_before()
         if good is None or good.type != "file" or not good.size or (good.hash or good.blocks) == content:
             return judgement
-        if judgement.blank:
-            what = f"holds only NUL bytes ({entry.size} of them)" if entry.size else "is empty (0 bytes)"
-            return _corrupt(f"{what}, and its known-good version is not")
-        if suspect and good.hash is not None:  # else too large to be looked at again for the sake of its format
-            before = self._judge.judge(document, self._store.read(good.hash)).detected
-            if before not in {"", "opaque"}:
-                return _corrupt(f"is no {before} any more, as its known-good version is")
+        # a known-good version in blocks is too large to be looked at again, and too large to hold nothing
+        before = self._judge.judge(document, self._store.read(good.hash)) if suspect and good.hash is not None else None
+        if judgement.blank and not (entry.size and before is not None and before.blank):
+            found = (note.problem for note in judgement.notes if note.problem.startswith(("is empty", "holds only")))
+            return _corrupt(f"{next(found, 'holds nothing')}, and its known-good version is not")
+        if before is not None and not judgement.blank and before.detected not in {"", "opaque"}:
+            return _corrupt(f"is no {before.detected} any more, as its known-good version is")
         sentence = shrunk(guards, good.size, entry.size) if guards is not None else None
         if sentence is None:
             return judgement

@@ -106,7 +106,8 @@ class Documents:
     ) -> None:
         self._judge = judge
         self._store = store
-        self._memo = None if judge.unchecked else memo  # what has no schema is judged faster than looked up
+        # What has no schema is judged faster than looked up; where names count, content can't be remembered.
+        self._memo = memo if judge.content_decides and not judge.unchecked else None
         self._learnt: dict[str, bytes] = {}
         self._append_only = item.format in (Format.JSON_LINES, Format.OPAQUE)
         self._hard_links: dict[tuple[int, int], str] = {}

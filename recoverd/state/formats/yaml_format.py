@@ -15,8 +15,8 @@ import time
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
+from recoverd.state.formats import json_format
 from recoverd.state.formats.integers import TooManyDigits
-from recoverd.state.formats.json_format import DUPLICATES_ARE_ERRORS
 from recoverd.state.formats.json_writing import to_json
 from recoverd.state.formats.text import (
     Documents,
@@ -72,9 +72,13 @@ def parse(data: bytes, *, allow: frozenset[str] = frozenset(), limits: Limits | 
     try:
         builder.build(text)
     except _Refused as reason:
+        # JSON is YAML, also where the library says no: when it is indented by tabs
+        parsed = json_format.parse(data, allow=allow, limits=limits)
+        if not parsed.problems and text.lstrip()[:1] in ("{", "["):
+            return Documents((parsed.value,), ("",), notes=parsed.notes)
         return refused(*reason.args)
     notes += tuple(builder.notes())
-    if DUPLICATES_ARE_ERRORS in allow and builder.duplicates:
+    if json_format.DUPLICATES_ARE_ERRORS in allow and builder.duplicates:
         return Documents(problems=tuple(builder.duplicates), notes=notes)
     held = [(number, value) for number, value in enumerate(builder.documents, 1) if value is not None]
     if not held:
