@@ -40,7 +40,6 @@ class SnapshotRequest:
     dry_run: bool = False
     time_ns: int | None = None  # live state is of this time: an import, which never is the newest
     hints: Mapping[str, ServiceHints] = field(default_factory=lambda: EMPTY)  # services that were watched; see recovery
-    changed: frozenset[str] = frozenset()  # services that are captured because their state changed
 
 
 @dataclass(frozen=True, slots=True)
@@ -295,7 +294,7 @@ def _draft(capture: _Capture, request: SnapshotRequest, now_ns: int) -> Snapshot
         host=clock.host_name(),
         verdict=capture.verdict,
         items=items,
-        reason="change" if capture.service.name in request.changed else request.reason,
+        reason="change" if capture.service.name in request.hints else request.reason,
         label=request.label,
         tags=request.tags,
         parent=capture.parent.sequence if capture.parent is not None else None,

@@ -19,10 +19,12 @@ from recoverd.operations.context import Context
 from recoverd.operations.due import last_captures as recorded_captures
 from recoverd.operations.snapshot import SnapshotRequest, SnapshotResult
 from recoverd.operations.snapshot import snapshot as take_snapshot
+from recoverd.scheduler.changes import Changes, on_change
 from recoverd.scheduler.due import after_step_s, due, next_s, scheduled, waits_s
 from recoverd.scheduler.notify import Watchdog, notify
-from recoverd.scheduler.signals import AskedTwice, Mailbox, Request, Signals
+from recoverd.scheduler.signals import AskedTwice, Changed, Mailbox, Request, Signals
 from recoverd.scheduler.timetable import Timetable
+from recoverd.scheduler.watching import Rhythm
 from recoverd.system import clock, durable, locks
 from recoverd.values import dataclass
 
@@ -45,6 +47,7 @@ class Timings:
     lock_wait_s: float = 2.0  # for another recoverd, while waiting longer would only make signals wait too
     same_signal_s: float = 0.5  # a second SIGTERM so soon is the same wish
     longest_capture_s: float = 3600.0  # a capture that takes longer hangs: the watchdog may bark
+    rhythm: Rhythm = Rhythm()  # of those who watch for changes
 
 
 def run(
@@ -111,8 +114,10 @@ class Loop:
         self._timings, self._environment = timings, environment
         self._wait_s = context.wait_s
         self._timetable = Timetable(mailbox.put)
+        self._changes = Changes(mailbox.put, timings.rhythm)
         self._watchdog = Watchdog(self._is_alive, environment)
         self._due: dict[str, str] = {}  # service -> why
+        self._by_change: set[str] = set()  # those of them that are due only because they changed
         self._held: dict[str, str] = {}  # the same of services that are paused, until they are resumed
         self._stop = self._reload = False
         self._not_before_s = 0.0  # monotonic
@@ -129,6 +134,7 @@ class Loop:
                 for problem in failed.problems:
                     _LOG.error("%s is not watched: %s", failed.name, problem)
             self._plan(catch_up=True)
+            self._changes.plan(self._context)
             announce(self._announcement())
             notify("READY=1", environment=self._environment)
             self._watchdog.start()
@@ -136,9 +142,10 @@ class Loop:
                 pass
             notify("STOPPING=1", environment=self._environment)
             self._timetable.stop()
-            return self._shut_down()
+            return self._shut_down(self._changes.stop())
         finally:
             self._watchdog.stop()
+            self._changes.stop()
             self._timetable.stop()
 
     def _turn(self) -> bool:
@@ -154,6 +161,7 @@ class Loop:
             self._due.setdefault(name, self._held.pop(name) + ", and it was paused until now")
         if self._due and clock.monotonic_s() >= self._not_before_s:
             self._capture_due()
+        self._changes.tell(self._context)
         return True
 
     def _plan(self, *, catch_up: bool) -> None:
@@ -179,10 +187,13 @@ class Loop:
 
     def _announcement(self) -> str:
         services = self._context.config.services.values()
-        watched = {service.name for service in (*scheduled(services), *_on_shutdown(services))}
+        changing = on_change(services)
+        watched = {service.name for service in (*scheduled(services), *changing, *_on_shutdown(services))}
         if not watched:
             return "watching no service: none has `autosave`"
         waits = [0.0] if self._due else sorted(self._timetable.remaining_s().values())
+        if not waits and changing:
+            return f"watching {plural(len(watched), 'service')}, to be saved when they change"
         if not waits:
             return f"watching {plural(len(watched), 'service')}, to be saved on shutdown"
         when = "now" if waits[0] < 0.5 else f"in {duration(round(waits[0]))}"
@@ -203,13 +214,18 @@ class Loop:
                 return
             message = self._mailbox.get(gathered_s - clock.monotonic_s())
 
-    def _accept(self, message: str | Request) -> None:
+    def _accept(self, message: str | Changed | Request) -> None:
         if message is Request.STOP:
             self._stop = True
         elif message is Request.RELOAD:
             self._reload = True
+        elif isinstance(message, Changed):
+            if message.service not in self._due:
+                self._due[message.service] = message.why
+                self._by_change.add(message.service)
         elif isinstance(message, str):
             self._due.setdefault(message, "its time has come")
+            self._by_change.discard(message)
 
     def _notice_clock_step(self) -> None:
         """APScheduler counts in wall-clock time: when that was set, each wait is counted anew."""
@@ -228,7 +244,8 @@ class Loop:
     def _capture_due(self) -> None:
         """One capture of all that is due; what can't begin is due again after a pause."""
         wanted, self._due = self._due, {}
-        services = {service.name: service for service in scheduled(self._context.config.services.values())}
+        everything = self._context.config.services.values()
+        services = {service.name: service for service in (*scheduled(everything), *on_change(everything))}
         paused = {name for name in services if name in wanted and self._is_paused(name)}
         self._held.update({name: wanted[name] for name in paused})
         names = tuple(name for name in services if name in wanted and name not in paused)
@@ -237,8 +254,9 @@ class Loop:
         for name in names:
             self._context.events.emit("autosave.triggered", service=name, message=wanted[name])
         self._capturing = True
+        result = None
         try:
-            self._take(names, "scheduled")
+            result = self._take(names, "scheduled")
         except LockHeld as error:
             # Somebody else is at work, which is no failure; what is due stays due.
             _LOG.info("autosave waits: %s", error.message)
@@ -250,15 +268,19 @@ class Loop:
             self._try_again(names, wanted, pause_s)
         else:
             self._failures = 0
+            self._by_change.difference_update(names)
             self._forget_marks(names)
         finally:
             self._capturing = False
+            self._changes.done(names, result)
 
     def _take(self, names: tuple[str, ...], reason: str) -> SnapshotResult:
         last = reason == "shutdown"
         # A scheduled capture can come later; for the last one there is no later.
         self._context.wait_s = self._wait_s if last else min(self._wait_s, self._timings.lock_wait_s)
-        request = SnapshotRequest(services=names, reason=reason, full_read=last, prune=not last)
+        known = self._changes.take(names)
+        hints = {name: known[name] for name in self._by_change & known.keys()}
+        request = SnapshotRequest(services=names, reason=reason, full_read=last, prune=not last, hints=hints)
         return self._capture(self._context, request)
 
     def _try_again(self, names: Iterable[str], reasons: Mapping[str, str], pause_s: float) -> None:
@@ -275,7 +297,7 @@ class Loop:
     def _forget_marks(self, names: tuple[str, ...]) -> None:
         """What became due while it was being captured has been captured: a slow capture must not chase itself."""
         while (message := self._mailbox.get(0.0)) is not None:
-            if message not in names:
+            if isinstance(message, Changed) or message not in names:
                 self._accept(message)
 
     def _is_paused(self, name: str) -> bool:
@@ -302,6 +324,7 @@ class Loop:
             if not problems:
                 self._context, self._wait_s = new, new.wait_s
                 self._plan(catch_up=False)
+                self._changes.plan(new)
         except ConfigError as error:
             problems = [str(problem) for problem in error.problems] or [error.message]
         except RecoverdError as error:
@@ -316,9 +339,11 @@ class Loop:
             _LOG.info("configuration loaded again: %s", self._announcement())
         notify("READY=1", environment=self._environment)
 
-    def _shut_down(self) -> int:
-        """The last capture of services that ask for one. The exit status."""
+    def _shut_down(self, unsaved: Iterable[str]) -> int:
+        """The last capture of services that ask for one, and of those with `unsaved` changes. The exit status."""
         services = _on_shutdown(self._context.config.services.values())
+        self._due = dict.fromkeys(set(unsaved) - {service.name for service in services}, "its state changed")
+        self._capture_due()
         names = tuple(service.name for service in services if not self._is_paused(service.name))
         if not names:
             return 0

@@ -10,6 +10,16 @@ from enum import Enum, auto
 from types import FrameType, TracebackType
 from typing import Any
 
+from recoverd.values import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Changed:
+    """This service should be captured since it changed, or since nobody knows whether it did."""
+
+    service: str
+    why: str
+
 
 class Request(Enum):
     STOP = auto()
@@ -17,16 +27,16 @@ class Request(Enum):
 
 
 class Mailbox:
-    """Marks (names of services that are due) and requests, in the order in which they came.
+    """Marks (names of services that are due, services that changed) and requests, in the order in which they came.
 
     `put` is safe in signal handlers: SimpleQueue is reentrant, unlike locks and Queue.
     """
 
     def __init__(self) -> None:
-        self._messages: queue.SimpleQueue[str | Request] = queue.SimpleQueue()
-        self.put: Callable[[str | Request], None] = self._messages.put
+        self._messages: queue.SimpleQueue[str | Changed | Request] = queue.SimpleQueue()
+        self.put: Callable[[str | Changed | Request], None] = self._messages.put
 
-    def get(self, timeout_s: float) -> str | Request | None:
+    def get(self, timeout_s: float) -> str | Changed | Request | None:
         """The next message; None when none came within `timeout_s` seconds."""
         try:
             return self._messages.get(timeout=max(0.0, timeout_s))

@@ -5,6 +5,10 @@ from __future__ import annotations
 import os
 
 _MEMORY_TYPES = frozenset({"tmpfs", "ramfs", "devtmpfs", "hugetlbfs"})
+_REMOTE_TYPES = frozenset(
+    {"nfs", "nfs4", "cifs", "smb3", "9p", "afs", "ceph", "fuse.ceph", "fuse.sshfs", "fuse.glusterfs", "fuse.rclone",
+     "lustre", "gfs2", "ocfs2", "virtiofs", "vboxsf", "prl_fs"}
+)  # fmt: skip
 
 
 def mount_id(fd: int) -> int:
@@ -35,6 +39,11 @@ def file_system_type(fd: int) -> str:
 def is_memory_file_system(fd: int) -> bool:
     """Whether what is written there is gone after a reboot."""
     return file_system_type(fd) in _MEMORY_TYPES
+
+
+def is_remote_file_system(fd: int) -> bool:
+    """Whether other machines may change what is there, of which this kernel learns nothing."""
+    return file_system_type(fd) in _REMOTE_TYPES
 
 
 def free_bytes(fd: int) -> tuple[int, int]:

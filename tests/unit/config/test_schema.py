@@ -160,19 +160,23 @@ services:
     state:
       main:
         {file: state.json, format: json, schema: {type: object}, optional: true, allow: [nan],
+         siblings: ["{name}.old"], initial: {tasks: []},
+         rebuild: {collect: {/tasks: tasks}, constants: {/sessions: [1]}, compute: {/n: {count: tasks, where: {a: [1, 2]}},
+           /mean: {mean: tasks, where: {t: {within: 1h}}, seconds_from: a, to: b}, /saved: now}},
          guards: {min_bytes: 1kB, max_shrink: 90%, require: [/tasks], min_items: {/tasks: 1}}, version: {field: v, current: 3}}
       tasks: {directory: tasks, include: ["*.json"], exclude: ["x*"], name_field: id}
+      other: {file: other.json, rebuild: {command: [make, it]}, initial: {a: {b: 1}}}
       dump: {file: dump.rdb, format: opaque, magic: REDIS, validate: {command: [check, "{path}"], timeout: 3s}}
-    autosave: {every: 1m, cron: "*/15 * * * *", jitter: 1s, on_shutdown: true}
+    autosave: {every: 1m, cron: "*/15 * * * *", jitter: 1s, on_shutdown: true, on_change: {quiet: 2s, at_most: 1m}}
     retention:
       {last: 1, hourly: 2, daily: 3, weekly: 4, monthly: 5, yearly: forever, tags: [a, [b, c]], within: 1h, within_hourly: 2h,
        within_daily: 3d, within_weekly: 4w, within_monthly: 5mo, within_yearly: 6y, keep_invalid: 7}
     restore:
-      fallback: [snapshots]
+      fallback: [snapshots, siblings, rebuild, initial]
       scope: service
-      exhausted: block
+      exhausted: leave
       attempts: 5
-      salvage: none
+      salvage: tail
       unhealthy: report
       verdicts: {new: block, missing: alert, corrupt: alert, reset: restore, newer: block, unreadable: alert}
     health:
@@ -184,8 +188,6 @@ services:
 # Given once and then fixed in every version so far, or looked up when loading: not in the model.
 NOT_SHOWN = {
     "services.*.root",
-    "services.*.restore.exhausted",
-    "services.*.restore.salvage",
     "services.*.restore.unhealthy",
 }
 
@@ -205,11 +207,14 @@ def generic(value: Any, path: tuple[str, ...] = ()) -> Iterator[str]:
     if isinstance(value, dict):
         for name, below in value.items():
             chosen = path in {("services",), ("services", "*", "state"), ("services", "*", "run", "env")}
-            chosen = chosen or path[-2:] == ("guards", "min_items")
+            chosen = chosen or path[-2:] in {
+                ("guards", "min_items"),
+                *(("rebuild", key) for key in ("collect", "compute")),
+            }
             here = (*path, "*" if chosen else name)
             if not chosen:
                 yield ".".join(here)
-            if name != "schema":
+            if name not in {"schema", "initial", "constants", "where"}:
                 yield from generic(below, here)
     elif isinstance(value, list):
         for below in value:
