@@ -7,6 +7,8 @@ import json
 import os
 import re
 import shutil
+import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -206,3 +208,81 @@ def test_the_json_of_each_command_has_the_keys_of_the_manual(
             assert "error" not in printed or command == "snapshot", (words, printed)
             found = set(keys_of(printed)) - {"recoverd", "command"}
             assert found <= described[command], (words, found - described[command])
+
+
+PROCESSES: tuple[tuple[str, ...], ...] = (
+    ("start",),
+    ("status",),
+    ("logs", "app"),
+    ("confirm",),
+    ("restart",),
+    ("stop",),
+    ("stop", "app", "nothing"),
+    ("units",),
+)
+
+
+def test_the_json_of_each_command_for_processes_is_that_of_the_manual(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """All keys that the manual names are there, and no other; `outcome` and `wanted` have the values it lists."""
+    monkeypatch.setenv("RUNTIME_DIRECTORY", str(tmp_path / "run"))
+    config = _house_with_a_process(tmp_path)
+    described = shapes()
+    start = re.search(r"^start     (.*?)^stop ", section("JSON"), re.MULTILINE | re.DOTALL)
+    assert start is not None
+    values = {
+        key: set("".join(re.findall(rf'"{key}": "([^"]*)"', start[1])[0].split("\n               ")).split("|"))
+        for key in ("outcome", "wanted")
+    }
+    seen: dict[str, set[str]] = {}
+    try:
+        for words in PROCESSES:
+            main(["--json", "--config", str(config), *words])
+            printed = json.loads(capsys.readouterr().out)
+            assert printed["command"] == words[0]
+            found = seen.setdefault(words[0], set())
+            found |= set(keys_of(printed)) - {"recoverd", "command"}
+            if words[0] in {"start", "restart", "stop", "status"}:
+                for key, allowed in values.items():
+                    assert {service[key] for service in printed["services"]} <= allowed
+    finally:
+        main(["--config", str(config), "stop"])
+    # nothing was restored, so that there is nothing to tell of attempts and items
+    described["confirm"] -= {
+        *("candidate", "result", "why", "item", "document", "source", "age_seconds", "quarantine"),
+        *("reason", "directory", "without", "path"),
+    }
+    assert seen == {command: described[command] for command in seen}
+
+
+def test_the_json_of_the_scheduler_is_that_of_the_manual(tmp_path: Path) -> None:
+    """It says one document when it ends, and nothing else on stdout."""
+    config = _house_with_a_process(tmp_path)
+    command = [sys.executable, "-m", "recoverd", "--json", "--config", str(config), "run"]
+    ready = tmp_path / "notify"
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as told:
+        told.bind(str(ready))
+        told.settimeout(60)
+        env = {**os.environ, "RUNTIME_DIRECTORY": str(tmp_path / "run"), "NOTIFY_SOCKET": str(ready)}
+        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=env) as process:
+            while b"READY=1" not in told.recv(4096):
+                pass
+            process.send_signal(signal.SIGTERM)
+            output, _ = process.communicate(timeout=60)
+    printed = json.loads(output)
+    assert set(printed) - {"recoverd", "command"} == shapes()["run"]
+    assert printed["exit_status"] == process.returncode == 0
+
+
+def _house_with_a_process(tmp_path: Path) -> Path:
+    state = tmp_path / "state.json"
+    state.write_text("{}")
+    service = {
+        "state": {"main": {"file": str(state), "format": "json"}},
+        "run": {"command": ["/bin/sh", "-c", "echo up; exec sleep 1000"]},
+        "health": {"within": "20s", "stable_for": "10ms"},
+    }
+    config = tmp_path / "recoverd.yaml"
+    config.write_text(yaml.safe_dump({"state_dir": str(tmp_path / "var"), "services": {"app": service}}))
+    return config
