@@ -98,6 +98,6 @@ def _dangling(closure: Closure) -> Iterator[Fault]:
     registry = registry_of(closure)
     for spot in closure.references:
         try:
-            registry.resolver(spot.base).lookup(spot.value)
+            registry.resolver(spot.bases[spot.document != closure.base]).lookup(spot.value)
         except Unresolvable:
             yield nowhere(closure, spot.document, spot.path, spot.value)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import copy
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from recoverd.config.nodes import Path
@@ -29,6 +29,11 @@ MAPS_OF_SCHEMAS = frozenset(
     {"properties", "patternProperties", "$defs", "definitions", "dependentSchemas", "dependencies"}
 )
 _NOT_SCHEMAS = frozenset({"const", "enum", "default", "examples"})
+_SCHEMAS = frozenset({
+    *("allOf", "anyOf", "oneOf", "not", "if", "then", "else", "extends", "disallow", "type", "contentSchema"),
+    *("items", "prefixItems", "additionalItems", "unevaluatedItems", "contains"),
+    *("additionalProperties", "unevaluatedProperties", "propertyNames"),
+})  # fmt: skip
 _DEEPEST = 100
 _STANDARD = ("http://json-schema.org/", "https://json-schema.org/")  # where all meta-schemas are
 _PLAIN = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_.-~/")  # RFC 3986: unreserved
@@ -55,19 +60,21 @@ class Spot:
 
     document: str  # URI
     path: Path
-    base: str  # what a relative reference starts from there
-    value: Any
+    bases: tuple[str, str]  # what a relative reference starts from there: by name, and by where the document was found
+    value: str
 
 
 @dataclass(slots=True)
 class Closure:
     """`documents` by URI, among them the root at `base`; those that were read are in `files` as well, by their path.
+    `name` is the URI that the root gives itself, else `base`: what its own relative references start from.
 
     `references` and `patterns` are all that stand in the documents, `places` tells where a schema stands (by the
     `id()` of its mapping), `formats` are the names that `format` gives.
     """
 
     base: str
+    name: str
     draft: str
     documents: dict[str, Any] = field(default_factory=dict)
     files: dict[str, Any] = field(default_factory=dict)
@@ -92,7 +99,7 @@ def crawl(document: Any, path: str | None, directories: tuple[str, ...], read: C
     else:
         first = directories[0] if directories else "/"
         base = "file://" + _quoted(first.rstrip("/") + "/") + "%00inline"
-    closure = Closure(base, NEWEST_DRAFT)
+    closure = Closure(base, base, NEWEST_DRAFT)
     closure.file_of[base] = path
     if isinstance(document, dict) and "$schema" in document:
         closure.draft = _known_draft(closure, base, (), document["$schema"])
@@ -126,6 +133,11 @@ class _Crawler:
     directories: tuple[str, ...]
     read: Callable[[str], Any]
 
+    @property
+    def ref_is_alone(self) -> bool:
+        """Up to draft 7 nothing counts that stands beside a reference."""
+        return "/draft-0" in self.closure.draft
+
     def document(self, document: Any, uri: str) -> None:
         closure = self.closure
         if not isinstance(document, dict | bool):
@@ -135,95 +147,123 @@ class _Crawler:
         document = copy.deepcopy(document)
         closure.documents[uri] = document
         found = len(closure.references)
-        self._walk(document, uri, uri, ())
+        self._walk(document, uri, (uri, uri), (), known=True)
         # Only now are all names known that parts of the document give themselves.
         for spot in closure.references[found:]:
             self._follow(spot)
 
-    def _walk(self, node: Any, uri: str, base: str, path: Path) -> None:
-        """Notes what stands in a schema and in all schemas in it."""
+    def _walk(self, node: Any, uri: str, bases: tuple[str, str], path: Path, *, known: bool) -> None:
+        """Notes what stands in a schema and in all schemas in it.
+
+        `bases`: what its names and references start from, by the name that the document gives itself and by where it
+        was found; jsonschema goes by the second when it comes there through a reference. `known`: only keywords lead
+        here, so that a name is one; what another key holds is looked at because references can lead there.
+        """
         if isinstance(node, list):
             for index, member in enumerate(node):
-                self._walk(member, uri, base, (*path, index))
+                self._walk(member, uri, bases, (*path, index), known=known)
         if not isinstance(node, dict):
             return
         closure = self.closure
-        if "$schema" in node and (not path or isinstance(node["$schema"], str)):
+        if "$schema" in node and (not path or (known and isinstance(node["$schema"], str))):
             if _known_draft(closure, uri, path, node["$schema"]) != closure.draft:
                 sentence = "is another draft of JSON Schema than that of the schema that refers here: use one for all"
                 raise closure.fault(uri, (*path, "$schema"), sentence)
             del node["$schema"]  # jsonschema would choose its validator by this key, and leave ours
         own = node.get("id" if closure.draft.endswith(("draft-03/schema", "draft-04/schema")) else "$id")
-        if isinstance(own, str):
-            from urllib.parse import urldefrag, urljoin
-
-            base = urljoin(base, own)
-            closure.documents.setdefault(urldefrag(base)[0], node)
-            closure.file_of.setdefault(urldefrag(base)[0], closure.file_of[uri])
+        if isinstance(own, str) and known and not (self.ref_is_alone and "$ref" in node):
+            bases = self._name(node, own, uri, bases, path)
         closure.places.setdefault(id(node), (uri, path))
         for key in REFERENCES:
             if isinstance(node.get(key), str):
-                closure.references.append(Spot(uri, (*path, key), base, node[key]))
+                closure.references.append(Spot(uri, (*path, key), bases, node[key]))
         for key, spots in (("pattern", closure.patterns), ("format", closure.formats)):
             if isinstance(node.get(key), str):
-                spots.append(Spot(uri, (*path, key), base, node[key]))
+                spots.append(Spot(uri, (*path, key), bases, node[key]))
         for key, value in node.items():
             if key in MAPS_OF_SCHEMAS and isinstance(value, dict):
                 for name, member in value.items():
                     if key == "patternProperties":
-                        closure.patterns.append(Spot(uri, (*path, key, name), base, name))
-                    self._walk(member, uri, base, (*path, key, name))
+                        closure.patterns.append(Spot(uri, (*path, key, name), bases, name))
+                    self._walk(member, uri, bases, (*path, key, name), known=known)
             elif key not in _NOT_SCHEMAS:
-                self._walk(value, uri, base, (*path, key))
+                self._walk(value, uri, bases, (*path, key), known=known and key in _SCHEMAS)
+
+    def _name(self, node: dict[str, Any], own: str, uri: str, bases: tuple[str, str], path: Path) -> tuple[str, str]:
+        """Registers a part of a document under the names that it has; gives what is relative to it."""
+        from urllib.parse import urldefrag, urljoin
+
+        closure = self.closure
+        named = urljoin(bases[0], own), urljoin(bases[1], own) if path else bases[1]
+        for name in named:
+            closure.documents.setdefault(urldefrag(name)[0], node)
+            closure.file_of.setdefault(urldefrag(name)[0], closure.file_of[uri])
+        if not path and uri == closure.base:
+            closure.name = urldefrag(named[0])[0]
+        return named
 
     def _follow(self, spot: Spot) -> None:
         closure = self.closure
-        if spot.value.startswith("#") and spot.base in closure.documents:
+        if spot.value.startswith("#") and all(base in closure.documents for base in spot.bases):
             return  # the usual case, without `urllib`, which is slow to import
         from urllib.parse import urldefrag, urljoin, urlsplit
 
-        uri = urldefrag(urljoin(spot.base, spot.value))[0]
-        if not uri or uri in closure.documents or (uri.startswith(_STANDARD) and uri in _meta_schemas()):
-            return
-        # A schema that calls itself https://… still finds the files that lie beside it.
-        local = uri if urlsplit(spot.value).scheme else urldefrag(urljoin(spot.document, spot.value))[0]
-        if local not in closure.documents:
-            path, document = self._found(spot, local)
-            closure.files[path] = document
-            closure.file_of[local] = path
-            if len(closure.files) > _MOST_FILES:
-                raise closure.fault(spot.document, spot.path, f"the schema refers to more than {_MOST_FILES} files")
-            self.document(document, local)
-        closure.documents.setdefault(uri, closure.documents[local])
-        closure.file_of.setdefault(uri, closure.file_of[local])
+        beside = [] if urlsplit(spot.value).scheme else [urldefrag(urljoin(spot.document, spot.value))[0]]
+        wanted = [urldefrag(urljoin(base, spot.value))[0] for base in dict.fromkeys(spot.bases)]
+        for uri in wanted:
+            if not uri or uri in closure.documents or (uri.startswith(_STANDARD) and uri in _meta_schemas()):
+                continue
+            # A schema that calls itself https://… still finds the files that lie beside it.
+            found = self._load(spot, dict.fromkeys((*wanted, *beside)))
+            closure.documents.setdefault(uri, closure.documents[found])
+            closure.file_of.setdefault(uri, closure.file_of[found])
 
-    def _found(self, spot: Spot, uri: str) -> tuple[str, Any]:
+    def _load(self, spot: Spot, uris: Iterable[str]) -> str:
+        """Makes one of these documents known: the first that is there. Gives its URI."""
         from urllib.parse import unquote, urlsplit
 
-        parts = urlsplit(uri)
-        if parts.scheme != "file" or parts.netloc not in ("", "localhost"):
+        closure = self.closure
+        path = ""
+        for uri in uris:
+            if uri in closure.documents:
+                return uri
+            parts = urlsplit(uri)
+            if parts.scheme != "file" or parts.netloc not in ("", "localhost"):
+                continue
+            path = unquote(parts.path)
+            for candidate in self._candidates(path):
+                document = self._read(spot, candidate)
+                if document is None:
+                    continue
+                closure.files[candidate] = document
+                closure.file_of[uri] = candidate
+                if len(closure.files) > _MOST_FILES:
+                    raise closure.fault(spot.document, spot.path, f"the schema refers to more than {_MOST_FILES} files")
+                self.document(document, uri)
+                return uri
+        sentence = f"{quote(spot.value)}: there is no file {path}"
+        if not path:
             sentence = (
                 f"{quote(spot.value)} is not a file, and references are never fetched from the network: "
                 "save a copy beside the schema and refer to it by its file name"
             )
-            raise self.closure.fault(spot.document, spot.path, sentence)
-        path = unquote(parts.path)
-        tried = [path]
-        if self.path is None:
-            # An inline schema has no place of its own: its references are looked up in each directory.
-            first = (self.directories[0] if self.directories else "/").rstrip("/") + "/"
-            tried += [f"{other.rstrip('/')}/{path.removeprefix(first)}" for other in self.directories[1:]]
-        for candidate in tried:
-            try:
-                document = None if "\0" in candidate else self.read(candidate)
-            except Fault as fault:
-                if fault.file is not None:
-                    raise
-                sentence = f"{quote(spot.value)} {fault.sentence}"
-                raise self.closure.fault(spot.document, spot.path, sentence) from None
-            if document is not None:
-                return candidate, document
-        raise self.closure.fault(spot.document, spot.path, f"{quote(spot.value)}: there is no file {path}")
+        raise closure.fault(spot.document, spot.path, sentence)
+
+    def _candidates(self, path: str) -> list[str]:
+        if self.path is not None:
+            return [path]
+        # An inline schema has no place of its own: its references are looked up in each directory.
+        first = (self.directories[0] if self.directories else "/").rstrip("/") + "/"
+        return [path, *(f"{other.rstrip('/')}/{path.removeprefix(first)}" for other in self.directories[1:])]
+
+    def _read(self, spot: Spot, path: str) -> Any:
+        try:
+            return None if "\0" in path else self.read(path)
+        except Fault as fault:
+            if fault.file is not None:
+                raise
+            sentence = f"{quote(spot.value)} {fault.sentence}"
+            raise self.closure.fault(spot.document, spot.path, sentence) from None
 
 
 def _is_too_deep(document: Any) -> bool:

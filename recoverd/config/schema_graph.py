@@ -85,7 +85,7 @@ class _Builder:
 
     def build(self) -> Graph:
         registry = registry_of(self._closure)
-        self._inner(self._closure.documents[self._closure.base], registry.resolver(self._closure.base))
+        self._number(self._closure.documents[self._closure.base], registry.resolver(self._closure.name))
         while self._pending:
             number, resolver = self._pending.pop()
             self._fill(self._graph.steps[number], resolver)

@@ -107,7 +107,8 @@ def _sentence(error: Any) -> str:
 
 def _types(limit: Any) -> str:
     names = limit if isinstance(limit, list) else [limit]
-    return " or ".join(_TYPES.get(name, printable(str(name))) for name in names)
+    # in draft 3 there can be schemas among them
+    return " or ".join(_TYPES.get(name, name) if isinstance(name, str) else "of a declared form" for name in names)
 
 
 def _listed(words: list[str]) -> str:

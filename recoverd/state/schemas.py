@@ -13,7 +13,7 @@ from blake3 import blake3
 
 from recoverd.config.model import SchemaSource
 from recoverd.errors import StateError
-from recoverd.state.formats.text import Unjudgeable
+from recoverd.state.formats.text import Unjudgeable, printable
 from recoverd.state.schema_words import problem_of
 from recoverd.state.verdicts import Problem
 from recoverd.values import dataclass
@@ -53,6 +53,8 @@ class Validator:
 
     def __init__(self, closure: Closure) -> None:
         """Raises StateError when the schema was never checked, and can't be used."""
+        from referencing.exceptions import Unresolvable
+
         from recoverd.config.schema_closure import Fault, crawl
         from recoverd.config.schema_graph import graph_of, registry_of
         from recoverd.state.schema_keywords import validator_class
@@ -65,9 +67,10 @@ class Validator:
             raise unusable(closure.name, fault.sentence) from None
         if self.graph.circle() is not None:
             raise unusable(closure.name, "it applies itself to the same value, without end")
+        self._unresolvable = Unresolvable
         root = crawled.documents[crawled.base]
         if any(not spot.value.startswith("#") for spot in crawled.references):
-            root = {"$ref": crawled.base}  # relative references start from the file
+            root = {"$ref": crawled.name}  # relative references start from there
         self._validator = validator_class(crawled.draft)(root, registry=registry_of(crawled))
 
     def problems(self, value: Any, most: int) -> tuple[Problem, ...]:
@@ -76,6 +79,8 @@ class Validator:
             errors = list(islice(self._validator.iter_errors(value), _MOST_ERRORS_COUNTED))
         except RecursionError:
             raise Unjudgeable("is nested too deeply for its schema") from None
+        except self._unresolvable as error:  # of dynamic references only: the others are known to lead somewhere
+            raise Unjudgeable(f"needs a part of its schema that is not there: {printable(str(error.ref))}") from None
         if not errors:
             return ()
         problems = [problem_of(error) for error in errors[:most]]
