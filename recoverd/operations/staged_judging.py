@@ -10,7 +10,10 @@ from recoverd.operations.context import Context
 from recoverd.recovery.choices import Choice
 from recoverd.recovery.plan import Target
 from recoverd.recovery.staging import Staging
+from recoverd.recovery.stat_rows import encode
+from recoverd.recovery.survey import item_key
 from recoverd.recovery.validating import validate
+from recoverd.recovery.written import rows_of
 from recoverd.state.verdicts import Verdict
 
 _BLOCK_BYTES = 1 << 20
@@ -56,6 +59,20 @@ def _settled(context: Context, service: Service, choice: Choice) -> set[str]:
     doubtful = set()
     for part in choice.parts:
         record = snapshots[part.sequence].items[part.item]
-        if record.verdict != Verdict.OK or record.root != record.good or record.judge != judges[part.item].id:
+        item = service.state[part.item]
+        settled = record.verdict == Verdict.OK and record.root == record.good and record.judge == judges[item.name].id
+        if not settled or item.validate is not None:  # what a command says is never remembered
             doubtful.add(part.item)
     return {part.item for part in choice.parts} - doubtful
+
+
+def rows(context: Context, service: Service, staged: Staging, before_ns: int) -> dict[str, dict[str, bytes]]:
+    """What was staged, judged and found ok as stat caches by key of the item, for the look after the swap, which began
+    at `before_ns`. Items whose documents are more than judged by their bytes have none: they are looked at in full."""
+    found = {}
+    for name, written in staged.written.items():
+        item, judge = service.state[name], context.judges(service)[name]
+        if item.validate is None and item.guards is None:
+            made = rows_of(written, judge=judge.id, unchecked=judge.unchecked, before_ns=before_ns)
+            found[item_key(service.name, name)] = {below: encode(row) for below, row in made}
+    return found

@@ -12,7 +12,7 @@ from collections.abc import Collection
 
 from recoverd.errors import StateError
 from recoverd.recovery.board import Board
-from recoverd.recovery.extraction import owner_here
+from recoverd.recovery.dressing import owner_here
 from recoverd.recovery.places import PLACE_PREFIX, create_at
 from recoverd.recovery.staging import Replacement, Staged, Staging, is_mount_root
 from recoverd.recovery.steps import Node, Step, StepKind

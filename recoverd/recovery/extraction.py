@@ -1,31 +1,36 @@
 """Writing tree entries out of a repository, below an open directory, with everything that belongs to them.
 
 Nothing is ever followed or overwritten: each name is created (O_EXCL, O_NOFOLLOW) in a directory that is held
-open. Contents are verified by the reader on the way out; a damaged object ends the extraction.
+open. Contents are verified by the reader on the way out, and read back once they are written; a damaged object
+ends the extraction.
 """
 
 from __future__ import annotations
 
-import errno
-import functools
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Protocol
 
 from recoverd.errors import RepositoryError, StateError
+from recoverd.recovery.dressing import Dresser, has_attributes, is_exact, owner_here
+from recoverd.recovery.stat_rows import pack_stat
+from recoverd.recovery.written import WrittenDirectory
 from recoverd.repository.trees import Entry
 from recoverd.system.durable import write_all
-from recoverd.system.walk import open_directory_at
+from recoverd.system.walk import lstat_at, open_directory_at
 
-_CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+_CREATE = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _MAX_DEPTH = 400  # one descriptor is held per level
+_TOGETHER = 250  # files whose contents are asked for at once, and
+_TOGETHER_BYTES = 1 << 20  # the bytes of them at which a group ends
 
 
 class Source(Protocol):
     """What extraction needs of a repository's reader."""
 
     def tree(self, tree_hash: str) -> tuple[Entry, ...]: ...
+    def contents(self, entries: Sequence[Entry]) -> Sequence[bytes]: ...
     def file_chunks(self, entry: Entry) -> Iterator[bytes | int]: ...
 
 
@@ -48,6 +53,21 @@ def extract_entry(source: Source, entry: Entry, dir_fd: int, name: str) -> list[
     return extraction.notes
 
 
+class _Directory:
+    """A directory that is being written: where it is, and what was written into it."""
+
+    def __init__(self, fd: int, place: tuple[str, ...], group: str, tree: str) -> None:
+        self.fd = fd
+        self.place = place  # from the root directory of the extraction down
+        self.group = group
+        self.written = WrittenDirectory(tree)
+        self.looked = False  # whether a file made here was seen to have no attributes of its own accord
+
+    def label(self, name: str) -> str:
+        """How notes name an entry here: by its path below what is written."""
+        return "/".join((*self.place[1:], name))
+
+
 class Extraction:
     """Several entries written below one directory; hard links are kept among those of the same `group`."""
 
@@ -55,35 +75,96 @@ class Extraction:
         self._source = source
         self._root_fd = root_fd
         self._links: dict[tuple[str, str], tuple[str, ...]] = {}  # (group, hard link id) -> the first one's place
-        self._as_root = os.geteuid() == 0
-        self.notes: list[str] = []
+        self._dresser = Dresser()
+        self._own = os.geteuid(), os.getegid()  # who owns what is created, as a rule
+        self._as_asked = True  # whether created files get owner and mode that way (no umask, no setgid directory)
 
-    def write(self, entry: Entry, name: str, *, group: str = "") -> None:
+    @property
+    def notes(self) -> list[str]:
+        """What could not be brought back and does no harm."""
+        return self._dresser.notes
+
+    def write(self, entry: Entry, name: str, *, group: str = "") -> dict[str, WrittenDirectory]:
         """Write an entry as `name` below the root directory.
 
-        `group` tells items apart: hard links are kept within one.
+        `group` tells items apart: hard links are kept within one. Returns, by path below the entry, what was written
+        into each directory ("" is the entry itself).
         """
-        self._write(entry, self._root_fd, (_safe(name),), group)
+        found: dict[str, WrittenDirectory] = {}
+        self._entries([entry], [_safe(name)], _Directory(self._root_fd, (), group, ""), found)
+        return found
 
-    def _write(self, entry: Entry, dir_fd: int, place: tuple[str, ...], group: str) -> None:
-        if entry.type == "file":
-            self._file(entry, dir_fd, place, group)
-        elif entry.type == "symlink":
-            self._symlink(entry, dir_fd, place)
-        elif entry.type == "dir":
-            self._directory(entry, dir_fd, place, group)
-        else:
-            raise RepositoryError(
-                f"{entry.name!r} is of an unknown type {entry.type!r}", hint="is this recoverd too old?"
-            )
+    def _entries(
+        self,
+        entries: Sequence[Entry],
+        names: Sequence[str],
+        where: _Directory,
+        found: dict[str, WrittenDirectory],
+    ) -> None:
+        """Write what one directory holds: small files first, in groups."""
+        group: list[tuple[Entry, str]] = []
+        group_bytes = 0
+        rest: list[tuple[Entry, str]] = []
+        for entry, name in zip(entries, names, strict=True):
+            if entry.type != "file" or entry.hash is None:
+                rest.append((entry, name))
+                continue
+            group.append((entry, name))
+            group_bytes += entry.size
+            if len(group) >= _TOGETHER or group_bytes >= _TOGETHER_BYTES:
+                self._files(group, where)
+                group, group_bytes = [], 0
+        if group:
+            self._files(group, where)
+        for entry, name in rest:
+            if entry.type == "file":
+                self._large(entry, name, where)
+            elif entry.type == "symlink":
+                self._symlink(entry, name, where)
+            elif entry.type == "dir":
+                self._directory(entry, name, where, found)
+            else:
+                raise RepositoryError(
+                    f"{entry.name!r} is of an unknown type {entry.type!r}", hint="is this recoverd too old?"
+                )
 
-    def _file(self, entry: Entry, dir_fd: int, place: tuple[str, ...], group: str) -> None:
-        if entry.hard_link is not None:
-            first = self._links.setdefault((group, entry.hard_link), place)
-            if first != place:
-                self._link(first, dir_fd, place[-1])
-                return
-        fd = os.open(place[-1], _CREATE, 0o600, dir_fd=dir_fd)
+    # -- files --------------------------------------------------------------------------------------------
+
+    def _files(self, group: Sequence[tuple[Entry, str]], where: _Directory) -> None:
+        contents = self._source.contents([entry for entry, _ in group])
+        now_ns = time.time_ns()
+        for (entry, name), data in zip(group, contents, strict=True):
+            if len(data) != entry.size:
+                raise _other_length(entry, len(data))
+            if entry.hard_link is not None and self._linked(entry.hard_link, name, where):
+                continue
+            # few system calls a file: mostly it gets its owner and mode as it is created
+            plain = self._as_asked and not entry.xattrs and entry.mode < 0o1000 and self._will_own(entry)
+            fd = os.open(name, _CREATE, entry.mode if plain else 0o600, dir_fd=where.fd)
+            try:
+                write_all(fd, data)
+                _read_back(fd, data, 0, entry)
+                if plain:
+                    os.utime(fd, ns=(now_ns, entry.mtime_ns))
+                    status = os.fstat(fd)
+                    plain = self._as_asked = status.st_mode & 0o7777 == entry.mode and self._owns(status)
+                if not plain:
+                    self._dresser.dress(entry, fd, where.label(name))
+                    status = os.fstat(fd)
+                self._note(entry, name, fd, status, where)
+            finally:
+                os.close(fd)
+
+    def _will_own(self, entry: Entry) -> bool:
+        return not self._dresser.as_root or owner_here(entry) == self._own
+
+    def _owns(self, status: os.stat_result) -> bool:
+        return not self._dresser.as_root or (status.st_uid, status.st_gid) == self._own
+
+    def _large(self, entry: Entry, name: str, where: _Directory) -> None:
+        if entry.hard_link is not None and self._linked(entry.hard_link, name, where):
+            return
+        fd = os.open(name, _CREATE, 0o600, dir_fd=where.fd)
         try:
             length = 0
             chunk: bytes | int = b""
@@ -93,96 +174,95 @@ class Extraction:
                     os.lseek(fd, length, os.SEEK_SET)
                 else:
                     write_all(fd, chunk)
+                    _read_back(fd, chunk, length, entry)
                     length += len(chunk)
             if length != entry.size:
-                raise RepositoryError(
-                    f"{entry.name!r} has {length} bytes in the repository where its record says {entry.size}"
-                )
+                raise _other_length(entry, length)
             if isinstance(chunk, int):
                 os.ftruncate(fd, length)  # a hole at the end leaves the file short
-            self._dress(entry, fd, place)
+            self._dresser.dress(entry, fd, where.label(name))
+            self._note(entry, name, fd, os.fstat(fd), where)
         finally:
             os.close(fd)
 
-    def _link(self, first: tuple[str, ...], dir_fd: int, name: str) -> None:
+    def _note(self, entry: Entry, name: str, fd: int, status: os.stat_result, where: _Directory) -> None:
+        """Remember what a file is like, now that it is finished."""
+        written = where.written
+        written.files[name] = pack_stat(status)
+        written.documents += 1
+        written.size_bytes += entry.size
+        written.newest_ctime_ns = max(written.newest_ctime_ns, status.st_ctime_ns)
+        if not is_exact(entry, status) or entry.sparse or entry.hard_link is not None:
+            written.exact = False
+        if (entry.xattrs or not where.looked) and written.exact:
+            where.looked = True  # a default ACL gives all files here some
+            written.exact = has_attributes(entry, fd)
+
+    def _linked(self, link: str, name: str, where: _Directory) -> bool:
+        """Whether it is another name of a file that lies here already; it got that name then."""
+        where.written.exact = False
+        place = (*where.place, name)
+        first = self._links.setdefault((where.group, link), place)
+        if first == place:
+            return False
         here = os.dup(self._root_fd)
         try:
             for part in first[:-1]:
                 below = open_directory_at(here, part)
                 os.close(here)
                 here = below
-            os.link(first[-1], name, src_dir_fd=here, dst_dir_fd=dir_fd, follow_symlinks=False)
+            os.link(first[-1], name, src_dir_fd=here, dst_dir_fd=where.fd, follow_symlinks=False)
         finally:
             os.close(here)
+        return True
 
-    def _symlink(self, entry: Entry, dir_fd: int, place: tuple[str, ...]) -> None:
-        name = place[-1]
-        os.symlink(entry.target or "", name, dir_fd=dir_fd)
-        if self._as_root:
-            os.chown(name, *owner_here(entry), dir_fd=dir_fd, follow_symlinks=False)
-        path = f"/proc/self/fd/{dir_fd}/{name}"
-        for key, value in entry.xattrs:
-            self._attribute(path, key, value, place)
-        os.utime(name, ns=(time.time_ns(), entry.mtime_ns), dir_fd=dir_fd, follow_symlinks=False)
+    # -- links and directories ----------------------------------------------------------------------------
 
-    def _directory(self, entry: Entry, dir_fd: int, place: tuple[str, ...], group: str) -> None:
+    def _symlink(self, entry: Entry, name: str, where: _Directory) -> None:
+        os.symlink(entry.target or "", name, dir_fd=where.fd)
+        self._dresser.dress_link(entry, where.fd, name, where.label(name))
+        status, written = lstat_at(where.fd, name), where.written
+        written.files[name] = pack_stat(status)
+        written.newest_ctime_ns = max(written.newest_ctime_ns, status.st_ctime_ns)
+        if not is_exact(entry, status) or not has_attributes(entry, f"/proc/self/fd/{where.fd}/{name}"):
+            written.exact = False
+
+    def _directory(self, entry: Entry, name: str, where: _Directory, found: dict[str, WrittenDirectory]) -> None:
+        place = (*where.place, name)
         if len(place) > _MAX_DEPTH:
             raise StateError(f"directories are nested deeper than {_MAX_DEPTH} levels: {'/'.join(place[:4])}/…")
-        os.mkdir(place[-1], 0o700, dir_fd=dir_fd)
-        fd = open_directory_at(dir_fd, place[-1])
+        os.mkdir(name, 0o700, dir_fd=where.fd)
+        fd = open_directory_at(where.fd, name)
         try:
-            for below in self._source.tree(entry.hash or ""):
-                self._write(below, fd, (*place, _safe(below.name)), group)
-            self._dress(entry, fd, place)  # last: writing into it moves its times
+            below = _Directory(fd, place, where.group, entry.hash or "")
+            entries = self._source.tree(entry.hash or "")
+            self._entries(entries, [_safe(one.name) for one in entries], below, found)
+            self._dresser.dress(entry, fd, "/".join(place[1:]) or name)  # last: writing into it moves its times
+            status, above = os.fstat(fd), where.written
+            above.directories[name] = pack_stat(status)
+            above.trees[name] = entry.hash or ""
+            above.newest_ctime_ns = max(above.newest_ctime_ns, status.st_ctime_ns)
+            if not is_exact(entry, status) or not has_attributes(entry, fd):
+                above.exact = False
         finally:
             os.close(fd)
-
-    def _dress(self, entry: Entry, fd: int, place: tuple[str, ...]) -> None:
-        # chown clears setuid bits and capabilities, so it comes first; attributes need write permission, which
-        # the mode may take away; ACLs hold their mask in the mode's group bits, so the mode agrees with them
-        if self._as_root:
-            owner, status = owner_here(entry), os.fstat(fd)
-            if owner != (status.st_uid, status.st_gid):
-                os.fchown(fd, *owner)
-        for key, value in entry.xattrs:
-            self._attribute(fd, key, value, place)
-        os.fchmod(fd, entry.mode)
-        os.utime(fd, ns=(time.time_ns(), entry.mtime_ns))
-
-    def _attribute(self, where: int | str, key: str, value: bytes, place: tuple[str, ...]) -> None:
-        try:
-            os.setxattr(where, key, value, follow_symlinks=isinstance(where, int))
-        except OSError as error:
-            if error.errno not in {errno.EOPNOTSUPP, errno.EPERM, errno.EACCES}:
-                raise
-            self.notes.append(
-                f"{'/'.join(place[1:]) or place[0]}: the attribute {key} can't be set here: {error.strerror}"
-            )
+        found["/".join(place[1:])] = below.written
 
 
-def owner_here(entry: Entry) -> tuple[int, int]:
-    """Who owns an entry on this machine: by name where the name exists here, else by number."""
-    return _user_id(entry.user, entry.uid), _group_id(entry.group, entry.gid)
+def _read_back(fd: int, data: bytes, at: int, entry: Entry) -> None:
+    """What was written is what is there: the state that is judged and brought in is the one on the file system."""
+    back = os.pread(fd, len(data) + (at == 0), at)
+    while len(back) < len(data):
+        more = os.pread(fd, len(data) - len(back), at + len(back))
+        if not more:
+            break
+        back += more
+    if back != data:
+        raise StateError(f"{entry.name!r} does not hold what was just written to it")
 
 
-@functools.lru_cache(maxsize=1024)
-def _user_id(name: str, number: int) -> int:
-    import pwd
-
-    try:
-        return pwd.getpwnam(name).pw_uid if name else number
-    except KeyError:
-        return number
-
-
-@functools.lru_cache(maxsize=1024)
-def _group_id(name: str, number: int) -> int:
-    import grp
-
-    try:
-        return grp.getgrnam(name).gr_gid if name else number
-    except KeyError:
-        return number
+def _other_length(entry: Entry, length: int) -> RepositoryError:
+    return RepositoryError(f"{entry.name!r} has {length} bytes in the repository where its record says {entry.size}")
 
 
 def _safe(name: str) -> str:

@@ -8,13 +8,14 @@ import json
 import os
 import secrets
 import stat
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import TracebackType
 
 from recoverd.errors import StateError
 from recoverd.recovery.extraction import Extraction, Source
 from recoverd.recovery.intents import encode
 from recoverd.recovery.places import PLACE_PREFIX, Place, create_at, opened, remove_place, same_file_system
+from recoverd.recovery.written import WrittenDirectory
 from recoverd.repository.trees import Entry
 from recoverd.system.durable import make_directories, syncfs, temporary_name, write_file
 from recoverd.system.mounts import free_bytes
@@ -70,6 +71,7 @@ class Staging:
     staged: list[Staged] = field(default_factory=list)
     groups: dict[tuple[str, str], str] = field(default_factory=dict)  # missing directories (target, path) -> slot
     notes: list[str] = field(default_factory=list)  # what could not be brought back in full, and does no harm
+    written: dict[str, Mapping[str, WrittenDirectory]] = field(default_factory=dict)  # by item, those staged whole
     closed: bool = False
 
     def files(self, wanted: Callable[[Replacement], bool] | None = None) -> Iterator[tuple[Replacement, str, int]]:
@@ -123,7 +125,9 @@ def stage(source: Source, service: str, replacements: Sequence[Replacement], *, 
             if one.replacement.entry is not None:
                 if one.place not in extractions:
                     extractions[one.place] = Extraction(source, staging.places[one.place].fd)
-                extractions[one.place].write(one.replacement.entry, one.slot, group=one.replacement.target)
+                wrote = extractions[one.place].write(one.replacement.entry, one.slot, group=one.replacement.target)
+                if not one.replacement.relative:
+                    staging.written[one.replacement.item] = wrote
         staging.notes += [note for extraction in extractions.values() for note in extraction.notes]
         for number in {staging.places[number].device: number for number in (*extractions, 0)}.values():
             syncfs(staging.places[number].fd)

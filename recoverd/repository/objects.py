@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from types import TracebackType
 from typing import Self
 
@@ -22,6 +23,7 @@ _CACHED_FRAMES = 64  # of about FRAME_BYTES; larger ones hold one object and are
 _OPEN_PACKS = 16
 _TOGETHER = 500  # objects whose places are asked for at once
 _MOST_NEIGHBOURS = 200_000
+_KEPT_ENTRIES = 50_000  # of trees read last: a restore looks at each twice
 
 
 class Reader:
@@ -38,6 +40,8 @@ class Reader:
         self._files: OrderedDict[str, int] = OrderedDict()
         self._neighbours: dict[str, tuple[str, ...]] = {}  # of files in the trees read: some that stand beside each
         self._located: dict[str, list[tuple[str, Location]]] = {}  # where the last neighbours asked for lie
+        self._trees: OrderedDict[str, tuple[Entry, ...]] = OrderedDict()
+        self._tree_entries = 0  # in all of `_trees`
 
     def __enter__(self) -> Self:
         return self
@@ -91,6 +95,10 @@ class Reader:
         """The entries of a directory, sorted by the bytes of their names; parts are joined. Raises DamagedObject."""
         if tree_hash == EMPTY_TREE:
             return ()
+        kept = self._trees.get(tree_hash)
+        if kept is not None:
+            self._trees.move_to_end(tree_hash)
+            return kept
         data = self.read(tree_hash)
         try:
             parts = decode_parts(data)
@@ -100,7 +108,14 @@ class Reader:
         except RepositoryError as error:
             raise DamagedObject(tree_hash, f"object {tree_hash}: {error.message}") from None
         self._expect(entries)
+        self._keep(tree_hash, entries)
         return entries
+
+    def _keep(self, tree_hash: str, entries: tuple[Entry, ...]) -> None:
+        self._trees[tree_hash] = entries
+        self._tree_entries += len(entries)
+        while self._tree_entries > _KEPT_ENTRIES:
+            self._tree_entries -= len(self._trees.popitem(last=False)[1])
 
     def block_list(self, blocks_hash: str) -> BlockList:
         """The block list of a large file. Raises DamagedObject."""
@@ -120,6 +135,21 @@ class Reader:
                 raise DamagedObject(entry.blocks, f"the block list of {entry.name!r} is that of another file")
             for content, length in blocks.pieces():
                 yield length if content is None else self._sized(content, length)
+
+    def contents(self, entries: Sequence[Entry]) -> list[bytes]:
+        """The bytes of files whose content is one object, in the order asked for. Raises DamagedObject."""
+        hashes = [entry.hash or "" for entry in entries]
+        located = self._catalog.all_locations(hashes)
+        found = []
+        for entry, object_hash in zip(entries, hashes, strict=True):
+            data = None
+            if object_hash in located:
+                with suppress(DamagedObject):  # there may be another copy
+                    data = self._read_at(object_hash, *located[object_hash][0])
+            if data is None or len(data) != entry.size:
+                data = self._sized(object_hash, entry.size)
+            found.append(data)
+        return found
 
     def item_entry(self, root: str) -> Entry | None:
         """The single entry of an item's root tree; None when the item's path was absent. Raises DamagedObject."""

@@ -44,6 +44,9 @@ class Memory:
     def tree(self, tree_hash: str) -> tuple[Entry, ...]:
         return self.trees[tree_hash]
 
+    def contents(self, entries: Sequence[Entry]) -> list[bytes]:
+        return [b"".join(map(bytes, self.file_chunks(entry))) for entry in entries]
+
     def file_chunks(self, entry: Entry) -> Iterator[bytes | int]:
         if entry.blocks is None:
             if entry.hash not in self.objects:

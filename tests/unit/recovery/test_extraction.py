@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from recoverd.errors import RepositoryError, StateError
-from recoverd.recovery.extraction import Extraction, extract_entry, extract_tree, owner_here
+from recoverd.recovery.dressing import owner_here
+from recoverd.recovery.extraction import Extraction, extract_entry, extract_tree
 from recoverd.repository.trees import Entry
 
 MIB = 1 << 20
@@ -99,6 +100,9 @@ class Lying:
 
     def tree(self, _: str) -> tuple[Entry, ...]:
         return ()
+
+    def contents(self, entries: Any) -> Any:
+        return [b"short" for _ in entries]
 
     def file_chunks(self, _: Entry) -> Any:
         yield b"short"
