@@ -49,6 +49,34 @@ def test_the_scheduler_is_ready_and_fed_to_the_watchdog(booted: Machine) -> None
     assert booted.show("recoverd.service", "MainPID") == pid
 
 
+def test_a_daemon_that_hangs_is_killed_and_started_again(booted: Machine) -> None:
+    """WatchdogSec: one that answers no more is ended by systemd, and saves what is due when it is back."""
+    drop_in = "/run/systemd/system/recoverd.service.d/patience.conf"
+    booted.write(drop_in, "[Service]\nWatchdogSec=5s\nRestartSec=100ms\n")
+    kept = booted.read("/etc/recoverd/conf.d/test.yaml")
+    booted.write("/etc/recoverd/conf.d/test.yaml", kept.replace("every: 1h", "every: 1s"))
+    booted.sh("systemctl daemon-reload; systemctl restart recoverd.service", timeout=60)
+    pid = booted.show("recoverd.service", "MainPID")
+
+    def newest() -> int:
+        found = json.loads(booted.run(["recoverd", "--json", "list", "app"]).fine().out)["snapshots"]
+        return max(int(one["sequence"]) for one in found)
+
+    try:
+        booted.run(["systemctl", "kill", "--kill-who=main", "--signal=STOP", "recoverd.service"]).fine()
+        before = newest()
+        booted.write("/srv/app/state.json", json.dumps({**state(booted, "app"), "hung": True}))
+        booted.wait_for(lambda: booted.show("recoverd.service", "NRestarts") == "1", "the watchdog", 60)
+        assert "Watchdog timeout" in booted.journal("-u", "recoverd.service")
+        booted.wait_for(lambda: newest() > before, "the snapshot", 60)
+        assert booted.is_active("recoverd.service")
+        assert booted.show("recoverd.service", "MainPID") != pid
+        assert '"hung": true' in booted.run(["recoverd", "show", "app/latest", "main"]).fine().out
+    finally:
+        booted.write("/etc/recoverd/conf.d/test.yaml", kept)
+        booted.sh(f"rm -r {drop_in.rpartition('/')[0]}; systemctl daemon-reload; systemctl restart recoverd.service")
+
+
 def test_every_service_comes_up_and_is_proven(booted: Machine) -> None:
     """Units by systemd, the `command` by confirm in a unit of its own, which outlives confirm."""
     assert booted.show("recoverd-restore.service", "Result") == "success"

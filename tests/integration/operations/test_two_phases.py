@@ -29,17 +29,34 @@ def flag(house: House) -> Path:
     return Path(blocking.flag_path(house.context.runtime_dir, "app"))
 
 
-def with_process(house: House) -> None:
-    """A process that ends at once on state with `poison` in it."""
+CONTROL = """
+runs() { grep -q '^State:.[^ZX]' "/proc/$(cat pid)/status"; } # nobody may have waited for one that has ended
+case $1 in
+start) setsid "$2" service.py "$3" >/dev/null 2>&1 & echo $! >pid ;;
+stop) kill -KILL "$(cat pid)"; while runs; do sleep 0.02; done ;;
+status) runs ;;
+esac
+"""
+both_kinds = pytest.mark.parametrize("kind", [RunKind.COMMAND, RunKind.CONTROL], ids=["command", "control"])
+
+
+def with_process(house: House, kind: RunKind = RunKind.COMMAND) -> None:
+    """A process that ends at once on state with `poison` in it; recoverd's own, or one that commands start and stop."""
     script = house.root / "service.py"
     script.write_text(POISONED)
+    (house.root / "control.sh").write_text(f"cd {house.root}\n{CONTROL}")
     run = Run(RunKind.COMMAND, command=(sys.executable, str(script), str(house.state)), cwd=str(house.root))
+    if kind is RunKind.CONTROL:
+        control = ("sh", f"{house.root}/control.sh")
+        start = (*control, "start", sys.executable, str(house.state))
+        run = Run(RunKind.CONTROL, start=start, stop=(*control, "stop"), status=(*control, "status"))
     house.change(run=run, health=Health(within_s=5, stable_for_s=0.4))
 
 
-def test_the_first_phase_repairs_and_starts_nothing(house: House) -> None:
+@both_kinds
+def test_the_first_phase_repairs_and_starts_nothing(house: House, kind: RunKind) -> None:
     """Files are restored; no process is started; whether that works is left open, durably, until `confirm`."""
-    with_process(house)
+    with_process(house, kind)
     good = house.write(1)
     house.snapshot()
     house.state.write_bytes(b"")
@@ -55,9 +72,10 @@ def test_the_first_phase_repairs_and_starts_nothing(house: House) -> None:
     assert any(one.marks.proven_ns for one in house.list())
 
 
-def test_what_does_not_work_gives_way_to_the_older_one(house: House) -> None:
+@both_kinds
+def test_what_does_not_work_gives_way_to_the_older_one(house: House, kind: RunKind) -> None:
     """Proof fails on what the first phase wrote: it is rejected, and the next older one works."""
-    with_process(house)
+    with_process(house, kind)
     good = house.write(1)
     house.snapshot()
     house.write(2, poison=True)
@@ -72,9 +90,12 @@ def test_what_does_not_work_gives_way_to_the_older_one(house: House) -> None:
     assert house.state.read_bytes() == good
 
 
-def test_when_nothing_works_the_original_comes_back_and_nothing_is_held_against_the_copies(house: House) -> None:
+@both_kinds
+def test_when_nothing_works_the_original_comes_back_and_nothing_is_held_against_the_copies(
+    house: House, kind: RunKind
+) -> None:
     """The cause is elsewhere: live state is as it was found, rejections are withdrawn, the exit status is 1."""
-    with_process(house)
+    with_process(house, kind)
     house.write(1, poison=True)
     house.snapshot()
     house.state.write_bytes(b"{")
@@ -85,9 +106,10 @@ def test_when_nothing_works_the_original_comes_back_and_nothing_is_held_against_
     assert not any(one.marks.rejected for one in house.list())
 
 
-def test_good_state_is_never_rolled_back_by_confirm(house: House) -> None:
+@both_kinds
+def test_good_state_is_never_rolled_back_by_confirm(house: House, kind: RunKind) -> None:
     """An unhealthy service on state that nobody restored: reported, and left alone."""
-    with_process(house)
+    with_process(house, kind)
     house.write(1)
     house.snapshot()
     live = house.write(2, poison=True)
@@ -143,9 +165,10 @@ def test_what_is_not_assessed_in_time(house: House, policy: str) -> None:
     assert late_services(context.runtime_dir) == frozenset() and not flag(house).exists()
 
 
-def test_a_running_service_is_left_alone_by_the_first_phase(house: House) -> None:
+@both_kinds
+def test_a_running_service_is_left_alone_by_the_first_phase(house: House, kind: RunKind) -> None:
     """It starts and stops nothing: damage under a running service is told, and left to `confirm`."""
-    with_process(house)
+    with_process(house, kind)
     house.write(1)
     house.snapshot()
     house.start()
