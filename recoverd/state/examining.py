@@ -150,7 +150,7 @@ class _Collected:
             return self._reader.finish()
         if self._size_bytes > self._most_bytes:
             return too_large(self._most_bytes)
-        return self._judge.content(self._name, b"".join(self._blocks))
+        return self._judge.plain(self._name, b"".join(self._blocks))
 
     def _overflow(self) -> None:
         """It is too large to be collected; what needs no collecting goes on."""

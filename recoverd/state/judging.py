@@ -23,7 +23,7 @@ from recoverd.state.formats.compression import Compression
 from recoverd.state.formats.json_lines import Check, LinesReader
 from recoverd.state.formats.json_writing import to_json
 from recoverd.state.formats.opaque import OpaqueReader
-from recoverd.state.formats.reading import read
+from recoverd.state.formats.reading import read_plain
 from recoverd.state.formats.text import Documents, Limits, Parsed, Unjudgeable
 from recoverd.state.schema_applying import SchemaApplier
 from recoverd.state.schema_process import DEADLINE_S
@@ -121,11 +121,15 @@ class Judge:
         return self.by_bytes(self.content(name, data), data, len(data))
 
     def content(self, name: str, data: bytes) -> Judgement:
-        """The same, of what it says only."""
+        """The same, of what it says only; seen through one compression, as files have it."""
         if data[:1] and data[0] in _COMPRESSED and (packed := self.compression(data)) is not Compression.NONE:
             unpacking = Unpacking(self, name, packed)
             unpacking.feed(data)
             return unpacking.finish()
+        return self.plain(name, data)
+
+    def plain(self, name: str, data: bytes) -> Judgement:
+        """The same, of a document that is not compressed, or not any more."""
         kind, found = self._kind(name, data)
         if kind is Format.JSON:
             return self._json(data)
@@ -186,7 +190,7 @@ class Judge:
     def _documents(self, kind: Format, data: bytes, found: Documents | None) -> Judgement:
         """The verdict on a file that may hold several documents: the worst of theirs."""
         try:
-            found = found or read(data, kind, allow=self._allow, limits=self._limits)
+            found = found or read_plain(data, kind, allow=self._allow, limits=self._limits)
         except Unjudgeable as reason:
             return Judgement(Verdict.UNREADABLE, (Problem("", str(reason)),))
         if found.problems:

@@ -70,7 +70,7 @@ class Unpacker:
         self._member: Any = None  # the decompressor of the member under way
         self._held = b""  # of a header that is not whole yet
         self._skip_bytes = 0  # what is left of a skippable frame
-        self._padding = False
+        self._padding_bytes = 0  # NUL bytes behind the last member
         self._taken_bytes = 0
         self._given_bytes = 0
         self._members = 0
@@ -91,7 +91,7 @@ class Unpacker:
                 skipped = min(self._skip_bytes, len(data))
                 self._skip_bytes -= skipped
                 data = data[skipped:]
-            elif self._padding:
+            elif self._padding_bytes:
                 self._pad(data)
                 return
             elif self._member is None:
@@ -101,6 +101,10 @@ class Unpacker:
 
     def finish(self) -> None:
         """There is no more: what is not whole by now is damaged."""
+        if self._padding_bytes and self.problem is None:
+            sentence = nul_tail(bytes(self._padding_bytes))
+            assert sentence is not None
+            self._report(self._taken_bytes - self._padding_bytes, f"behind its compressed data it {sentence[1]}")
         if self.problem is None and (self._member is not None or self._held or self._skip_bytes or not self._members):
             self._report(self._taken_bytes, f"ends in the middle of its compressed data ({self._kind})")
 
@@ -130,8 +134,8 @@ class Unpacker:
             self._held = data
             return b""
         if self._members and data[0] == 0:
-            self._padding = True
-            return data
+            self._pad(data)
+            return b""
         what = "goes on after the end of its compressed data" if self._members else "is not what its first bytes claim"
         self._report(self._at(data), f"{what} ({self._kind})")
         return b""
@@ -192,12 +196,11 @@ class Unpacker:
             )
 
     def _pad(self, data: bytes) -> None:
+        """NUL bytes, up to the end or to what is not one."""
         if data.strip(b"\0"):
-            self._report(self._at(data), f"goes on after the end of its compressed data ({self._kind})")
-        else:
-            tail = nul_tail(data)
-            assert tail is not None
-            self._report(self._at(data), f"goes on after its compressed data: {tail[1]}")
+            start = self._at(data) - self._padding_bytes
+            self._report(start, f"goes on after the end of its compressed data ({self._kind})")
+        self._padding_bytes += len(data)
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,7 @@ import re
 
 from recoverd.config.model import Format
 from recoverd.state.formats import json_format
-from recoverd.state.formats.reading import read
+from recoverd.state.formats.reading import read_plain
 from recoverd.state.formats.text import Documents, Limits, Unjudgeable
 
 HEAD_BYTES = 4096
@@ -77,7 +77,7 @@ def hint(name: str) -> Format | None:
 def try_as(format: Format, data: bytes, limits: Limits) -> Documents | None:
     """What reading a document as YAML or TOML gives; None when it can't be, or when there is only a text in it."""
     try:
-        found = read(data, format, limits=limits)
+        found = read_plain(data, format, limits=limits)
     except Unjudgeable:
         return None
     structured = not found.problems and any(isinstance(value, dict | list) for value in found.values)

@@ -18,12 +18,17 @@ def read(
     something, TOML one. Raises Unjudgeable for what is larger than is parsed.
     """
     limits = limits or Limits()
-    most_bytes = limits.most_bytes(format)
     if find(data[:HEAD_BYTES]) is not Compression.NONE:
-        unpacked = unpack(data, most_bytes)
+        unpacked = unpack(data, limits.most_bytes(format))
         if unpacked.problem is not None:
             return Documents(problems=(unpacked.problem,))
         data = unpacked.data
+    return read_plain(data, format, allow=allow, limits=limits)
+
+
+def read_plain(data: bytes, format: Format, *, allow: frozenset[str] = frozenset(), limits: Limits) -> Documents:
+    """The same of one that is not compressed, or not any more."""
+    most_bytes = limits.most_bytes(format)
     if len(data) > most_bytes:
         raise Unjudgeable(f"is larger than {most_bytes} bytes, more than is parsed; `format: opaque` keeps it unparsed")
     if format is Format.YAML:

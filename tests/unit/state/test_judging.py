@@ -46,11 +46,6 @@ class TestBuilding:
         assert (bad.verdict, bad.problems) == (Verdict.CORRUPT, (Problem("#/id", "is 7, not text"),))
         assert not judge.unchecked
 
-    @pytest.mark.parametrize("format", [Format.YAML, Format.TOML])
-    def test_what_is_not_supported_yet_is_refused(self, item: StateItem, format: Format) -> None:
-        with pytest.raises(StateError, match="not supported yet"):
-            build_judge(replace(item, format=format))
-
     def test_a_schema_for_bytes_is_refused(self, item: StateItem) -> None:
         with pytest.raises(StateError, match="can't be applied"):
             build_judge(replace(item, format=Format.OPAQUE))
@@ -67,7 +62,10 @@ class TestBuilding:
             replace(item, allow=frozenset({"nan", "duplicate-keys-error"})),
         ]
         ids = [build_judge(variant).id for variant in variants]
-        ids += [Judge(Format.JSON, limits=Limits(depth=7)).id, Judge(Format.JSON, limits=Limits(size_bytes=7)).id]
+        bounds = [Limits(depth=7), Limits(size_bytes=7), Limits(yaml_bytes=7), Limits(toml_bytes=7), Limits(values=7)]
+        ids += [Judge(Format.JSON, limits=limits).id for limits in bounds]
+        named = ("/x/a.yaml", "/x/a.toml")
+        ids += [build_judge(replace(item, schema=None, format=Format.AUTO, path=path)).id for path in named]
         assert len(set(ids)) == len(ids)
         assert build_judge(item).id == ids[0]
         assert build_judge(replace(item, name="other", path="/y", include=("*",), optional=True)).id == ids[0]
