@@ -267,6 +267,8 @@ def _units_of(services: Sequence[Service]) -> AbstractContextManager[None]:
 
 
 def _process(context: Context, service: Service) -> ProcessFacts | None:
+    if service.run is None:
+        return None
     from recoverd.operations.processes import driver_of
 
     driver = driver_of(context, service)

@@ -16,7 +16,6 @@ from recoverd.repository.store import Repository
 from recoverd.services import transient
 from recoverd.services.driver import Driver, Started
 from recoverd.services.drivers import build_driver
-from recoverd.services.probes import wait_until_healthy
 from recoverd.values import dataclass, replace
 
 
@@ -85,6 +84,8 @@ def bring_up(context: Context, service: Service, *, start: bool) -> Up:
         started, pid = not begun.already, begun.pid
         if started:
             context.events.emit("service.started", service=service.name, message=f"pid {pid}")
+    from recoverd.services.probes import wait_until_healthy  # late: not every service has a process
+
     proof = wait_until_healthy(service.health, driver)
     if not proof.healthy:
         context.events.emit("service.unhealthy", service=service.name, message=proof.reason)

@@ -3,27 +3,37 @@
 from __future__ import annotations
 
 import sys
+from typing import Any
 
-if sys.version_info >= (3, 14):
-    from compression import zstd
-else:
-    from backports import zstd
 
-ZstdError = zstd.ZstdError
+def _zstd() -> Any:
+    # Late: most captures find nothing changed, and neither compress nor decompress anything.
+    if sys.version_info >= (3, 14):
+        from compression import zstd
+    else:
+        from backports import zstd
+    return zstd
+
+
+class ZstdError(Exception):
+    """A frame is not what it should be."""
 
 
 class Compressor:
     """Makes frames that carry their size and a checksum of their content. One thread at a time."""
 
     def __init__(self, level: int) -> None:
+        zstd = _zstd()
         parameter = zstd.CompressionParameter
         self._compressor = zstd.ZstdCompressor(
             options={parameter.compression_level: level, parameter.checksum_flag: 1, parameter.content_size_flag: 1}
         )
+        self._flush = zstd.ZstdCompressor.FLUSH_FRAME
 
     def frame(self, data: bytes) -> bytes:
         """One whole frame."""
-        return self._compressor.compress(data, zstd.ZstdCompressor.FLUSH_FRAME)
+        frame: bytes = self._compressor.compress(data, self._flush)
+        return frame
 
 
 def decompress(frame: bytes, size: int) -> bytes:
@@ -31,13 +41,16 @@ def decompress(frame: bytes, size: int) -> bytes:
 
     Raises ZstdError when the frame is damaged, of another size, or followed by something.
     """
+    zstd = _zstd()
     decompressor = zstd.ZstdDecompressor()
     try:
-        data = decompressor.decompress(frame, max_length=size)
+        data: bytes = decompressor.decompress(frame, max_length=size)
         if not decompressor.eof and decompressor.decompress(b"", max_length=1):
             raise ZstdError("a frame is larger than it should be")
     except EOFError as error:
         raise ZstdError("a frame is cut") from error
+    except zstd.ZstdError as error:
+        raise ZstdError(str(error)) from error
     if not decompressor.eof:
         raise ZstdError("a frame is cut")
     if len(data) != size or decompressor.unused_data:

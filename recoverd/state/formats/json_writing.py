@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
 import re
-import secrets
 from typing import Any
 
 from recoverd.state.formats.integers import LongInteger, decimal_digits
@@ -16,7 +16,7 @@ def to_json(value: Any, **style: Any) -> str:
         return json.dumps(value, **style)
     except ValueError:
         # too many digits: they are put in where a text stood that stands nowhere else
-        mark = secrets.token_hex(16)
+        mark = os.urandom(16).hex()
         numbers: list[str] = []
         text = json.dumps(_marked(value, mark, numbers), **style)
         return re.sub(rf'"{mark}:([0-9]+)"', lambda found: numbers[int(found[1])], text)
