@@ -22,7 +22,7 @@ _TEXT_OR_COMMENT = re.compile(
     r'|"(?:[^"\\\n]++|\\[^\n])*+"|\'[^\'\n]*+\'|#[^\n]*+',
     re.DOTALL,
 )
-_LONG_INTEGER = re.compile(r"(?<![\w.+-])[-+]?[0-9][0-9_]{3999,}(?![\w.:+-])")
+_LONG_INTEGER = re.compile(r"(?<![\w.+-])[-+]?[0-9][0-9_]{3999,}(?![\w.:+-]|[ \t]*[=.])")
 _KEY_END = re.compile(r"[\n=,{}]")
 _BRACKETS = re.compile(r"[\[\]{}]")
 _STEP = {"[": 1, "{": 1, "]": -1, "}": -1}
