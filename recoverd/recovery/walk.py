@@ -85,7 +85,7 @@ class Walk:
             )
         else:
             before = {e.name: e for e in self._store.tree(known.root)} if known.root is not None else {}
-            if row is not None and unchanged:
+            if row is not None and unchanged and _are_entries(row, before):
                 self._from_before(place, row, before)
             else:
                 self._documents.look(place, names, before)
@@ -107,12 +107,15 @@ class Walk:
         only, fd = place.only, place.fd
         prefix = f"{place.below}/" if place.below else ""
         everything = self._selection.everything or only is not None
+        look = os.stat
         for name in (only,) if only is not None else sorted(os.listdir(fd)):
             try:
-                status = os.stat(name, dir_fd=fd, follow_symlinks=False)
+                status = look(name, dir_fd=fd, follow_symlinks=False)
             except FileNotFoundError:
                 continue  # a name that vanished is a document that was deleted
-            if only is None and stat.S_ISDIR(status.st_mode):
+            if everything and status.st_mode & 0o170000 == 0o100000:  # most: spared what the others are asked
+                covered.append(Looked(name, status, pack_stat(status)))
+            elif only is None and stat.S_ISDIR(status.st_mode):
                 if name.startswith(PLACE_PREFIX) and not place.below and status.st_uid == os.geteuid():
                     continue  # what a restore keeps beside the target: no state of the service
                 if everything or self._selection.may_descend(prefix + name):
@@ -213,6 +216,11 @@ class Walk:
             return False  # it was a directory before
         good = self._documents.good_before(place, name)
         return good is not None and good.type == "file"
+
+
+def _are_entries(row: Row, before: Mapping[str, Entry]) -> bool:
+    """Whether all that is damaged was captured: what could not be is in no tree, and must be looked at again."""
+    return all(finding.document.rpartition("/")[2] in before for finding in row.findings)
 
 
 def _hashes(children: Mapping[str, Tree]) -> dict[str, tuple[str, str]]:

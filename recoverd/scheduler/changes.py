@@ -32,7 +32,7 @@ class Changes:
     def __init__(self, mark: Callable[[Changed], None], rhythm: Rhythm) -> None:
         self._mark, self._rhythm = mark, rhythm
         self._watcher = Watcher((), mark, rhythm)
-        self._noted: dict[str, Watched] | None = None
+        self._noted: dict[str, Watched] = {}
         self._confirmed_s = 0.0
 
     def plan(self, context: Context) -> None:
@@ -40,7 +40,6 @@ class Changes:
         self._watcher.stop()
         self._watcher = Watcher(on_change(context.config.services.values()), self._mark, self._rhythm)
         self._watcher.start()
-        self._noted = None
 
     def stop(self) -> frozenset[str]:
         """Watch nothing any more; the services of which changes were seen that no capture has looked at."""
@@ -54,8 +53,9 @@ class Changes:
 
     def tell(self, context: Context) -> None:
         """Note for others how services are watched, and that they have not changed. Best effort."""
-        now_s = clock.monotonic_s()
-        state = self._watcher.state()
+        now_s, state = clock.monotonic_s(), self._watcher.state()
+        if not state and not self._noted:
+            return
         due = now_s - self._confirmed_s >= _shortest_age_s(context) / 4
         if not due and state == self._noted:
             return

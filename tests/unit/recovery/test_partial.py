@@ -18,6 +18,8 @@ from recoverd.recovery.partial import MOST_HINTS, Hints, NotEnough, named_places
 from recoverd.recovery.stat_rows import encode
 from recoverd.recovery.survey import ItemSurvey, Scratch, survey_service
 from recoverd.repository.records import ItemRecord
+from recoverd.scheduler.news import News
+from recoverd.scheduler.watches import Watches
 from recoverd.state.judging import build_judge
 from recoverd.system import reading
 from recoverd.values import replace
@@ -200,6 +202,33 @@ def test_equal_to_a_whole_walk(
         same(world.capture(world.hints()), whole)
 
 
+@settings(deadline=None, max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(rounds=st.lists(st.lists(STEP, min_size=1, max_size=8), min_size=1, max_size=5))
+def test_equal_with_what_the_kernel_tells(
+    tmp_path_factory: pytest.TempPathFactory, rounds: list[list[tuple[str, int, str]]]
+) -> None:
+    """The same, with hints from inotify: through every move the watches keep up with what is there."""
+    world = World(tmp_path_factory.mktemp("watched") / "item")
+    for name in ("a", "a/deep", "b"):
+        (world.root / name).mkdir()
+        world.write(world.root / name / "one.json")
+    watches = Watches(world.service)
+    try:
+        watches.start()
+        world.capture(None)
+        for steps in rounds:
+            for step in steps:
+                world.do(*step)
+            news = News()
+            while watches.read(news):
+                pass
+            same(world.capture(news.hints().get("m", Hints())), world.look(None, full_read=True))
+            parts = [one.relative_to(world.root).parts for one in world.directories_below()]
+            assert len(watches) == len([one for one in parts if not {"private", "e.swp"} & {*one}])
+    finally:
+        watches.close()
+
+
 @settings(deadline=None, max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     steps=st.lists(st.tuples(st.sampled_from([*ACTIONS, "hard", "hard"]), st.integers(0, 1000), COVERED), max_size=8)
@@ -280,6 +309,29 @@ def test_what_is_damaged_is_judged_anew_each_time(world: World) -> None:
     same(found, world.look(None, full_read=True))
     (world.root / "03" / "x.json").write_bytes(b"[]")
     assert world.look(world.hints()).findings == ()
+
+
+@pytest.mark.parametrize("planted", ["link", "directory"])
+def test_what_can_not_be_captured_stays_damaged(world: World, planted: str) -> None:
+    """Promise 3: something else in the place of a document is told of each time, also when the stat cache says that
+    nothing changed around it, and the known-good version goes on."""
+    world.write(world.root / "top.json")
+    good = world.capture(None).good
+    (world.root / "top.json").unlink()
+    if planted == "link":
+        (world.root / "top.json").symlink_to("/etc/passwd")
+    else:
+        (world.root / "top.json").mkdir()
+    world.capture(None)
+    for length, hints in enumerate((None, Hints(frozenset({"03"})), None), 1000):
+        (world.root / "03" / "x.json").write_bytes(b"[" + b" " * length + b"]")  # in place: names stay as they were
+        found = world.capture(hints)
+        assert [one.document for one in found.findings] == ["top.json"]
+        same(found, world.look(None, full_read=True))
+        (entry,) = world.store.tree(found.good or "")
+        (before,) = world.store.tree(good or "")
+        names = [{one.name: one for one in world.store.tree(top.hash or "")} for top in (entry, before)]
+        assert names[0]["top.json"] == names[1]["top.json"]
 
 
 def test_another_directory_in_the_place_of_one_is_walked_though_nobody_named_it(world: World) -> None:
