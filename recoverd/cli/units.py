@@ -33,7 +33,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace, terminal: Terminal) -> int:
-    from recoverd.operations.unit_installing import UnitsResult, install, lingers, mount_points, remove
+    from recoverd.operations.lingering import lingers
+    from recoverd.operations.opening import user_runtime_directory
+    from recoverd.operations.unit_installing import UnitsResult, install, mount_points, remove
     from recoverd.operations.units import layout_of, render
 
     user = bool(options.user)
@@ -41,38 +43,37 @@ def run(options: argparse.Namespace, terminal: Terminal) -> int:
         raise UsageError(
             "only root can write units for the whole system", hint="`recoverd units --user` is for your own services"
         )
+    if user and os.geteuid() == 0:
+        raise UsageError(
+            "--user is for plain users: the services of root are those of the whole system", hint="leave --user out"
+        )
     if user and options.gate_boot:
         raise UsageError("--gate-boot is for the whole system, not for a user's services", hint="leave --user out")
     directories = _directories(user)
     if options.remove:
         return _tell(remove(directories, user=user), terminal, user=user)
     context = context_of(options, terminal)
-    layout = layout_of(context.config, own_command(options.config), context.runtime_dir, user=user)
+    runtime = context.runtime_dir
+    if user:  # that of the units, which may not be there yet
+        given = os.environ.get("XDG_RUNTIME_DIR") or user_runtime_directory(os.geteuid())
+        runtime = os.path.join(given, "recoverd")
+    layout = layout_of(context.config, own_command(options.config), runtime, user=user)
     files = render(context.config, layout, directories, gate_boot=options.gate_boot, mount_points=mount_points())
-    result = install(files, directories, user=user) if options.install else UnitsResult("show", files)
-    if user and not lingers(_user()):
+    if user and not lingers():
         terminal.warn(
             "your services end when you log out, and do not start at boot: `loginctl enable-linger` allows it"
         )
+    result = install(files, directories, user=user) if options.install else UnitsResult("show", files)
     return _tell(result, terminal, user=user)
 
 
 def _directories(user: bool) -> Directories:
+    from recoverd.operations.lingering import user_units_directory
     from recoverd.operations.units import Directories
 
     if not user:
         return Directories("/etc/systemd/system", "/etc/tmpfiles.d")
-    base = os.environ.get("XDG_CONFIG_HOME") or os.path.join(os.path.expanduser("~"), ".config")
-    return Directories(os.path.join(base, "systemd", "user"), None)
-
-
-def _user() -> str:
-    import pwd
-
-    try:
-        return pwd.getpwuid(os.geteuid()).pw_name
-    except KeyError:
-        return str(os.geteuid())
+    return Directories(user_units_directory(), None)
 
 
 def _tell(result: UnitsResult, terminal: Terminal, *, user: bool) -> int:

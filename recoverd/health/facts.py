@@ -158,3 +158,4 @@ class HostFacts:
     scheduler: SchedulerFacts
     repository: RepositoryFacts
     failed: tuple[FailedServiceFacts, ...] = ()
+    lingers: bool | None = None  # whether a plain user's units run without a login; None: that does not matter here

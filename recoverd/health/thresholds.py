@@ -24,6 +24,7 @@ def evaluate(facts: HostFacts) -> tuple[Result, ...]:
         scheduler_alive(facts.scheduler, facts.services, facts.now_ns),
         configuration_loaded(facts.scheduler) if facts.services or facts.failed else nothing_declared(),
         *(repository(facts.repository) if facts.services or facts.repository.exists else ()),
+        *([lingering(facts.lingers)] if facts.lingers is not None else []),
     ]
     for service in facts.services:
         results += service_checks.evaluate(service, facts.now_ns)
@@ -146,6 +147,19 @@ def repository(facts: RepositoryFacts) -> tuple[Result, ...]:
     if facts.space is None:
         return (first,)
     return (first, disk_space("repository-space", None, facts.path, facts.space))
+
+
+def lingering(lingers: bool) -> Result:
+    """A plain user's units need a login, unless lingering is enabled."""
+    if lingers:
+        return Result("lingering", None, Status.OK, "services of this user start at boot")
+    return Result(
+        "lingering",
+        None,
+        Status.WARNING,
+        "services of this user end with the last logout, and do not start at boot",
+        hint="`loginctl enable-linger` allows it",
+    )
 
 
 def _listed(names: Iterable[str], most: int = 3) -> str:

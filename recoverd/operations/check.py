@@ -33,6 +33,7 @@ from recoverd.health.thresholds import evaluate
 from recoverd.operations import confirmations
 from recoverd.operations.confirmations import Confirmation
 from recoverd.operations.context import Context
+from recoverd.operations.lingering import lingering_of
 from recoverd.recovery.intents import OpenIntent, open_intents
 from recoverd.repository.records import ABSENT, ItemRecord, Snapshot
 from recoverd.repository.store import Repository
@@ -85,6 +86,7 @@ def check(context: Context, request: CheckRequest) -> CheckResult:
             for one in context.config.failed
             if not request.services or one.name in request.services
         ),
+        lingers=lingering_of(context.config, uid=os.geteuid()),
     )
     return CheckResult(evaluate(host))
 

@@ -45,5 +45,5 @@ def _is_fit(context: Context, service: Service, held: ExitStack) -> bool:
             survey, _ = look(context, service, reader)
         fit = all(one.action is Action.LEAVE for one in damages(service, survey, record.accepted))
     if not fit:
-        _LOG.warning("%s stays down until it is restored: recoverd restore %s", name, name)
+        _LOG.error("%s stays down until it is restored: recoverd restore %s", name, name)
     return fit

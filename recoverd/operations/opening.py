@@ -67,7 +67,7 @@ def note_loaded(context: Context, paths: Sequence[str] | None, environ: Mapping[
 
 
 def runtime_directory(environ: Mapping[str, str], euid: int, state_dir: str) -> str:
-    """$RUNTIME_DIRECTORY, else /run/recoverd for root, $XDG_RUNTIME_DIR/recoverd for a plain user."""
+    """$RUNTIME_DIRECTORY, else /run/recoverd for root, recoverd below the runtime directory of a plain user."""
     return _volatile(environ, euid) or os.path.join(state_dir, "run")
 
 
@@ -77,7 +77,15 @@ def _volatile(environ: Mapping[str, str], euid: int) -> str | None:
         return given
     if euid == 0:
         return "/run/recoverd"
-    return os.path.join(environ["XDG_RUNTIME_DIR"], "recoverd") if environ.get("XDG_RUNTIME_DIR") else None
+    given = environ.get("XDG_RUNTIME_DIR", "")
+    if not given and os.path.isdir(user_runtime_directory(euid)):
+        given = user_runtime_directory(euid)
+    return os.path.join(given, "recoverd") if given else None
+
+
+def user_runtime_directory(euid: int) -> str:
+    """What XDG_RUNTIME_DIR is for the units of a user, pam_systemd(8); neither cron nor su sets it."""
+    return f"/run/user/{euid}"
 
 
 def _cache_path(environ: Mapping[str, str], euid: int, paths: Sequence[str] | None) -> str:

@@ -66,7 +66,7 @@ def install(files: Mapping[str, str], directories: Directories, *, user: bool) -
     notes: list[str] = []
     if directories.tmpfiles is not None and not user:
         _tell(["systemd-tmpfiles", "--create", os.path.join(directories.tmpfiles, "recoverd.conf")])
-    _tell(_systemctl(user, "enable", "--quiet", *ENABLED))
+    _systemctl("enable", "--quiet", *ENABLED, user=user)
     notes += _reload(user)
     return UnitsResult("install", files, tuple(changes), ENABLED, tuple(notes))
 
@@ -76,7 +76,7 @@ def remove(directories: Directories, *, user: bool) -> UnitsResult:
     written = _written(directories)
     present = [name for name in ENABLED if os.path.join(directories.units, name) in written]
     if present:
-        _tell(_systemctl(user, "disable", "--quiet", *present))
+        _systemctl("disable", "--quiet", *present, user=user)
     changes = _delete(written)
     return UnitsResult("remove", {}, tuple(changes), (), tuple(_reload(user)))
 
@@ -125,22 +125,37 @@ def _delete(paths: Iterable[str]) -> list[Change]:
 
 
 def _reload(user: bool) -> list[str]:
-    runtime = os.environ.get("XDG_RUNTIME_DIR", "") if user else "/run"
-    if not os.path.exists(os.path.join(runtime, "systemd", "private" if user else "system")):
+    if not _manager_runs(user):
         return ["systemd does not run here: it reads the files when it starts"]
-    _tell(_systemctl(user, "daemon-reload"))
+    _systemctl("daemon-reload", user=user)
     return []
 
 
-def _systemctl(user: bool, *arguments: str) -> list[str]:
-    return ["systemctl", *(["--user"] if user else []), *arguments]
+def _manager_runs(user: bool) -> bool:
+    runtime = _environment(user).get("XDG_RUNTIME_DIR", "") if user else "/run"
+    return os.path.exists(os.path.join(runtime, "systemd", "private" if user else "system"))
 
 
-def _tell(command: Sequence[str]) -> None:
+def _environment(user: bool) -> dict[str, str]:
+    """With the runtime directory of the user, which neither cron nor su sets."""
+    runtime = f"/run/user/{os.geteuid()}"
+    given = {"XDG_RUNTIME_DIR": runtime} if user and os.path.isdir(runtime) else {}
+    return given | os.environ
+
+
+def _systemctl(*arguments: str, user: bool) -> None:
+    # a user's systemctl asks the manager to make its links, unless it is told that none runs
+    offline = {} if _manager_runs(user) else {"SYSTEMD_OFFLINE": "1"}
+    _tell(["systemctl", *(["--user"] if user else []), *arguments], _environment(user) | offline)
+
+
+def _tell(command: Sequence[str], environment: Mapping[str, str] | None = None) -> None:
     import subprocess
 
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=_PATIENCE_S, check=False)
+        done = subprocess.run(
+            command, capture_output=True, text=True, timeout=_PATIENCE_S, check=False, env=environment
+        )
     except (OSError, subprocess.TimeoutExpired) as error:
         raise RecoverdError(f"{command[0]} can't be run: {error}", hint="units need a machine with systemd") from error
     if done.returncode != 0:
@@ -169,8 +184,3 @@ def mount_points() -> list[str]:
 def _unescaped(word: str) -> str:
     """Blanks in mount points are written as octal numbers (fstab(5))."""
     return re.sub(r"\\([0-7]{3})", lambda match: chr(int(match[1], 8)), word)
-
-
-def lingers(user: str) -> bool:
-    """Whether a user's units run without a login (loginctl(1), enable-linger)."""
-    return os.path.exists(os.path.join("/var/lib/systemd/linger", user))

@@ -194,7 +194,7 @@ class SystemdDriver:
             with self._claim(one.unit) as free:
                 why = self._start_again(one) if free else None
             if why is not None:
-                logging.getLogger("recoverd.services").warning(
+                logging.getLogger("recoverd.services").error(
                     "%s was stopped together with %s, and can't be started again: %s", one.unit, self._unit, why
                 )
 

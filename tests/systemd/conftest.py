@@ -24,7 +24,7 @@ from pathlib import Path
 import pytest
 
 HERE = Path(__file__).parent
-PACKAGES = ("systemd", "systemd-sysv", "dbus", "python3", "procps", "iproute2", "cron")
+PACKAGES = ("systemd", "systemd-sysv", "libpam-systemd", "dbus", "python3", "procps", "iproute2", "cron")
 LEAN = ("/usr/share/doc/*", "/usr/share/man/*", "/usr/share/locale/*", "/usr/share/info/*")
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _NEEDED = ("unshare", "nsenter", "setpriv", "mount", "ip", "pivot_root")

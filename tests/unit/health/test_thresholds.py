@@ -55,6 +55,14 @@ HOST = HostFacts(
 )
 
 
+def test_lingering_is_told_where_it_matters() -> None:
+    """recovery.md: for a plain user lingering must be enabled; `check` looks and says so."""
+    assert not [one for one in evaluate(HOST) if one.name == "lingering"]
+    assert host_check("lingering", lingers=True).status is OK
+    found = host_check("lingering", lingers=False)
+    assert (found.status, found.hint) == (WARNING, "`loginctl enable-linger` allows it")
+
+
 def host_check(name: str, **changes: Any) -> Result:
     (found,) = [one for one in evaluate(replace(HOST, **changes)) if one.name == name and one.service is None]
     return found
