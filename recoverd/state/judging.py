@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable
+from itertools import islice
 from typing import Any
 
 from blake3 import blake3
@@ -204,7 +205,9 @@ class Judge:
             one = self._by_value(Parsed(value, notes=found.notes), as_json, kind, check)
             problems = (Problem(f"{where}, {each.place}".strip(", "), each.problem) for each in one.problems)
             verdicts.append(replace(one, problems=tuple(problems)) if where else one)
-        return max(verdicts, key=lambda one: one.verdict.severity)
+        worst = max(verdicts, key=lambda one: one.verdict.severity)
+        problems = (problem for one in verdicts if one.verdict is worst.verdict for problem in one.problems)
+        return replace(worst, problems=tuple(islice(problems, self._limits.problems))) if worst.problems else worst
 
     def _json(self, data: bytes) -> Judgement:
         if len(data) > self._limits.size_bytes:

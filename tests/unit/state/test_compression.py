@@ -5,13 +5,13 @@ from __future__ import annotations
 import gzip
 import json
 import random
+import sys
 import time
 import tracemalloc
 import zlib
 from functools import cache
 
 import pytest
-from backports import zstd
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -20,6 +20,11 @@ from recoverd.state.formats.compression import PIECE_BYTES, Compression, Unpacke
 from recoverd.state.formats.text import Limits, Unjudgeable
 from recoverd.state.judging import Judge
 from recoverd.state.verdicts import Verdict
+
+if sys.version_info >= (3, 14):
+    from compression import zstd
+else:
+    from backports import zstd
 
 DOCUMENT = json.dumps({"tasks": [{"id": number, "title": f"task {number}"} for number in range(50)]}).encode()
 KINDS = (Compression.GZIP, Compression.ZSTD)
