@@ -17,7 +17,6 @@ from recoverd.services import adoption
 from recoverd.services.driver import Driver, ServiceStatus, Stopped
 from recoverd.services.drivers import build_driver
 from recoverd.services.ordering import blocked_by, start_order
-from recoverd.services.probes import wait_until_healthy
 from recoverd.system import clock
 from recoverd.system.processes import ProcessIdentity
 from recoverd.values import dataclass, replace
@@ -225,6 +224,8 @@ def _start(context: Context, service: Service, *, wait: bool, stop_first: bool =
         context.events.emit("service.started", service=name, message=told)
     outcome = RUNNING if begun.already else RESTARTED if stopped is not None else STARTED
     if wait:
+        from recoverd.services.probes import wait_until_healthy
+
         proof = wait_until_healthy(service.health, driver)
         seen = replace(_seen(name, outcome, driver.status()), healthy=proof.healthy)
         fine, why = proof.healthy, proof.reason

@@ -7,7 +7,7 @@ can be undone.
 
 from __future__ import annotations
 
-import secrets
+import os
 
 from recoverd.errors import StateError
 from recoverd.recovery.board import Board, WholeRefused
@@ -41,7 +41,7 @@ def undo(service: str, quarantine_id: str | None, *, state_dir: str) -> Applied:
             ]
             if not steps:
                 raise StateError(f"{service}: there is nothing to undo in {chosen.id}: what it replaced is gone")
-            transaction = secrets.token_hex(6)
+            transaction = os.urandom(6).hex()
             path, sequence, time_ns = next_quarantine(state_dir, service, transaction)
             records = tuple(PlaceRecord(place.path, place.inode) for place in places)
             evidence = {"undo": chosen.id}

@@ -6,7 +6,6 @@ import errno
 import itertools
 import json
 import os
-import secrets
 import stat
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import TracebackType
@@ -147,7 +146,7 @@ def _begin(service: str, state_dir: str) -> Staging:
     make_directories(base_path)
     base = os.open(base_path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        transaction, temporary = secrets.token_hex(6), temporary_name()
+        transaction, temporary = os.urandom(6).hex(), temporary_name()
         fd = create_at(base, temporary)
         staging = Staging(transaction, service, state_dir, [opened(os.path.join(base_path, transaction), fd)])
         _record(staging, [])

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import os
-import tempfile
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
 from recoverd.config.model import Validation
-from recoverd.services.commands import Ran, run_command
 from recoverd.state.verdicts import Verdict
 from recoverd.values import dataclass
+
+if TYPE_CHECKING:
+    from recoverd.services.commands import Ran
 
 _NOT_RUN = frozenset({126, 127})  # what shells and env say of a program that can't be executed, or is not there
 
@@ -28,6 +30,10 @@ def validate(validation: Validation, name: str, blocks: Iterable[bytes], *, uid:
     The copy has the last part of the document's `name`, in a directory that only the owner `uid` (and root) can
     enter. A tool that is missing, takes too long or is killed says nothing about the document.
     """
+    import tempfile  # late, as the next: few documents have such a tool
+
+    from recoverd.services.commands import run_command
+
     program = validation.command[0]
     try:
         with tempfile.TemporaryDirectory(prefix="recoverd-validate-", ignore_cleanup_errors=True) as directory:

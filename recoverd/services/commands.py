@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import os
-import selectors
 import signal
-import subprocess
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 from recoverd.system.clock import monotonic_s
 from recoverd.values import dataclass
+
+if TYPE_CHECKING:
+    import subprocess
 
 OUTPUT_BYTES = 8 * 1024  # the tail of a command's output that is kept unless more is asked for
 _LINE_CHARACTERS = 200
@@ -63,6 +65,8 @@ def run_command(
     `output_fd`: then it may start something that stays. `env` replaces the environment. `uid`: the user it runs
     as, with that user's groups, where recoverd is root. Raises OSError and ValueError when it can't be executed.
     """
+    import subprocess
+
     account = _account(uid) if uid is not None and os.geteuid() == 0 and uid != 0 else None
     process = subprocess.Popen(
         command,
@@ -112,6 +116,8 @@ def _end_group(leader: int) -> None:
 
 def _follow(process: subprocess.Popen[bytes], timeout_s: float, most_bytes: int) -> tuple[bytes, bool]:
     """The tail of a command's output, and whether the command ended in time; its children may not have."""
+    import selectors
+
     deadline = monotonic_s() + timeout_s
     tail = b""
     pidfd = os.pidfd_open(process.pid)
