@@ -10,6 +10,8 @@ from recoverd.values import dataclass
 
 MISSED = 3
 """So many scheduled captures may be missing before a limit that is derived from the schedule warns."""
+WATCHED_S = 60.0
+"""So often at least it is noted of a service that is saved on change that nothing changed: by looking or watching."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +69,25 @@ class CaptureRun:
 
 
 @dataclass(frozen=True, slots=True)
+class RestoreRun:
+    """One restore in the run history."""
+
+    time_ns: int
+    seconds: float
+    outcome: str  # untouched | restored | degraded | blocked | failed
+
+
+@dataclass(frozen=True, slots=True)
+class WatchFacts:
+    """How the scheduler sees changes. `why`: why it can't watch, so that it looks every `look_s` seconds."""
+
+    directories: int = 0
+    why: str | None = None
+    hint: str | None = None
+    look_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class ProcessFacts:
     """The process of a service that has one."""
 
@@ -99,6 +120,8 @@ class ServiceFacts:
     name: str
     every_s: float | None = None  # None: it is not saved by interval
     missed_s: float | None = None  # how long ago the MISSEDth last time of its crontab was; None: it has none
+    on_change: bool = False  # it is saved when it changes
+    watch: WatchFacts | None = None  # None: nobody watches now, or nobody has said how
     max_age_s: float | None = None  # None: derived from the schedule
     max_failures: int = 3
     paused: bool = False
@@ -106,10 +129,14 @@ class ServiceFacts:
     newest: SnapshotFacts | None = None  # whatever its verdict; None: there is none
     confirmed_ns: int | None = None  # when live state was last seen equal to `newest`
     known_good: SnapshotFacts | None = None  # newest ok or partial one; None: there is none
+    snapshots: int = 0
+    known_good_snapshots: int = 0
+    new_bytes: int = 0  # what all its snapshots together take
     unreadable_records: int = 0
     failures: int = 0  # captures that failed in a row
     last_error: str | None = None
     runs: tuple[CaptureRun, ...] = ()  # oldest first, bounded
+    restores: tuple[RestoreRun, ...] = ()  # oldest first, bounded
     blocked: str | None = None  # why the last restore did not bring it up; None: it is not blocked
     open_intent: str | None = None  # of which restore, in words; None: none is open
     process: ProcessFacts | None = None  # None: the service has no process of its own
@@ -118,7 +145,7 @@ class ServiceFacts:
     @property
     def is_scheduled(self) -> bool:
         """Whether somebody has to save it now and then."""
-        return self.every_s is not None or self.missed_s is not None
+        return self.every_s is not None or self.missed_s is not None or self.on_change
 
 
 @dataclass(frozen=True, slots=True)

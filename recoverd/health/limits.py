@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from recoverd.health.facts import MISSED, ServiceFacts
+from recoverd.health.facts import MISSED, WATCHED_S, ServiceFacts
 from recoverd.values import dataclass
 
 SHORTEST_AGE_S = 120.0
@@ -23,13 +23,15 @@ class Ages:
 def ages(service: ServiceFacts) -> Ages:
     """The limits for a service's snapshots: `check.max_age`, else three intervals, at least two minutes.
 
-    With a crontab, as long ago as the third last of its times was; with both schedules the shorter one counts.
+    With a crontab, as long ago as the third last of its times was; on change, three minutes, as a watched service that
+    does not change is noted as unchanged all the time. With several the shortest counts.
     Critical is three times that. Without a limit and without a schedule no age is too old.
     """
     warn_s = service.max_age_s
     if warn_s is None and service.is_scheduled:
         missed = [MISSED * service.every_s] if service.every_s is not None else []
         missed += [service.missed_s] if service.missed_s is not None else []
+        missed += [MISSED * WATCHED_S] if service.on_change else []
         warn_s = max(min(missed), SHORTEST_AGE_S)
     return Ages(None, None) if warn_s is None else Ages(warn_s, _CRITICAL * warn_s)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from recoverd.events.text import duration, plural
+from recoverd.events.text import duration, plural, size
 from recoverd.health.disk import disk_space
 from recoverd.health.facts import LiveFacts, PathFacts, ProblemFacts, ProcessFacts, ServiceFacts, SnapshotFacts
 from recoverd.health.limits import Ages, age_s, ages
@@ -27,8 +27,11 @@ def evaluate(service: ServiceFacts, now_ns: int) -> list[Result]:
         snapshot_age(service, now_ns),
         known_good_age(service, now_ns),
         *snapshot_verdict(service),
+        *kept(service),
+        *watching(service),
         captures(service),
         *save_duration(service),
+        *load_duration(service),
     ]
     for path in service.paths:
         results += state_path(service.name, path)
@@ -231,6 +234,35 @@ def _problems(problems: Iterable[ProblemFacts]) -> str:
     return f": {said}{more}" if said else ""
 
 
+def kept(service: ServiceFacts) -> list[Result]:
+    """How many snapshots there are, what they take, and what the newest one holds."""
+    if service.newest is None:
+        return []
+    figures = {
+        "snapshots": Figure(service.snapshots),
+        "known_good": Figure(service.known_good_snapshots),
+        "new_bytes": Figure(service.new_bytes, "B"),
+        "files": Figure(service.newest.files),
+        "bytes": Figure(service.newest.size_bytes, "B"),
+    }
+    message = f"{plural(service.snapshots, 'snapshot')}, {service.known_good_snapshots} known-good"
+    return [Result("snapshots", service.name, Status.OK, f"{message}, {size(service.new_bytes)}", figures=figures)]
+
+
+def watching(service: ServiceFacts) -> list[Result]:
+    """Whether changes are seen when they happen."""
+    if not service.on_change or service.watch is None:
+        return []
+    facts = service.watch
+    figures = {"directories": Figure(facts.directories)}
+    if facts.why is None:
+        message = f"watched: {facts.directories} {'directory' if facts.directories == 1 else 'directories'}"
+        return [Result("on-change", service.name, Status.OK, message, figures=figures)]
+    every = f"every {duration(facts.look_s)}" if facts.look_s is not None else "now and then"
+    message = f"not watched but looked at {every}: {facts.why}"
+    return [Result("on-change", service.name, Status.WARNING, message, hint=facts.hint, figures=figures)]
+
+
 def captures(service: ServiceFacts) -> Result:
     """Failures in a row, and the share of captures that failed lately."""
     failed = sum(run.failed for run in service.runs)
@@ -281,6 +313,33 @@ def save_duration(service: ServiceFacts) -> list[Result]:
         message += f", but one is due every {duration(service.every_s)}"
         hint = "save less often (`autosave.every`), or leave out what need not be saved (`exclude`)"
     return [Result("save-duration", service.name, status, message, hint=hint, figures=figures)]
+
+
+def load_duration(service: ServiceFacts) -> list[Result]:
+    """How long restores take until state is known to be good, and what became of them."""
+    if not service.restores:
+        return []
+    last = service.restores[-1]
+    failed = [one for one in service.restores if one.outcome in {"failed", "blocked"}]
+    times = [one.seconds for one in service.restores if one not in failed]
+    figures = {
+        "failure_rate": Figure(round(len(failed) / len(service.restores), 4)),
+        "runs": Figure(len(service.restores)),
+    }
+    message = f"{len(failed)} of the last {plural(len(service.restores), 'restore')} failed" if failed else ""
+    if times:
+        usual, longest = sorted(times)[len(times) // 2], max(times)
+        figures |= {
+            "last_seconds": Figure(round(times[-1], 6), "s"),
+            "median_seconds": Figure(round(usual, 6), "s"),
+            "longest_seconds": Figure(round(longest, 6), "s"),
+        }
+        message = f"usually {duration(usual)}, at most {duration(longest)}" + (f"; {message}" if message else "")
+    if last in failed:
+        message = f"the last restore {'failed' if last.outcome == 'failed' else 'was blocked'}; {message}"
+        hint = f"`recoverd restore {service.name} --dry-run` says what it would do, and why"
+        return [Result("load-duration", service.name, Status.WARNING, message, hint=hint, figures=figures)]
+    return [Result("load-duration", service.name, Status.OK, message, figures=figures)]
 
 
 def state_path(service: str, path: PathFacts) -> list[Result]:

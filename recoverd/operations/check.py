@@ -23,24 +23,27 @@ from recoverd.health.facts import (
     ProblemFacts,
     ProcessFacts,
     RepositoryFacts,
+    RestoreRun,
     SchedulerFacts,
     ServiceFacts,
     SnapshotFacts,
     Space,
+    WatchFacts,
 )
 from recoverd.health.results import Result, Status, overall
 from recoverd.health.thresholds import evaluate
-from recoverd.operations import confirmations
+from recoverd.operations import confirmations, watched
 from recoverd.operations.confirmations import Confirmation
 from recoverd.operations.context import Context
 from recoverd.operations.lingering import lingering_of
+from recoverd.operations.restore_results import RESTORE
 from recoverd.recovery.intents import OpenIntent, open_intents
 from recoverd.repository.records import ABSENT, ItemRecord, Snapshot
 from recoverd.repository.store import Repository
 from recoverd.repository.trees import EMPTY_TREE
 from recoverd.system import clock, locks, mounts
 from recoverd.system.walk import UntrustedLink, open_declared_directory, open_parent
-from recoverd.values import dataclass
+from recoverd.values import dataclass, replace
 
 _NOTHING = "af1349b9f5f9a1a6a0404dea36dcc9499bcb25c9adc112b7cc9a93cae41f3262"  # BLAKE3 of no bytes
 _RUNS = 50  # captures that failure rates are computed over
@@ -71,15 +74,20 @@ def check(context: Context, request: CheckRequest) -> CheckResult:
     repository, facts = _repository(context)
     confirmed = confirmations.confirmed(context.runtime_dir, repository) if repository is not None else {}
     intents = {intent.service: intent for intent in open_intents(context.state_dir)}
+    scheduler = _scheduler(context)
+    watches = _watches(context, repository, services) if scheduler.pid is not None else {}
     with _units_of(services):
         facts_of_services = tuple(
-            _service(context, repository, service, confirmed.get(service.name), intents.get(service.name), request)
+            replace(
+                _service(context, repository, service, confirmed.get(service.name), intents.get(service.name), request),
+                watch=watches.get(service.name),
+            )
             for service in services
         )
     host = HostFacts(
         now_ns=clock.now_ns(),
         services=facts_of_services,
-        scheduler=_scheduler(context),
+        scheduler=scheduler,
         repository=facts,
         failed=tuple(
             FailedServiceFacts(one.name, one.problems)
@@ -129,6 +137,16 @@ def _scheduler(context: Context) -> SchedulerFacts:
     return SchedulerFacts(pid=None, started_before=os.path.lexists(path))
 
 
+def _watches(context: Context, repository: Repository | None, services: Sequence[Service]) -> dict[str, WatchFacts]:
+    """How the scheduler that runs sees changes of services that are saved on change."""
+    if repository is None or not any(service.autosave.on_change is not None for service in services):
+        return {}
+    return {
+        name: WatchFacts(one.directories, one.why, one.hint, one.look_s)
+        for name, one in watched.load(context.runtime_dir, repository).items()
+    }
+
+
 def _service(
     context: Context,
     repository: Repository | None,
@@ -143,10 +161,12 @@ def _service(
     current = confirmed is not None and newest is not None and confirmed.sequence == newest.sequence
     record = repository.record(service.name) if repository is not None else None
     runs = repository.catalog.runs(service.name, "snapshot", _RUNS) if repository is not None else []
+    restores = repository.catalog.runs(service.name, RESTORE, _RUNS) if repository is not None else []
     return ServiceFacts(
         name=service.name,
         every_s=service.autosave.every_s,
         missed_s=_missed_s(service, context.config.timezone, clock.now_ns()),
+        on_change=service.autosave.on_change is not None,
         max_age_s=service.check.max_age_s,
         max_failures=service.check.max_failures,
         paused=record.paused if record is not None else False,
@@ -157,10 +177,14 @@ def _service(
         newest=_snapshot(newest),
         confirmed_ns=confirmed.time_ns if confirmed is not None and current else None,
         known_good=_snapshot(good),
+        snapshots=len(snapshots),
+        known_good_snapshots=sum(one.verdict.counts for one in snapshots),
+        new_bytes=sum(one.new_bytes for one in snapshots),
         unreadable_records=len(repository.unreadable_records(service.name)) if repository is not None else 0,
         failures=record.failures if record is not None else 0,
         last_error=record.last_error if record is not None else None,
         runs=tuple(CaptureRun(run.time_ns, run.seconds, run.outcome == "failed") for run in reversed(runs)),
+        restores=tuple(RestoreRun(run.time_ns, run.seconds, run.outcome) for run in reversed(restores)),
         blocked=record.blocked if record is not None else None,
         open_intent=_intent(intent),
         process=_process(context, service) if repository is not None else None,

@@ -17,6 +17,7 @@ from recoverd.operations.restoration import Restoration
 from recoverd.operations.restore_results import (
     BLOCKED,
     FAILED,
+    RESTORE,
     UNTOUCHED,
     ItemOutcome,
     RestoreRequest,
@@ -26,6 +27,7 @@ from recoverd.operations.restore_results import (
 from recoverd.recovery.plan import Action, damages
 from recoverd.repository.records import Snapshot
 from recoverd.services.ordering import blocked_by, start_order
+from recoverd.system import clock
 from recoverd.values import replace
 
 _SIDE_BY_SIDE = 16  # services that are proven at the same time; most of that is waiting
@@ -50,10 +52,20 @@ def restore(context: Context, request: RestoreRequest) -> RestoreResult:
         done |= {failed.name: broken(failed) for failed in context.config.failed}
 
     def work(service: Service) -> ServiceRestore:
-        return guarded(context, service, request, lambda: _locked(context, service, request, explicit))
+        result = guarded(context, service, request, lambda: _locked(context, service, request, explicit))
+        if not request.dry_run and result.exit_status != LockHeld.exit_status:
+            _note(context, result)
+        return result
 
     in_order(context, services, work, done, flags=not request.dry_run)
     return result_of(context, done, dry_run=request.dry_run)
+
+
+def _note(context: Context, result: ServiceRestore) -> None:
+    """Keep how long it took and what became of it, for `check`."""
+    context.repository().catalog.record_run(
+        result.service, RESTORE, clock.now_ns(), result.seconds, result.outcome, "; ".join(result.reasons)
+    )
 
 
 def broken(failed: FailedService) -> ServiceRestore:

@@ -6,6 +6,7 @@ from typing import Any
 
 from recoverd.values import dataclass
 
+RESTORE = "restore"  # in the run history
 UNTOUCHED, RESTORED, DEGRADED, BLOCKED, FAILED = "untouched", "restored", "degraded", "blocked", "failed"
 
 
@@ -13,6 +14,7 @@ UNTOUCHED, RESTORED, DEGRADED, BLOCKED, FAILED = "untouched", "restored", "degra
 class RestoreRequest:
     services: tuple[str, ...] = ()  # empty: all enabled ones
     snapshot: str | None = None  # an explicit restore, also over good state
+    origin: str | None = None  # the only one to restore from: siblings, snapshots, rebuild, initial
     dry_run: bool = False
     start: bool = True
     boot: bool = False  # before services start: nothing is started, stopped or proven
@@ -34,7 +36,7 @@ class ItemOutcome:
     item: str
     document: str  # "" is the item itself
     verdict_before: str
-    source: str  # live | snapshot
+    source: str  # live | snapshot | sibling | rebuild | initial | salvage | empty
     candidate: str | None = None
     age_s: float | None = None  # how old the restored content is: what was written since is lost
     quarantine: str | None = None  # where the replaced state is

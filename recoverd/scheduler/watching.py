@@ -34,6 +34,7 @@ class Rhythm:
 
     pause_s: float = 0.05  # between reads, so that one read takes many events
     idle_share: float = 9.0  # so much longer than the work of a round is the pause after it, if that is more
+    longest_pause_s: float = 2.0
     anchors_s: float = 2.0  # how often it is looked whether paths still lead to what is watched
     full_look_s: float = FULL_LOOK_EVERY_S
     look_s: float = LOOK_EVERY_S
@@ -189,7 +190,8 @@ class Watcher:
                 with self._lock:
                     self._round(began_s)
                 work_s = clock.monotonic_s() - began_s
-                self._stopping.wait(max(self._rhythm.pause_s, work_s * self._rhythm.idle_share))
+                idle_s = min(work_s * self._rhythm.idle_share, self._rhythm.longest_pause_s)
+                self._stopping.wait(max(self._rhythm.pause_s, idle_s))
                 self._wait()
         except Exception as error:  # whatever it is, autosave goes on
             _LOG.error("this is a mistake in recoverd; please report it", exc_info=error)

@@ -17,9 +17,11 @@ from recoverd.health.facts import (
     ProbeFacts,
     ProblemFacts,
     ProcessFacts,
+    RestoreRun,
     ServiceFacts,
     SnapshotFacts,
     Space,
+    WatchFacts,
 )
 from recoverd.health.limits import age_s, ages, disk_limits
 from recoverd.health.service_checks import evaluate
@@ -323,3 +325,75 @@ def test_full_is_never_before_low(total: int) -> None:
     """The limits are in order whatever the size of the disk."""
     low, full = disk_limits(total)
     assert 0 <= full <= low <= total
+
+
+# What is saved on change
+
+
+@pytest.mark.parametrize(("age", "status"), [(100, OK), (179, OK), (181, WARNING), (541, CRITICAL)])
+def test_a_service_saved_on_change_is_noted_as_unchanged_all_the_time(age: float, status: Status) -> None:
+    """An idle service is not stale while somebody watches it; three minutes after the last word of that it is."""
+    facts = replace(HEALTHY, every_s=None, on_change=True, newest=snapshot(9e6), known_good=snapshot(9e6))
+    confirmed = NOW - int(age * SECOND)
+    assert check("snapshot-age", facts, confirmed_ns=confirmed).status is status
+    assert check("known-good-age", facts, confirmed_ns=confirmed).status is status
+
+
+def test_the_shortest_schedule_counts() -> None:
+    """With `every` and `on_change` the limits are those of the more frequent one; `max_age` overrides both."""
+    facts = replace(HEALTHY, every_s=3600.0, on_change=True)
+    assert ages(facts).warn_s == 180
+    assert ages(replace(facts, every_s=10.0)).warn_s == 120
+    assert ages(replace(facts, max_age_s=7.0)).warn_s == 7
+
+
+def test_watching() -> None:
+    """A service that can't be watched is looked at, which is told with what helps; others have no such check."""
+    facts = replace(HEALTHY, on_change=True, watch=WatchFacts(directories=3))
+    assert check("on-change", facts).status is OK
+    assert check("on-change", facts).figures["directories"].value == 3
+    found = check("on-change", facts, watch=WatchFacts(0, "no more watches", "sysctl", 60.0))
+    assert (found.status, found.hint) == (WARNING, "sysctl")
+    assert found.message == "not watched but looked at every 1 min: no more watches"
+    for other in (HEALTHY, replace(facts, watch=None), replace(facts, on_change=False)):
+        assert "on-change" not in {one.name for one in evaluate(other, NOW)}
+
+
+# Figures from the history
+
+
+def restores(*outcomes: str) -> tuple[RestoreRun, ...]:
+    return tuple(RestoreRun(NOW, float(number), outcome) for number, outcome in enumerate(outcomes, 1))
+
+
+def test_load_duration() -> None:
+    """How long restores took, failures left out; the last one is what matters."""
+    found = check("load-duration", restores=restores("untouched", "restored", "failed", "degraded", "restored"))
+    assert found.status is OK
+    assert {key: figure.value for key, figure in found.figures.items()} == {
+        "failure_rate": 0.2, "runs": 5, "last_seconds": 5, "median_seconds": 4, "longest_seconds": 5
+    }  # fmt: skip
+    assert "1 of the last 5 restores failed" in found.message
+    assert "load-duration" not in {one.name for one in evaluate(HEALTHY, NOW)}
+
+
+@pytest.mark.parametrize("outcome", ["failed", "blocked"])
+def test_a_failed_load_is_told(outcome: str) -> None:
+    """It stays told until a restore succeeds, also where it was the only one."""
+    for before in ([], ["restored"]):
+        found = check("load-duration", restores=restores(*before, outcome))
+        assert found.status is WARNING
+        assert found.hint is not None
+    assert check("load-duration", restores=restores(outcome, "untouched")).status is OK
+
+
+def test_how_many_snapshots() -> None:
+    """Backup count, disk usage and file counts, from records alone."""
+    found = check(
+        "snapshots", snapshots=12, known_good_snapshots=11, new_bytes=5000, newest=snapshot(files=3, size_bytes=9)
+    )
+    assert (found.status, found.message) == (OK, "12 snapshots, 11 known-good, 4.9 KiB")
+    assert {key: figure.value for key, figure in found.figures.items()} == {
+        "snapshots": 12, "known_good": 11, "new_bytes": 5000, "files": 3, "bytes": 9
+    }  # fmt: skip
+    assert "snapshots" not in {one.name for one in evaluate(replace(HEALTHY, newest=None), NOW)}

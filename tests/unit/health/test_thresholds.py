@@ -75,7 +75,7 @@ def test_all_is_well() -> None:
     assert len({(one.service, one.name) for one in results}) == len(results)
     assert {one.name for one in results if one.service} == {
         "process", "restarts", "snapshot-age", "known-good-age", "snapshot-verdict", "captures", "save-duration",
-        "state-path/main", "state-space/main",
+        "snapshots", "state-path/main", "state-space/main",
     }  # fmt: skip
 
 
