@@ -16,12 +16,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from recoverd.operations.restore_results import ServiceRestore
+from recoverd.state.formats.compression import Compression, pack
 
 MATRIX: dict[str, Any] = tomllib.loads(Path(__file__).with_name("matrix.toml").read_text())
 FORMATS: dict[str, dict[str, Any]] = {one["key"]: one["keys"] for one in MATRIX["format"]}
 KINDS = ("file", "directory")
+PACKED = {"gzip": Compression.GZIP, "zstd": Compression.ZSTD}
 
 OLD = {"version": 1, "tasks": [{"id": number, "title": f"task {number}"} for number in range(9)], "note": "first"}
 NEW = {"version": 1, "title": "the second", "tasks": [{"id": number, "title": f"new {number}"} for number in range(9)]}
@@ -53,7 +56,13 @@ def content(form: str, document: dict[str, Any]) -> bytes:
         return b"".join(json.dumps(line).encode() + b"\n" for line in [document["version"], *document["tasks"]])
     if form == "opaque":
         return b"\x93STATE" + bytes([document["version"]]) + json.dumps(document).encode() + b"\xff\x00\xff"
-    return json.dumps(document).encode()
+    if form == "yaml":
+        return yaml.safe_dump(document, sort_keys=False).encode()
+    if form == "toml":
+        head = [f"{key} = {json.dumps(value)}" for key, value in document.items() if key != "tasks"]
+        tasks = [f"[[tasks]]\nid = {task['id']}\ntitle = {json.dumps(task['title'])}" for task in document["tasks"]]
+        return "\n".join([*head, *tasks, ""]).encode()
+    return pack(json.dumps(document).encode(), PACKED.get(form, Compression.NONE))
 
 
 def test_every_cell_has_its_place() -> None:
