@@ -36,6 +36,7 @@ from recoverd.operations import confirmations, watched
 from recoverd.operations.confirmations import Confirmation
 from recoverd.operations.context import Context
 from recoverd.operations.lingering import lingering_of
+from recoverd.operations.opening import changed_since_loaded
 from recoverd.operations.restore_results import RESTORE
 from recoverd.recovery.intents import OpenIntent, open_intents
 from recoverd.repository.records import ABSENT, ItemRecord, Snapshot
@@ -133,7 +134,8 @@ def _scheduler(context: Context) -> SchedulerFacts:
     path = os.path.join(context.state_dir, "scheduler.lock")
     holders = locks.holders(path)
     if holders:
-        return SchedulerFacts(pid=holders[0][0], started_before=True, changed_files=context.changed_files)
+        changed = changed_since_loaded(context.state_dir)
+        return SchedulerFacts(pid=holders[0][0], started_before=True, changed_files=changed)
     return SchedulerFacts(pid=None, started_before=os.path.lexists(path))
 
 
