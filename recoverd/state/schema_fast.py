@@ -17,6 +17,7 @@ from recoverd.config.schema_closure import DRAFTS
 from recoverd.config.schema_graph import Graph
 from recoverd.state.schema_cost import Cost
 from recoverd.state.schema_formats import checkers
+from recoverd.state.schema_keywords import keywords_of
 from recoverd.state.schema_rust_patterns import Untranslatable, translate
 
 _MOST_PER_VALUE = 10_000  # schemas that are applied to one value at most: about a millisecond
@@ -101,8 +102,9 @@ class _Writer:
 
     def __init__(self, graph: Graph) -> None:
         self._graph = graph
-        self._known = _keywords_of(graph.draft)
+        self._known = frozenset(keywords_of(graph.draft))
         self._formats = checkers(graph.draft)
+        self._ref_is_alone = "/draft-0" in graph.draft
         self.only_ascii = False
         uses = Counter(number for step in graph.steps for edges in (step.same, step.below) for number in edges.values())
         self._shared = {number for number, count in uses.items() if count > 1 or number == 0} | _recursive(graph)
@@ -128,7 +130,9 @@ class _Writer:
             if keyword not in _APPLYING:
                 raise _Differs(keyword)
             inner = self._applied(applied)
-            if which is None:
+            if keyword == "$ref":
+                also.append(inner)
+            elif which is None:
                 written[keyword] = inner
             elif isinstance(which, int):
                 written.setdefault(keyword, []).append(inner)
@@ -137,8 +141,8 @@ class _Writer:
                 if name in written.setdefault(keyword, {}):
                     raise _Differs(keyword)
                 written[keyword][name] = inner
-        if "$ref" in written and "$dynamicRef" not in self._known and "$recursiveRef" not in self._known:
-            return {"$ref": written["$ref"]} if len(written) == 1 else self._differs("$ref")
+        if "$ref" in schema and self._ref_is_alone:
+            return also[0]
         for keyword, wanted in schema.items():
             if keyword in self._known and keyword not in _APPLYING:
                 also += self._keyword(written, keyword, wanted)
@@ -154,9 +158,6 @@ class _Writer:
         if also:
             written["allOf"] = [*written.get("allOf", []), *also]
         return written
-
-    def _differs(self, keyword: str) -> Any:
-        raise _Differs(keyword)
 
     def _keyword(self, written: dict[str, Any], keyword: str, wanted: Any) -> list[Any]:
         """Writes a keyword that applies no schema; gives what has to hold besides."""
@@ -186,12 +187,6 @@ class _Writer:
             raise _Differs("pattern") from None
         self.only_ascii |= only_ascii
         return translated
-
-
-def _keywords_of(draft: str) -> frozenset[str]:
-    from recoverd.state.schema_keywords import validator_class
-
-    return frozenset(validator_class(draft).VALIDATORS)
 
 
 def _recursive(graph: Graph) -> set[int]:

@@ -57,7 +57,7 @@ class Validator:
 
         from recoverd.config.schema_closure import Fault, crawl
         from recoverd.config.schema_graph import graph_of, registry_of
-        from recoverd.state.schema_keywords import validator_class
+        from recoverd.state.schema_keywords import validator_of
 
         source = closure.source
         try:
@@ -71,7 +71,8 @@ class Validator:
         root = crawled.documents[crawled.base]
         if any(not spot.value.startswith("#") for spot in crawled.references):
             root = {"$ref": crawled.name}  # relative references start from there
-        self._validator = validator_class(crawled.draft)(root, registry=registry_of(crawled))
+        dynamic = any(step.dynamic for step in self.graph.steps)
+        self._validator = validator_of(crawled.draft, root, registry_of(crawled), dynamic=dynamic)
 
     def problems(self, value: Any, most: int) -> tuple[Problem, ...]:
         """What is wrong with a document: at most `most` problems, then how many more. Raises Unjudgeable."""
