@@ -15,6 +15,8 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
+from recoverd.state.formats.compression import Compression, pack
+
 _SMALL = 256 << 10  # bytes of the file system that is filled
 RECOVERD = Path(sys.executable).with_name("recoverd")
 CONFIG = """\
@@ -271,6 +273,35 @@ def bare(house: House) -> None:
     (house.root / "bin" / "recoverd").unlink()
 
 
+FORMATS = """\
+services:
+  assistant:
+    root: {root}/assistant
+    state:
+      settings: {{file: settings.yaml, format: yaml, schema: {{properties: {{port: {{type: integer}}}}}}}}
+      limits: {{file: limits.toml, format: toml}}
+      history: {{directory: history, format: json}}
+      events: {{file: events.jsonl, format: json-lines}}
+"""
+
+
+def formats(house: House) -> None:
+    """A service with state in many formats; an update and a power failure damaged some of it."""
+    house.write("etc/conf.d/assistant.yaml", FORMATS.format(root=house.root))
+    (house.root / "assistant" / "history").mkdir()
+    entries = json.dumps([{"id": number, "text": f"entry {number}"} for number in range(40)]).encode()
+    house.write("assistant/settings.yaml", "name: assistant\nport: 3000\nname: assistant\n")
+    house.write("assistant/limits.toml", "[requests]\nmost = 20\n")
+    house.write("assistant/events.jsonl", '{"id": 1}\n{"id": 2}\n')
+    for name, kind in (("1.json", Compression.NONE), ("2.json.gz", Compression.GZIP), ("3.json.zst", Compression.ZSTD)):
+        (house.root / "assistant" / "history" / name).write_bytes(pack(entries, kind))
+    house.must("recoverd snapshot")
+    house.write("assistant/settings.yaml", "name: assistant\nport: '3000'\n")
+    house.write("assistant/limits.toml", "[requests]\nmost = ")
+    house.write("assistant/events.jsonl", '{"id": 1}\n{"id": 2}\n{"id"')
+    (house.root / "assistant" / "history" / "2.json.gz").write_bytes(pack(entries, Compression.GZIP)[:90])
+
+
 def _need(tool: str) -> None:
     if shutil.which(tool) is None:
         raise Unavailable(f"{tool} is not installed")
@@ -278,5 +309,5 @@ def _need(tool: str) -> None:
 
 HOUSES: dict[str, Callable[[House], None]] = {
     one.__name__: one
-    for one in (healthy, emptied, reset, restored, unsaved, denied, misspelt, full, rotten, killed, bare)
+    for one in (healthy, emptied, reset, restored, unsaved, denied, misspelt, full, rotten, killed, bare, formats)
 }
