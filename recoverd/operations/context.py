@@ -33,7 +33,6 @@ class Context:
     _repository: Repository | None = None
     _judges: dict[str, dict[str, Judge]] = field(default_factory=dict)
     problems: tuple[ConfigProblem, ...] = ()  # of the configuration, where it was loaded tolerantly
-    changed_files: tuple[str, ...] = ()  # configuration files that the running scheduler has not loaded
     command: tuple[str, ...] = ()  # recoverd with its global options, where we run in a unit that will end
     told_damage: set[str] = field(default_factory=set)
     state_changes: threading.RLock = field(default_factory=threading.RLock)  # services are proven side by side

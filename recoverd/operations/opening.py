@@ -45,15 +45,13 @@ def open_context(
         if not problems:
             _save(cache, effective.encode(config, loaded.sources, paths, euid=euid, home=home))
     logs.set_up(config.log, level=level, debug=debug, environment=environ)
-    context = Context(
+    return Context(
         config,
         Events([logs.log_sink]),
         runtime_directory(environ, euid, config.state_dir),
         wait_s=wait_s,
         problems=problems,
     )
-    context.changed_files = _changed_since_loaded(config.state_dir)
-    return context
 
 
 def note_loaded(context: Context, paths: Sequence[str] | None, environ: Mapping[str, str] | None = None) -> None:
@@ -125,7 +123,7 @@ def _save(path: str, data: bytes) -> None:
         pass  # the next command parses again
 
 
-def _changed_since_loaded(state_dir: str) -> tuple[str, ...]:
+def changed_since_loaded(state_dir: str) -> tuple[str, ...]:
     """The configuration files that differ from what the scheduler noted; new files count through their directory."""
     try:
         with open(os.path.join(state_dir, LOADED), "rb") as file:
