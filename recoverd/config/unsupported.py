@@ -48,7 +48,6 @@ SERVICE = (
     Unsupported("restore.fallback.*", ("siblings", "replicas", "rebuild", "initial")),
     Unsupported("state.*.sqlite"),
     Unsupported("state.*.dump"),
-    Unsupported("state.*.format", ("yaml", "toml")),
     Unsupported("state.*.migrate"),
     Unsupported("state.*.siblings"),
     Unsupported("state.*.rebuild"),

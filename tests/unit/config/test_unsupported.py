@@ -40,7 +40,6 @@ SERVICE_USES = {
     "restore.fallback.*": "restore: {fallback: [VALUE]}",
     "state.*.sqlite": "state: {m: {sqlite: /srv/x/a}}",
     "state.*.dump": "state: {m: {dump: {save: [a], load: [b]}}}",
-    "state.*.format": "state: {m: {file: /srv/x/a, format: VALUE}}",
     "state.*.migrate": "state: {m: {file: /srv/x/a, migrate: []}}",
     "state.*.siblings": "state: {m: {file: /srv/x/a, siblings: []}}",
     "state.*.rebuild": "state: {m: {file: /srv/x/a, rebuild: {}}}",
