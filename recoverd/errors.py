@@ -7,6 +7,9 @@ from __future__ import annotations
 
 from recoverd.values import dataclass
 
+# The hint where nothing is declared, whoever finds that.
+NOTHING_DECLARED = "`recoverd init` writes a configuration to begin with, `recoverd config paths` shows where it is"
+
 
 class RecoverdError(Exception):
     """Something that recoverd can explain. `hint` says what to do about it."""

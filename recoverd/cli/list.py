@@ -7,6 +7,7 @@ import argparse
 from recoverd.cli.opening import context_of
 from recoverd.cli.terminal import Terminal
 from recoverd.cli.text import relative_time, size
+from recoverd.errors import NOTHING_DECLARED
 from recoverd.operations.listing import Listed, list_snapshots
 from recoverd.system import clock
 
@@ -18,12 +19,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace, terminal: Terminal) -> int:
-    result = list_snapshots(context_of(options, terminal), tuple(options.services))
+    context = context_of(options, terminal)
+    result = list_snapshots(context, tuple(options.services))
     if terminal.json:
         terminal.print_json("list", **result.to_json())
         return result.exit_status
     if not result.snapshots and not result.unreadable:
-        terminal.say("there are no snapshots yet; `recoverd snapshot` takes one")
+        if context.config.services:
+            terminal.say("there are no snapshots yet; `recoverd snapshot` takes one")
+        else:
+            terminal.say(f"there are no snapshots, and no service is declared: {NOTHING_DECLARED}")
     now_ns = clock.now_ns()
     if result.snapshots:
         rows = [_row(one, now_ns, terminal) for one in result.snapshots]

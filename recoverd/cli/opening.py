@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 
 from recoverd.cli.terminal import Terminal
-from recoverd.errors import UsageError
+from recoverd.errors import NOTHING_DECLARED, UsageError
 from recoverd.events.logs import log_sink
 from recoverd.events.stream import Event, Events
 from recoverd.operations.context import DEFAULT_WAIT_S, Context
@@ -42,7 +42,7 @@ def context_of(
 def require_services(context: Context) -> None:
     """Raises UsageError when nothing is declared: a command that looked at nothing must not say that all is well."""
     if not context.config.services and not context.config.failed:
-        raise UsageError("no service is declared", hint="`recoverd config paths` shows where recoverd looks")
+        raise UsageError("no service is declared", hint=NOTHING_DECLARED)
 
 
 def wait_s(text: str | None) -> float:

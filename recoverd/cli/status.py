@@ -6,11 +6,12 @@ Exit status: 0 every service that should run does, 1 not so or not known, 64 the
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from recoverd.cli.opening import context_of, require_services
 from recoverd.cli.terminal import Terminal
-from recoverd.cli.text import printable, relative_time
+from recoverd.cli.text import printable, relative_time, table, width
 from recoverd.system import clock
 
 if TYPE_CHECKING:
@@ -31,14 +32,31 @@ def run(options: argparse.Namespace, terminal: Terminal) -> int:
         terminal.print_json("status", **result.to_json())
         return result.exit_status
     shown = [one for one in result.services if one.exit_status or not terminal.quiet]
-    now_ns = clock.now_ns()
     if shown:
-        header = ("SERVICE", "PROCESS", "WANTED", "PID", "SINCE", "RESTARTS", "DETAIL")
-        rows = [_row(one, now_ns, terminal) for one in shown]
-        terminal.table(rows, header, "<<<><>", spare=("RESTARTS", "PID", "SINCE"))
-    for hint in dict.fromkeys(one.hint for one in shown if one.hint is not None):
-        terminal.print(terminal.style(f"hint: {printable(hint)}", "hint"))
+        _show(shown, terminal)
     return result.exit_status
+
+
+def _show(services: Sequence[ServiceProcess], terminal: Terminal) -> None:
+    """A table; where a terminal has no room in it for the details, these are told below, each with its hint."""
+    now_ns = clock.now_ns()
+    header = ("SERVICE", "PROCESS", "WANTED", "PID", "SINCE", "RESTARTS", "DETAIL")
+    align, spare = "<<<><>", ("RESTARTS", "PID", "SINCE")
+    rows = [_row(one, now_ns, terminal) for one in services]
+    if terminal.columns is None or max(map(width, table(rows, header, align=align))) <= terminal.columns:
+        terminal.table(rows, header, align, spare=spare)
+        for hint in dict.fromkeys(one.hint for one in services if one.hint is not None):
+            terminal.print(terminal.style(f"hint: {printable(hint)}", "hint"))
+        return
+    terminal.table([row[:-1] for row in rows], header[:-1], align, spare=spare)
+    told = [(one.service, row[-1], one.hint) for one, row in zip(services, rows, strict=True)]
+    if any(detail or hint for _, detail, hint in told):
+        terminal.print()
+    for name, detail, one_hint in told:
+        if detail:
+            terminal.print(f"{terminal.style(printable(name), 'bold')}: {printable(detail)}")
+        if one_hint is not None:
+            terminal.print(terminal.style(f"  hint: {printable(one_hint)}", "hint"))
 
 
 def _row(one: ServiceProcess, now_ns: int, terminal: Terminal) -> tuple[str, ...]:
@@ -47,5 +65,6 @@ def _row(one: ServiceProcess, now_ns: int, terminal: Terminal) -> tuple[str, ...
         since = relative_time(one.since_ns, now_ns) if terminal.interactive else clock.rfc3339(one.since_ns)
     wanted = {"unknown": "-"}.get(one.wanted, one.wanted)
     pid = "" if one.pid is None else str(one.pid)
+    detail = one.detail.removeprefix(f"{one.service}: ")
     told = pid and since and one.detail.startswith(f"process {pid} runs since ")  # by the other columns
-    return (one.service, one.outcome, wanted, pid, since, str(one.restarts), "" if told else one.detail)
+    return (one.service, one.outcome, wanted, pid, since, str(one.restarts), "" if told else detail)

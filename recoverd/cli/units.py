@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from recoverd.cli.opening import context_of, own_command
 from recoverd.cli.terminal import Terminal
 from recoverd.cli.text import plural, printable
-from recoverd.errors import UsageError
+from recoverd.errors import NOTHING_DECLARED, UsageError
 
 if TYPE_CHECKING:
     from recoverd.operations.unit_installing import UnitsResult
@@ -53,6 +53,8 @@ def run(options: argparse.Namespace, terminal: Terminal) -> int:
     if options.remove:
         return _tell(remove(directories, user=user), terminal, user=user)
     context = context_of(options, terminal)
+    if not context.config.services:
+        terminal.warn(f"no service is declared, so there is no drop-in for any unit: {NOTHING_DECLARED}")
     runtime = context.runtime_dir
     if user:  # that of the units, which may not be there yet
         given = os.environ.get("XDG_RUNTIME_DIR") or user_runtime_directory(os.geteuid())
@@ -89,8 +91,7 @@ def _tell(result: UnitsResult, terminal: Terminal, *, user: bool) -> int:
         return 0
     if result.action == "show":
         for path, text in sorted(result.files.items()):
-            terminal.print(terminal.style(f"# {printable(path)}", "bold"))
-            terminal.write(text + "\n")
+            terminal.write(f"{terminal.style(f'# {printable(path)}', 'bold')}\n{text}\n")
         return 0
     for one in result.changes:
         if one.action != "unchanged":

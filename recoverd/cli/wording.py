@@ -87,7 +87,12 @@ class Parser(argparse.ArgumentParser):
         usual = f"`{self.prog} --help` shows what works"
         if missing := re.match(r"the following arguments are required: (.*)", message):
             raise UsageError(f"{missing[1]} is missing", hint=usual)
-        raise UsageError(re.sub(r"^argument (?:\S+/)?(?=-)", "", message), hint=usual)
+        message = re.sub(r"^argument (?:\S+/)?(?=-)", "", message)
+        if one := re.match(r"(\S+): (ignored explicit|expected one) argument", message):
+            raise UsageError(f"{one[1]} takes {'no' if one[2].startswith('ignored') else 'a'} value", hint=usual)
+        if two := re.match(r"(\S+): not allowed with argument (?:\S+/)?(\S+)", message):
+            raise UsageError(f"{two[1]} can't go together with {two[2]}", hint=usual)
+        raise UsageError(message, hint=usual)
 
     def _unknown(self, word: str) -> UsageError:
         usual = f"`{self.prog} --help` shows what works"

@@ -9,7 +9,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from recoverd.config.model import Config, Service
-from recoverd.errors import ConfigProblem, RepositoryError, UsageError
+from recoverd.errors import NOTHING_DECLARED, ConfigProblem, RepositoryError, UsageError
 from recoverd.events.stream import Events
 from recoverd.repository.catalog import Catalog
 from recoverd.repository.store import Repository
@@ -110,5 +110,5 @@ def unknown_service(name: str, services: Mapping[str, Service]) -> UsageError:
     elif services:
         hint = f"declared are: {', '.join(sorted(services))}"
     else:
-        hint = "no service is declared; `recoverd config paths` shows where recoverd looks"
+        hint = f"no service is declared: {NOTHING_DECLARED}"
     return UsageError(f"there is no service {name!r}", hint=hint)

@@ -119,9 +119,13 @@ def test_no_configuration_at_all(world: Any) -> None:
     def run(*words: str) -> Any:
         return world.run("--config", str(empty), *words, config=False)
 
-    for command in ("restore", "snapshot", "assess"):
-        run(command).refused(64, "no service is declared", "config paths")
-    assert run("list").fine().out.startswith("there are no snapshots yet")
+    for command in ("restore", "snapshot", "assess", "start", "status", "confirm"):
+        refused = run(command).refused(64, "no service is declared", "config paths")
+        assert "`recoverd init`" in refused.err
+    assert "`recoverd init`" in run("logs", "notes").refused(64, "there is no service 'notes'", "config paths").err
+    listed = run("list").fine().out
+    assert listed.startswith("there are no snapshots, and no service is declared") and "`recoverd init`" in listed
+    assert "no service is declared" in run("units").fine().err
     checked = run("check").fine(1)
     assert "no service is declared" in checked.out
     assert run("config", "validate").fine().out.endswith("1 file, 0 services: no problems\n")

@@ -31,8 +31,9 @@ WRONG = [
     ("restore --snapshot notes/7", 64, ["service notes has no snapshot 7"]),
     ("undo nope", 64, ["nothing to undo"]),
     ("--wait soon list", 64, ["--wait", "500ms"]),
-    ("list --wait", 64, ["--wait: expected one argument"]),
-    ("-q -v list", 64, ["not allowed with"]),
+    ("list --wait", 64, ["--wait takes a value", "`recoverd list --help`"]),
+    ("restore --dry-run=5", 64, ["--dry-run takes no value", "`recoverd restore --help`"]),
+    ("-q -v list", 64, ["--verbose can't go together with --quiet"]),
     ("--debug everything list", 64, ["there is no debug area 'everything'", "recovery"]),
 ]
 

@@ -96,6 +96,34 @@ def test_a_narrow_terminal(saved: Any) -> None:
     assert "invalid" in shown
 
 
+BROKEN = """
+    run: {{control: {{start: [/bin/true], stop: [/bin/true], status: [/not/there/status]}}}}
+"""
+
+
+@pytest.mark.parametrize("columns", [40, 80])
+def test_what_is_wrong_is_read_whole(saved: Any, columns: int) -> None:
+    """Not even 80 columns have room for a reason beside all the others: it is told below the table, with its hint."""
+    path = saved.conf / "conf.d" / "notes.yaml"
+    saved.declare(path.read_text() + BROKEN.format())
+    status, shown = on_a_terminal(saved, "status", columns=columns)
+    table, told = ESCAPE.sub("", shown).split("\n\n")
+    assert status == 1 and widest(shown) <= columns
+    assert table.splitlines()[0].split()[:2] == ["SERVICE", "PROCESS"] and "DETAIL" not in table
+    words = " ".join(told.split())
+    assert words.startswith("notes: /not/there/status can't be executed: No such file or directory hint: install it")
+    # through a pipe the columns stay what they are
+    piped = saved.run("status").fine(1).out
+    assert piped.splitlines()[0].endswith("DETAIL") and "can't be executed" in piped.splitlines()[1]
+
+
+def test_what_is_to_be_copied_is_not_broken(saved: Any) -> None:
+    """A path or a unit's line stays whole, however narrow the terminal is."""
+    _, shown = on_a_terminal(saved, "units", columns=40)
+    lines = ESCAPE.sub("", shown).splitlines()
+    assert any(line.startswith("# /") and line.endswith("/recoverd-restore.service") for line in lines)
+
+
 SLOW = """
     run: {{command: [{python}, -c, "import time; time.sleep(600)"]}}
     health: {{within: 60s, stable_for: 40s}}
