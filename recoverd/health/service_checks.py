@@ -87,7 +87,7 @@ def process(name: str, facts: ProcessFacts) -> list[Result]:
     status, message, hint = Status.OK, "", None
     if facts.running is None:
         status, message = Status.UNKNOWN, f"not known whether it runs: {facts.why or 'its driver does not say'}"
-        hint = f"`recoverd restore {name} --dry-run` shows what recoverd knows of it"
+        hint = f"`recoverd status {name}` says what to do about it"
     elif facts.running and facts.wanted == "stopped":
         status, message = Status.WARNING, "running, although it was stopped on purpose"
         hint = "somebody started it without recoverd"

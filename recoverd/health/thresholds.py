@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from recoverd.errors import NOTHING_DECLARED
 from recoverd.events.text import plural, size
 from recoverd.health import service_checks
 from recoverd.health.disk import disk_space
@@ -74,7 +75,7 @@ def nothing_declared() -> Result:
         None,
         Status.WARNING,
         "no service is declared",
-        hint="`recoverd config paths` shows where recoverd looks",
+        hint=NOTHING_DECLARED,
     )
 
 
