@@ -243,6 +243,13 @@ class TestBounds:
             examination.feed(b"x")
         assert examination.finish() == judgement
 
+    def test_time(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """What takes too long is not judged, and says nothing about the document."""
+        monkeypatch.setattr("recoverd.state.formats.yaml_format.DEADLINE_S", -1.0)
+        judgement = Judge(Format.YAML).judge("", b"a: 1\n")
+        assert judgement.verdict is Verdict.UNREADABLE
+        assert "could not be read within" in str(judgement.problems[0])
+
     def test_tag_handles_are_bounded(self) -> None:
         """Each is compared with all before it: 300,000 of them take the library six minutes."""
         handles = "".join(f"%TAG !{number}! x\n" for number in range(101)) + "--- a: 1\n"
