@@ -28,6 +28,12 @@ _MOST = 12
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("services", nargs="*", metavar="SERVICE", help="all by default")
     parser.add_argument("--snapshot", metavar="SNAPSHOT", help="restore this one, also over good state")
+    parser.add_argument(
+        "--from",
+        dest="origin",
+        metavar="ORIGIN",
+        help="only siblings, snapshots, rebuild or initial; or a directory as --to writes it",
+    )
     parser.add_argument("--to", metavar="DIR", help="write into an empty directory instead; touches nothing else")
     parser.add_argument("--dry-run", action="store_true", help="say what would be done, and why")
     which = parser.add_mutually_exclusive_group()
@@ -43,6 +49,8 @@ def run(options: argparse.Namespace, terminal: Terminal) -> int:
     from recoverd.operations.restore_results import RestoreRequest
 
     _refuse_mixtures(options)
+    if options.snapshot is not None and options.origin is not None:
+        raise UsageError("--snapshot and --from do not go together", hint="leave one of them out")
     context = context_of(options, terminal, tolerant=True, told=True)
     if options.boot:
         return _boot(context, terminal)
@@ -54,6 +62,7 @@ def run(options: argparse.Namespace, terminal: Terminal) -> int:
     request = RestoreRequest(
         services=tuple(options.services),
         snapshot=options.snapshot,
+        origin=options.origin,
         dry_run=options.dry_run,
         start=not options.no_start,
     )
@@ -76,6 +85,7 @@ def _refuse_mixtures(options: argparse.Namespace) -> None:
     given = {
         "a service": options.services,
         "--snapshot": options.snapshot,
+        "--from": options.origin,
         "--to": options.to,
         "--dry-run": options.dry_run,
         "--no-start": options.no_start,
@@ -102,6 +112,8 @@ def _boot(context: Context, terminal: Terminal) -> int:
 def _extract(options: argparse.Namespace, terminal: Terminal) -> int:
     from recoverd.operations.extract import ExtractRequest, extract
 
+    if options.origin is not None:
+        raise UsageError("--to and --from do not go together", hint="leave one of them out")
     if options.dry_run:
         raise UsageError(
             "--to and --dry-run do not go together", hint="`recoverd show SNAPSHOT --good` lists the files"

@@ -17,17 +17,20 @@ from recoverd.config import places, trust
 from recoverd.config.model import (
     Autosave,
     CheckThresholds,
+    Computed,
     Config,
     FailedService,
     Format,
     Guards,
     Health,
+    Initial,
     ItemKind,
     LogConfig,
     OnChange,
     Place,
     Probe,
     ProbeKind,
+    Rebuild,
     RepositoryConfig,
     Restore,
     Retention,
@@ -169,6 +172,9 @@ _item = _object(
     guards=_object(Guards, require=tuple),
     version=_object(VersionRule),
     validate=_object(Validation, command=tuple),
+    siblings=tuple,
+    rebuild=_object(Rebuild, compute=_by_name(_object(Computed)), command=tuple),
+    initial=_object(Initial),
 )
 _run = _object(Run, kind=RunKind, command=tuple, env=_by_name(_text_or_secret), start=tuple, stop=tuple, status=tuple)
 _retention = _object(

@@ -6,6 +6,7 @@ import re
 from collections.abc import Sequence
 
 from recoverd.config.model import Format, ItemKind, Place, StateItem
+from recoverd.config.origins import build_initial, build_rebuild, build_siblings
 from recoverd.config.schema_files import load_schema
 from recoverd.config.sections import Section, normal_path
 from recoverd.config.signs import build_guards, build_magic, build_name_field, build_validation, build_version
@@ -113,6 +114,9 @@ def build_item(item: Section, name: str, root: str | None, own: Sequence[Own]) -
         name_field=build_name_field(item, kind),
         magic=build_magic(item),
         validate=build_validation(item),
+        siblings=build_siblings(item, kind),
+        rebuild=build_rebuild(item, kind),
+        initial=build_initial(item, kind),
     )
     return built, item.place(kind)
 

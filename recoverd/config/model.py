@@ -153,6 +153,36 @@ class Validation:
 
 
 @dataclass(frozen=True, slots=True)
+class Computed:
+    """One computed value of a rebuilt document: the time now, a count of documents, or a mean over them."""
+
+    what: str  # now | count | mean
+    item: str = ""  # the state item whose documents are counted, or whose mean is taken
+    where: Mapping[str, Any] = field(default_factory=lambda: EMPTY)  # field -> value, list of values or {within: 1h}
+    seconds_from: str = ""  # fields with the times between which the seconds of a mean lie
+    to: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Rebuild:
+    """How a document is assembled from other state: by JSON pointer, or by a command that writes it."""
+
+    collect: Mapping[str, str] = field(default_factory=lambda: EMPTY)  # pointer -> state item
+    constants: Mapping[str, Any] = field(default_factory=lambda: EMPTY)
+    compute: Mapping[str, Computed] = field(default_factory=lambda: EMPTY)
+    command: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Initial:
+    """The first document of a service that may start empty: a value, or the content of a file as it was loaded."""
+
+    document: Any = None
+    path: str | None = None
+    content: str = ""  # of the file at `path`, in base64
+
+
+@dataclass(frozen=True, slots=True)
 class StateItem:
     """One declared part of a service's state."""
 
@@ -170,6 +200,9 @@ class StateItem:
     name_field: str | None = None
     magic: str = ""  # the first bytes of every document, in hexadecimal
     validate: Validation | None = None
+    siblings: tuple[str, ...] | None = None  # patterns; None: the usual ones
+    rebuild: Rebuild | None = None
+    initial: Initial | None = None
 
 
 class RunKind(StrEnum):
@@ -223,9 +256,11 @@ class Health:
 
 @dataclass(frozen=True, slots=True)
 class Restore:
-    fallback: tuple[str, ...] = ("snapshots",)
+    fallback: tuple[str, ...] = ("siblings", "snapshots")
     scope: str = "item"  # item | service
     attempts: int = 3
+    exhausted: str = "block"  # block | leave | empty: what becomes of a service for whose state there is no candidate
+    salvage: str = "none"  # none | tail: keep the whole lines of a damaged file of JSON lines
     verdicts: Mapping[str, str] = field(default_factory=lambda: EMPTY)  # verdict -> restore|alert|block|accept
 
 

@@ -10,11 +10,13 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from recoverd.config.model import (
+    Computed,
     Config,
     ItemKind,
     Place,
     Probe,
     ProbeKind,
+    Rebuild,
     Retention,
     Run,
     RunKind,
@@ -70,7 +72,9 @@ def _service(service: Service, *, mask: bool) -> dict[str, Any]:
     plain["restore"] = {
         "fallback": list(service.restore.fallback),
         "scope": service.restore.scope,
+        "exhausted": service.restore.exhausted,
         "attempts": service.restore.attempts,
+        "salvage": service.restore.salvage,
         "verdicts": dict(service.restore.verdicts),
     }
     plain["health"] = {
@@ -140,7 +144,27 @@ def _signs(item: StateItem) -> dict[str, Any]:
         validate=None
         if validate is None
         else {"command": list(validate.command), "timeout": format_duration(validate.timeout_s)},
+        siblings=None if item.siblings is None else list(item.siblings),
+        rebuild=None if item.rebuild is None else _rebuild(item.rebuild),
+        initial=None if item.initial is None else item.initial.path or item.initial.document,
     )
+
+
+def _rebuild(rebuild: Rebuild) -> dict[str, Any]:
+    if rebuild.command:
+        return {"command": list(rebuild.command)}
+    return {
+        "collect": dict(rebuild.collect),
+        "constants": dict(rebuild.constants),
+        "compute": {pointer: _computed(rule) for pointer, rule in rebuild.compute.items()},
+    }
+
+
+def _computed(rule: Computed) -> Any:
+    if rule.what == "now":
+        return "now"
+    times = {"seconds_from": rule.seconds_from, "to": rule.to} if rule.what == "mean" else {}
+    return {rule.what: rule.item, **({"where": dict(rule.where)} if rule.where else {}), **times}
 
 
 def _retention(policy: Retention) -> dict[str, Any]:

@@ -29,6 +29,7 @@ from recoverd.config.model import (
     Service,
     StateItem,
 )
+from recoverd.config.origins import check_rebuild
 from recoverd.config.sections import Section
 from recoverd.config.wording import suggest
 
@@ -52,6 +53,10 @@ def build_service(name: str, section: Section, own: Sequence[Own]) -> tuple[Serv
         if built := build_item(item, item_name, root, own):
             state[item_name] = built[0]
             claims.append(Claim(name, item_name, built[0].kind, built[0].path, built[1]))
+    for item in section.sections("state"):
+        rebuilt = state.get(str(item.path[-1]))
+        if rebuilt is not None and rebuilt.rebuild is not None:
+            check_rebuild(item, rebuilt.rebuild, rebuilt.name, {name: one.kind for name, one in state.items()})
     if not (section.section("state").node.content or section.has("run") or section.context.is_touched(section.path)):
         section.problem(None, "has neither state nor run: there is nothing to recover")
     service = Service(
@@ -218,6 +223,8 @@ def _restore(restore: Section) -> Restore:
         fallback=tuple(dict.fromkeys(restore.texts("fallback"))) or usual.fallback,
         scope=str(restore.text("scope", usual.scope)),
         attempts=restore.integer("attempts", usual.attempts),
+        exhausted=str(restore.text("exhausted", usual.exhausted)),
+        salvage=str(restore.text("salvage", usual.salvage)),
         verdicts={name: str(node.content) for name, node in verdicts.node.content.items()},
     )
 

@@ -14,6 +14,11 @@ _WITHOUT_FIELDS = frozenset({Format.OPAQUE, Format.JSON_LINES})
 _POINTER = re.compile(r"(/([^~/]|~[01])*)*\Z")
 
 
+def why_no_pointer(text: str) -> str | None:
+    """Why a text is no JSON pointer (RFC 6901)."""
+    return None if _POINTER.match(text) else f'"{text}" is no JSON pointer: one such as /tasks/0 starts with a slash'
+
+
 def build_guards(item: Section) -> Guards | None:
     """None where none are declared."""
     if not item.has("guards"):
@@ -27,8 +32,8 @@ def build_guards(item: Section) -> Guards | None:
     }
     for key, pointers in (("require", require), ("min_items", tuple(counts))):
         for pointer in pointers:
-            if not _POINTER.match(pointer):
-                section.problem(key, f'"{pointer}" is no JSON pointer: one such as /tasks/0 starts with a slash')
+            if reason := why_no_pointer(pointer):
+                section.problem(key, reason)
     guards = Guards(
         min_bytes=section.size_or_none("min_bytes"),
         max_shrink=section.percentage_or_none("max_shrink"),

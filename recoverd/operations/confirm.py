@@ -10,7 +10,7 @@ import os
 
 from recoverd.config.model import Service
 from recoverd.errors import StateError
-from recoverd.operations import blocking, restore_records, unproven
+from recoverd.operations import blocking, rejecting, restore_records, unproven
 from recoverd.operations.boot import forget_late, late_services
 from recoverd.operations.context import Context
 from recoverd.operations.processes import Up, bring_up, driver_of
@@ -28,7 +28,6 @@ from recoverd.operations.restore_results import (
 from recoverd.operations.unproven import Unproven
 from recoverd.recovery import quarantine, swapping
 from recoverd.recovery.intents import intent_path
-from recoverd.repository.records import Marks
 from recoverd.system import clock
 from recoverd.values import replace
 
@@ -69,7 +68,7 @@ def _one(context: Context, service: Service, *, unfinished: bool) -> ServiceRest
             return _fall_back(context, service, written, up)
         if up.healthy:
             with context.state_changes:
-                sequences = {sequence for sequence, _ in written.parts}
+                sequences = {part.sequence for part in written.parts if part.sequence}
                 restore_records.keep(context, service, sequences, up, clock.now_ns(), seen=None)
         attempt = Attempt(written.candidate, "restored")
         return replace(_result(service, RESTORED, up), attempts=(attempt,))
@@ -84,8 +83,7 @@ def _fall_back(context: Context, service: Service, written: Unproven, up: Up) ->
     why = up.why or "the service was not healthy on it"
     context.events.emit("restore.rejected", service=name, message=f"{written.candidate}: {why}")
     with context.state_changes:
-        for sequence, item in written.parts:
-            _mark(context, name, sequence, item, why)
+        rejecting.reject(context, name, written.parts, why)
         driver = driver_of(context, service)
         ran = driver is not None and driver.stop().was_running
         unproven.save(repository, name, None)
@@ -101,18 +99,9 @@ def _fall_back(context: Context, service: Service, written: Unproven, up: Up) ->
     result = Restoration(context, service, _REQUEST, was_running=ran).run()
     if result.outcome == FAILED or result.exit_status == 1:
         with context.state_changes:
-            for sequence, item in written.parts:
-                _mark(context, name, sequence, item, None)
+            rejecting.withdraw(context, name, written.parts)
     attempts = (Attempt(written.candidate, "rejected", why), *result.attempts)
     return replace(result, attempts=attempts)
-
-
-def _mark(context: Context, service: str, sequence: int, item: str, why: str | None) -> None:
-    def change(marks: Marks) -> Marks:
-        rest = {name: text for name, text in marks.rejected.items() if name != item}
-        return replace(marks, rejected=rest | ({item: why} if why is not None else {}))
-
-    context.repository().set_marks(service, sequence, change)
 
 
 def _result(service: Service, outcome: str, up: Up) -> ServiceRestore:

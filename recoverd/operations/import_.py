@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from recoverd.config.crontab import zone_named
@@ -89,7 +89,7 @@ class ImportResult:
 
 
 @dataclass(frozen=True, slots=True)
-class _Copy:
+class Copy:
     """One path, the item that it is a copy of, and of when."""
 
     path: str
@@ -113,7 +113,7 @@ def import_copies(context: Context, request: ImportRequest) -> ImportResult:
         context.state_changes,
         repository.writer(wait_s=context.wait_s, what="the repository") as writer,
     ):
-        surveys = [_survey(context, repository, writer, service, copy) for copy in copies]
+        surveys = [survey_copy(context, repository, writer, service, copy) for copy in copies]
         results: list[Imported] = []
         drafts: list[tuple[int, SnapshotDraft]] = []
         known = [one for one in repository.snapshots(name) if one.imported]
@@ -126,7 +126,9 @@ def import_copies(context: Context, request: ImportRequest) -> ImportResult:
                 outcome = UNCHANGED
             else:
                 outcome = SAVED
-                drafts.append((len(results), _draft(name, copy, survey, verdict, request.label)))
+                drafts.append(
+                    (len(results), draft(name, {copy.item.name: survey}, verdict, copy.time_ns, label=request.label))
+                )
             results.append(_result(copy, survey, verdict, outcome))
         if not request.dry_run:
             made = writer.commit([draft for _, draft in drafts])
@@ -144,7 +146,7 @@ def import_copies(context: Context, request: ImportRequest) -> ImportResult:
     return ImportResult(name, tuple(results), request.dry_run)
 
 
-def _result(copy: _Copy, survey: ItemSurvey, verdict: SnapshotVerdict, outcome: str) -> Imported:
+def _result(copy: Copy, survey: ItemSurvey, verdict: SnapshotVerdict, outcome: str) -> Imported:
     return Imported(
         copy.path,
         copy.item.name,
@@ -158,23 +160,26 @@ def _result(copy: _Copy, survey: ItemSurvey, verdict: SnapshotVerdict, outcome: 
     )
 
 
-def _draft(service: str, copy: _Copy, survey: ItemSurvey, verdict: SnapshotVerdict, label: str | None) -> SnapshotDraft:
+def draft(
+    service: str, surveys: Mapping[str, ItemSurvey], verdict: SnapshotVerdict, time_ns: int, *, label: str | None
+) -> SnapshotDraft:
+    """An imported snapshot of these items."""
     return SnapshotDraft(
         service=service,
-        time_ns=copy.time_ns,
+        time_ns=time_ns,
         boot_id=clock.boot_id(),
         host=clock.host_name(),
         verdict=verdict,
-        items={copy.item.name: survey.record()},
+        items={name: survey.record() for name, survey in surveys.items()},
         reason="import",
         label=label,
-        files=survey.files,
-        size_bytes=survey.size_bytes,
+        files=sum(survey.files for survey in surveys.values()),
+        size_bytes=sum(survey.size_bytes for survey in surveys.values()),
         imported=True,
     )
 
 
-def _is_same(writer: Writer, known: Snapshot, copy: _Copy, survey: ItemSurvey) -> bool:
+def _is_same(writer: Writer, known: Snapshot, copy: Copy, survey: ItemSurvey) -> bool:
     """Whether a copy was imported before."""
     record = known.items.get(copy.item.name)
     if record is None or known.time_ns != copy.time_ns:
@@ -185,7 +190,7 @@ def _is_same(writer: Writer, known: Snapshot, copy: _Copy, survey: ItemSurvey) -
 # --- what is a copy of what, and of when
 
 
-def _copies(context: Context, service: Service, request: ImportRequest) -> list[_Copy]:
+def _copies(context: Context, service: Service, request: ImportRequest) -> list[Copy]:
     zone, now_ns = zone_named(context.config.timezone), clock.now_ns()
     asked = None if request.time is None else asked_time(request.time, context.config.timezone)
     if request.item is not None and request.item not in service.state:
@@ -199,11 +204,11 @@ def _copies(context: Context, service: Service, request: ImportRequest) -> list[
         named = [time_in_name(name, zone, now_ns) for name in reversed(path.split("/")[-2:])]
         told = next((time for time in named if time is not None), None)
         if asked is not None:
-            copies.append(_Copy(path, item, asked, "asked"))
+            copies.append(Copy(path, item, asked, "asked"))
         elif told is not None:
-            copies.append(_Copy(path, item, told, "name"))
+            copies.append(Copy(path, item, told, "name"))
         else:
-            copies.append(_Copy(path, item, status.st_mtime_ns, "mtime"))
+            copies.append(Copy(path, item, status.st_mtime_ns, "mtime"))
     return copies
 
 
@@ -252,7 +257,7 @@ def _stem(item: StateItem) -> str:
 # --- looking at a copy
 
 
-def _survey(context: Context, repository: Repository, writer: Writer, service: Service, copy: _Copy) -> ItemSurvey:
+def survey_copy(context: Context, repository: Repository, writer: Writer, service: Service, copy: Copy) -> ItemSurvey:
     """The survey of a copy, as if it lay at the item's path."""
     here = replace(service, state={copy.item.name: replace(copy.item, path=copy.path)})
     survey = survey_service(

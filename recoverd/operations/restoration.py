@@ -7,49 +7,33 @@ this carries it out, one choice after the other.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping, Sequence
+import time
+from collections.abc import Mapping, Sequence
 
 from recoverd.config.model import EMPTY, Service
 from recoverd.errors import DamagedObject, RecoverdError, ServiceError, StateError
+from recoverd.operations import rejecting
 from recoverd.operations import restore_records as records
 from recoverd.operations import restore_results as results
 from recoverd.operations import restore_words as told
 from recoverd.operations import staged_judging as judging
 from recoverd.operations.assess import look
+from recoverd.operations.choosing import Chooser, Look
 from recoverd.operations.context import Context
 from recoverd.operations.processes import Up, bring_up, driver_of
+from recoverd.operations.rejecting import Taken
 from recoverd.operations.restore_results import Attempt, ItemOutcome, RestoreRequest, ServiceRestore
 from recoverd.recovery import quarantine, staging, swapping
-from recoverd.recovery.candidates import eligible, good_versions
-from recoverd.recovery.choices import Choice, damaged_targets, item_choice, service_choices, snapshot_choice
-from recoverd.recovery.plan import Action, Damage, Target, damages, plans
-from recoverd.recovery.survey import Scratch, ServiceSurvey
+from recoverd.recovery.choices import Choice, damaged_targets
+from recoverd.recovery.gathered import Nothing
+from recoverd.recovery.plan import Action, Origin, Target, damages
 from recoverd.repository.objects import Reader
-from recoverd.repository.records import Marks, Snapshot
+from recoverd.repository.records import Snapshot
 from recoverd.state.verdicts import worst
 from recoverd.system import clock
 from recoverd.values import dataclass, field, replace
 
 _MOST_LOOKS = 3  # how often live state may change under a restore before it gives up
-
-
-@dataclass(frozen=True, slots=True)
-class _Look:
-    """Live state at one moment, and what its policies say."""
-
-    survey: ServiceSurvey
-    trees: Scratch
-    damage: tuple[Damage, ...]
-
-    @property
-    def wrong(self) -> frozenset[Target]:
-        return frozenset(one.target for one in self.damage if one.action is Action.RESTORE)
-
-    @property
-    def action(self) -> Action:
-        if any(one.action is Action.BLOCK for one in self.damage):
-            return Action.BLOCK
-        return Action.RESTORE if self.wrong else Action.LEAVE
 
 
 @dataclass(slots=True)
@@ -62,33 +46,53 @@ class Restoration:
     explicit: Snapshot | None = None
     attempts: list[Attempt] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
-    reasons: tuple[str, ...] = ()  # why nothing can be restored
-    unusable: set[tuple[str, str, str]] = field(default_factory=set)  # (item, document, content)
-    tried: set[frozenset[tuple[str, str, str]]] = field(default_factory=set)
-    rejected: list[tuple[int, str]] = field(default_factory=list)  # (sequence, item), by this run
+    rejected: list[Taken] = field(default_factory=list)  # by this run
     applied: list[swapping.Applied] = field(default_factory=list)
     was_running: bool = False
-    after: _Look | None = None  # live state once it was written
+    after: Look | None = None  # live state once it was written
     found: Action | None = None  # what the first look said; None: it is not over yet
     left_running: bool = False
+    _chooser: Chooser | None = None
+
+    @property
+    def chooser(self) -> Chooser:
+        if self._chooser is None:
+            self._chooser = Chooser(self.context, self.service, self.explicit, self.request.origin, self.notes)
+        return self._chooser
 
     def run(self) -> ServiceRestore:
-        repository = self.context.repository()
+        with self.chooser.gathered:
+            return self._run()
+
+    def _run(self) -> ServiceRestore:
+        repository, started = self.context.repository_if_any(), time.monotonic()
+        if repository is None:  # a dry run creates none
+            first = self.chooser.asked_for(self._look(None))
+            return self._dry_run(first, self.chooser.next(Nothing(), first))
         with self.context.state_changes:
             if not self.request.dry_run:
                 self._finish_before()
             with repository.reader() as reader:
-                first = self._look(reader)
+                first = self.chooser.asked_for(self._look(reader))
                 if self.request.dry_run:
-                    return self._dry_run(first, self._next(reader, first))
+                    return self._dry_run(first, self.chooser.next(reader, first))
         self.found = first.action
+        items = first.survey.items.values()
+        self.context.events.emit(
+            "state.loaded",
+            service=self.service.name,
+            message=f"its state is {first.survey.verdict.value}",
+            files=sum(item.files for item in items),
+            size_bytes=sum(item.size_bytes for item in items),
+            seconds=round(time.monotonic() - started, 3),
+        )
         if first.action is Action.BLOCK:
             return self._blocked(first, tuple(told.sentence(one) for one in first.damage if one.action is Action.BLOCK))
         if first.action is Action.LEAVE and self.explicit is None:
             return self._untouched(first)
         return self._restore(first)
 
-    def _restore(self, first: _Look) -> ServiceRestore:
+    def _restore(self, first: Look) -> ServiceRestore:
         """One choice after the other, until the service is healthy on one."""
         most = 1 if self.explicit is not None else self.service.restore.attempts
         current = first
@@ -112,7 +116,7 @@ class Restoration:
                 return self._restored(current, choice, up)
             with self.context.state_changes:
                 self._reject(choice, up)
-        return self._put_back(current) if self.applied else self._blocked(current, self.reasons)
+        return self._put_back(current) if self.applied else self._nothing_left(current)
 
     # -- deciding -----------------------------------------------------------------------------------------
 
@@ -123,57 +127,21 @@ class Restoration:
             done = "finished" if finished.outcome == "forward" else "taken back"
             self.notes.append(f"a restore that was interrupted before has been {done}")
 
-    def _look(self, reader: Reader, rows: Mapping[str, Mapping[str, bytes]] = EMPTY) -> _Look:
+    def _look(self, reader: Reader | None, rows: Mapping[str, Mapping[str, bytes]] = EMPTY) -> Look:
         survey, trees = look(self.context, self.service, reader, rows=rows)
-        record = self.context.repository().record(self.service.name)
-        return _Look(survey, trees, damages(self.service, survey, record.accepted))
-
-    def _next(self, reader: Reader, current: _Look) -> Choice | None:
-        """The best choice that was not tried yet; None, with `reasons`, when there is none."""
-        repository = self.context.repository()
-        name = self.service.name
-        if self.explicit is not None:
-            reason = f"asked for {self.explicit.id}"
-            choice = snapshot_choice(self.service, current.survey, current.trees, self.explicit, reason)
-            if not choice.parts:
-                raise StateError(
-                    f"snapshot {self.explicit.id} holds nothing that is declared for {name} today",
-                    hint=f"`recoverd show {self.explicit.id}` lists it; --to DIRECTORY writes it elsewhere",
-                )
-            return self._untried([choice])
-        marks = repository.all_marks(name)
-        snapshots = eligible(repository.snapshots(name))
-        if current.action is Action.RESTORE and self.service.restore.scope == "service":
-            choices = service_choices(self.service, current.survey, current.trees, snapshots, marks)
-            self.reasons = ("no snapshot holds a good version of the whole service",)
-            return self._untried(choices)
-        return self._untried(self._item_choices(reader, current, snapshots, marks))
-
-    def _item_choices(
-        self, reader: Reader, current: _Look, snapshots: Sequence[Snapshot], marks: Mapping[int, Marks]
-    ) -> list[Choice]:
-        most = self.service.restore.attempts + len(self.unusable) + len(self.tried)
-        versions, unreadable = good_versions(
-            reader, snapshots, marks, sorted(current.wrong), items=self.service.state, most=most
-        )
-        self.notes += [sentence for sentence in unreadable if sentence not in self.notes]
-        found = plans(self.service.name, current.damage, versions, unusable=frozenset(self.unusable))
-        self.reasons = found[0].reasons if found else ()
-        return [item_choice(self.service, plan) for plan in found if plan.action is Action.RESTORE]
-
-    def _untried(self, choices: Iterable[Choice]) -> Choice | None:
-        return next((one for one in choices if one.key not in self.tried and not one.key & self.unusable), None)
+        accepted = self.context.repository().record(self.service.name).accepted if reader is not None else EMPTY
+        return Look(survey, trees, damages(self.service, survey, accepted))
 
     # -- writing ------------------------------------------------------------------------------------------
 
-    def _write_next(self, reader: Reader, current: _Look) -> tuple[_Look, Choice] | ServiceRestore | None:
+    def _write_next(self, reader: Reader, current: Look) -> tuple[Look, Choice] | ServiceRestore | None:
         """Bring the next choice onto the disk, validated. None: there is none left; a result ends the restore."""
         driver = driver_of(self.context, self.service)
         for _ in range(_MOST_LOOKS):
             if self.applied:  # the last choice lies there now: what was wrong before is what is to be replaced
                 now = self._look(reader)
                 current = replace(now, damage=current.damage)
-            while (choice := self._next(reader, current)) is not None:
+            while (choice := self.chooser.next(reader, current)) is not None:
                 staged = self._stage(reader, choice)
                 if staged is not None:
                     break
@@ -191,7 +159,7 @@ class Restoration:
                 elif driver is not None:
                     stopped = driver.stop()  # also what would start it, where it does not run
                     self.was_running = self.was_running or (stopped.was_running and not self.applied)
-                again = self._look(reader)
+                again = self.chooser.asked_for(self._look(reader))
                 if not self.applied and self.explicit is None and again.wrong != current.wrong:
                     staged.discard()
                     if again.action is not Action.RESTORE:
@@ -211,9 +179,9 @@ class Restoration:
                 staged.discard()
                 raise
             self.applied.append(applied)
-            self.tried.add(choice.key)
+            self.chooser.tried.add(choice.key)
             after = self._look(reader, rows)
-            written = {part.target for part in choice.parts}
+            written = {part.target for part in choice.parts if part.origin is not Origin.EMPTY}
             bad = sorted(one for one in after.wrong if one in written or (one[0], "") in written)
             if not bad:
                 self.after = after
@@ -227,9 +195,11 @@ class Restoration:
     def _stage(self, reader: Reader, choice: Choice) -> staging.Staging | None:
         """Stage and judge; None when the choice turned out to be damaged, or not to be valid today."""
         try:
-            staged = staging.stage(reader, self.service.name, choice.replacements, state_dir=self.context.state_dir)
+            staged = staging.stage(
+                self.chooser.source(reader), self.service.name, choice.replacements, state_dir=self.context.state_dir
+            )
         except DamagedObject as error:
-            self._pass_over(choice, "damaged", damaged_targets(reader, choice), error.message)
+            self._pass_over(choice, "damaged", damaged_targets(self.chooser.source(reader), choice), error.message)
             return None
         try:
             problems = judging.problems(self.context, self.service, staged, choice)
@@ -246,10 +216,7 @@ class Restoration:
         return None
 
     def _pass_over(self, choice: Choice, result: str, targets: Sequence[Target], why: str) -> None:
-        bad = {key for key in choice.key if key[:2] in targets}
-        self.unusable |= bad
-        if not bad:
-            self.tried.add(choice.key)
+        self.chooser.pass_over(choice, targets)
         self.attempts.append(Attempt(choice.candidate, result, why))
         self.context.events.emit("restore.rejected", service=self.service.name, message=f"{choice.candidate}: {why}")
 
@@ -262,18 +229,11 @@ class Restoration:
         self.context.events.emit("restore.rejected", service=self.service.name, message=f"{choice.candidate}: {why}")
         if self.explicit is not None:
             return  # asked for by name: nothing is concluded from it
-        for part in choice.parts:
-            self._mark(part.sequence, part.item, why)
-            self.rejected.append((part.sequence, part.item))
+        parts = rejecting.taken(choice)
+        rejecting.reject(self.context, self.service.name, parts, why)
+        self.rejected += parts
 
-    def _mark(self, sequence: int, item: str, why: str | None) -> None:
-        def change(marks: Marks) -> Marks:
-            rest = {name: text for name, text in marks.rejected.items() if name != item}
-            return replace(marks, rejected=rest | ({item: why} if why is not None else {}))
-
-        self.context.repository().set_marks(self.service.name, sequence, change)
-
-    def _put_back(self, current: _Look) -> ServiceRestore:
+    def _put_back(self, current: Look) -> ServiceRestore:
         """Healthy on none: the cause is elsewhere. The original state comes back, rejections are withdrawn."""
         driver = driver_of(self.context, self.service)
         with self.context.state_changes:
@@ -283,8 +243,7 @@ class Restoration:
                 quarantine.undo(
                     self.service.name, os.path.basename(applied.quarantine), state_dir=self.context.state_dir
                 )
-            for sequence, item in dict.fromkeys(self.rejected):
-                self._mark(sequence, item, None)
+            rejecting.withdraw(self.context, self.service.name, dict.fromkeys(self.rejected))
         if self.was_running and driver is not None:
             try:
                 driver.start()
@@ -300,7 +259,7 @@ class Restoration:
 
     # -- results ------------------------------------------------------------------------------------------
 
-    def _restored(self, current: _Look, choice: Choice, up: Up) -> ServiceRestore:
+    def _restored(self, current: Look, choice: Choice, up: Up) -> ServiceRestore:
         now_ns = clock.now_ns()
         try:
             with self.context.state_changes:
@@ -308,8 +267,7 @@ class Restoration:
                     records.keep_unproven(self.context, self.service.name, choice, self.applied[-1])
                 else:
                     seen = self.after.survey if self.after is not None else None
-                    sequences = {part.sequence for part in choice.parts}
-                    records.keep(self.context, self.service, sequences, up, now_ns, seen=seen)
+                    records.keep(self.context, self.service, choice.sequences, up, now_ns, seen=seen)
         except (RecoverdError, OSError) as error:  # the state is back and proven: that stands, also on a full disk
             self.notes.append(f"it could not be recorded: {error}")
         self.attempts.append(Attempt(choice.candidate, "restored"))
@@ -317,10 +275,11 @@ class Restoration:
         self.context.events.emit(
             "restore.finished", service=self.service.name, message=f"from {choice.candidate}", items=len(choice.parts)
         )
-        reasons = (*_left_alone(current), up.why) if up.why else _left_alone(current)
-        return self._result(current, results.RESTORED, up=up, items=items, reasons=reasons)
+        reasons = (*_left_alone(current), *choice.without, *((up.why,) if up.why else ()))
+        outcome = results.DEGRADED if choice.is_partial else results.RESTORED
+        return self._result(current, outcome, up=up, items=items, reasons=reasons)
 
-    def _untouched(self, current: _Look) -> ServiceRestore:
+    def _untouched(self, current: Look) -> ServiceRestore:
         """Live state is left alone, whatever a probe says; the service is brought up."""
         up = bring_up(self.context, self.service, start=self.request.start)
         self._remember_blocked(None)
@@ -328,42 +287,54 @@ class Restoration:
         reasons = (*left, up.why) if up.why else left
         return self._result(current, results.UNTOUCHED, up=up, reasons=reasons)
 
-    def _left_running(self, current: _Look) -> ServiceRestore:
+    def _left_running(self, current: Look) -> ServiceRestore:
         """Before services start, nothing is stopped: this one has been started already."""
         self.left_running = True
         reasons = ("it runs already, so its state was left as it is", *map(told.sentence, current.damage))
         return self._result(current, results.FAILED, reasons=reasons, exit_status=1)
 
-    def _became(self, again: _Look) -> ServiceRestore:
+    def _became(self, again: Look) -> ServiceRestore:
         """The service's stop changed its state: a flush at exit, or a torn read before."""
         if again.action is Action.BLOCK:
             return self._blocked(again, tuple(told.sentence(one) for one in again.damage if one.action is Action.BLOCK))
         self.notes.append("the state was ok once the service had stopped")
         return self._untouched(again)
 
-    def _blocked(self, current: _Look, reasons: tuple[str, ...]) -> ServiceRestore:
+    def _nothing_left(self, current: Look) -> ServiceRestore:
+        """No candidate, or none that is valid: what `restore.exhausted` says."""
+        if not self.chooser.given_up:
+            return self._blocked(current, self.chooser.reasons)
+        up = bring_up(self.context, self.service, start=self.request.start)
+        self._remember_blocked(None)
+        reasons = (*self.chooser.reasons, up.why) if up.why else self.chooser.reasons
+        return self._result(current, results.DEGRADED, up=up, reasons=reasons)
+
+    def _blocked(self, current: Look, reasons: tuple[str, ...]) -> ServiceRestore:
         self._remember_blocked("; ".join(reasons))
         return self._result(current, results.BLOCKED, reasons=reasons, exit_status=1)
 
     def _remember_blocked(self, why: str | None) -> None:
         records.remember_blocked(self.context, self.service.name, why)
 
-    def _dry_run(self, current: _Look, choice: Choice | None) -> ServiceRestore:
+    def _dry_run(self, current: Look, choice: Choice | None) -> ServiceRestore:
+        if choice is None and self.chooser.given_up:
+            return self._result(current, results.DEGRADED, reasons=self.chooser.reasons)
         if current.action is Action.BLOCK or (choice is None and current.wrong):
-            reasons = self.reasons or tuple(told.sentence(one) for one in current.damage)
+            reasons = self.chooser.reasons or tuple(told.sentence(one) for one in current.damage)
             return self._result(current, results.BLOCKED, reasons=reasons, exit_status=1)
         if choice is None or not choice.replacements:
             return self._result(current, results.UNTOUCHED, reasons=tuple(told.sentence(one) for one in current.damage))
         items = self._items(current, choice, clock.now_ns())
-        return self._result(current, results.RESTORED, items=items, reasons=_left_alone(current))
+        outcome = results.DEGRADED if choice.is_partial else results.RESTORED
+        return self._result(current, outcome, items=items, reasons=(*_left_alone(current), *choice.without))
 
-    def _items(self, current: _Look, choice: Choice, now_ns: int) -> tuple[ItemOutcome, ...]:
+    def _items(self, current: Look, choice: Choice, now_ns: int) -> tuple[ItemOutcome, ...]:
         where = self.applied[-1].quarantine if self.applied else None
         return told.outcomes(current.survey, current.damage, choice, now_ns=now_ns, quarantine=where)
 
     def _result(
         self,
-        current: _Look,
+        current: Look,
         outcome: str,
         *,
         up: Up | None = None,
@@ -375,7 +346,7 @@ class Restoration:
         if up is not None:
             healthy = up.healthy
         if exit_status is None:
-            exit_status = 1 if healthy is False else 0
+            exit_status = 1 if healthy is False else 3 if outcome == results.DEGRADED else 0
         return ServiceRestore(
             service=self.service.name,
             outcome=outcome,
@@ -390,6 +361,6 @@ class Restoration:
         )
 
 
-def _left_alone(current: _Look) -> tuple[str, ...]:
+def _left_alone(current: Look) -> tuple[str, ...]:
     """What stays as it is beside what is restored: it was accepted, or its policy says so."""
     return tuple(told.sentence(one) for one in current.damage if one.action is Action.LEAVE)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -10,21 +11,19 @@ from concurrent.futures import ThreadPoolExecutor
 from recoverd.config.model import FailedService, Service
 from recoverd.errors import LockHeld, RecoverdError, UsageError
 from recoverd.operations import blocking
-from recoverd.operations.assess import look
 from recoverd.operations.context import Context
+from recoverd.operations.from_directory import import_directory
 from recoverd.operations.naming import find_snapshot
 from recoverd.operations.restoration import Restoration
 from recoverd.operations.restore_results import (
     BLOCKED,
     FAILED,
     RESTORE,
-    UNTOUCHED,
-    ItemOutcome,
     RestoreRequest,
     RestoreResult,
     ServiceRestore,
 )
-from recoverd.recovery.plan import Action, damages
+from recoverd.recovery.origins import ORIGINS
 from recoverd.repository.records import Snapshot
 from recoverd.services.ordering import blocked_by, start_order
 from recoverd.system import clock
@@ -45,6 +44,7 @@ def restore(context: Context, request: RestoreRequest) -> RestoreResult:
         services = {explicit.service: _declared(context, request, explicit)}
     else:
         services = {service.name: service for service in context.select(request.services)}
+    _check_origin(request)
     if not request.dry_run:
         context.repository(create=True)
     done: dict[str, ServiceRestore] = {}
@@ -127,10 +127,33 @@ def _declared(context: Context, request: RestoreRequest, snapshot: Snapshot) -> 
     return service
 
 
+def _check_origin(request: RestoreRequest) -> None:
+    """Raises UsageError for an origin that is none."""
+    origin = request.origin
+    if origin is None or origin in ORIGINS:
+        return
+    if origin == "replicas":
+        raise UsageError("--from replicas is not supported yet", hint=f"there are {', '.join(ORIGINS)} and directories")
+    if not os.path.isdir(origin):
+        raise UsageError(
+            f"--from {origin}: there is no such origin or directory", hint=f"origins are {', '.join(ORIGINS)}"
+        )
+    if request.dry_run:
+        raise UsageError(
+            "--from DIRECTORY and --dry-run do not go together",
+            hint="`recoverd import --dry-run` says what is good in it",
+        )
+    if len(request.services) != 1:
+        raise UsageError("--from DIRECTORY needs the name of one service", hint="recoverd restore SERVICE --from DIR")
+
+
 def _locked(context: Context, service: Service, request: RestoreRequest, explicit: Snapshot | None) -> ServiceRestore:
+    if request.origin is not None and request.origin not in ORIGINS:
+        explicit = import_directory(context, service, request.origin)
+        request = replace(request, origin=None)
     repository = context.repository_if_any()
     if repository is None:
-        return _never_saved(context, service)
+        return Restoration(context, service, request, explicit).run()
     with repository.service_lock(service.name, wait_s=context.wait_s, what=f"service {service.name}"):
         return Restoration(context, service, request, explicit).run()
 
@@ -157,15 +180,3 @@ def guarded(
     if result.outcome in {FAILED, BLOCKED} and not request.dry_run:
         context.events.emit("restore.failed", service=service.name, message="; ".join(result.reasons))
     return replace(result, seconds=time.monotonic() - started)
-
-
-def _never_saved(context: Context, service: Service) -> ServiceRestore:
-    """What a dry run says where there is no repository: it creates none."""
-    survey, _ = look(context, service, None)
-    wrong = [one for one in damages(service, survey, {}) if one.action is not Action.LEAVE]
-    items = tuple(ItemOutcome(name, "", item.verdict.value, "live") for name, item in survey.items.items())
-    verdict = survey.verdict.value
-    if not wrong:
-        return ServiceRestore(service.name, UNTOUCHED, verdict=verdict, items=items)
-    reasons = (f"its state is {verdict}, and nothing was ever saved",)
-    return ServiceRestore(service.name, BLOCKED, verdict=verdict, items=items, reasons=reasons, exit_status=1)

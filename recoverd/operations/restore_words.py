@@ -35,7 +35,7 @@ def evidence(survey: ServiceSurvey, choice: Choice) -> dict[str, Any]:
             for finding in item.findings
         ],
         "plan": [
-            {"item": part.item, "document": part.document, "from": part.sequence, "reason": part.reason}
+            {"item": part.item, "document": part.document, "from": choice.named(part), "reason": part.reason}
             for part in choice.parts
         ],
     }
@@ -51,8 +51,8 @@ def outcomes(
             item=part.item,
             document=part.document,
             verdict_before=verdicts.get(part.target, survey.items[part.item].verdict.value),
-            source="snapshot",
-            candidate=f"{survey.service}/{part.sequence}",
+            source=part.origin.value,
+            candidate=choice.named(part),
             age_s=max(0.0, (now_ns - part.time_ns) / 1e9),
             quarantine=quarantine,
             reason=part.reason,

@@ -58,6 +58,9 @@ def _settled(context: Context, service: Service, choice: Choice) -> set[str]:
     snapshots = {one.sequence: one for one in context.repository().snapshots(service.name)}
     doubtful = set()
     for part in choice.parts:
+        if part.sequence not in snapshots:  # it comes from another origin
+            doubtful.add(part.item)
+            continue
         record = snapshots[part.sequence].items[part.item]
         item = service.state[part.item]
         settled = record.verdict == Verdict.OK and record.root == record.good and record.judge == judges[item.name].id

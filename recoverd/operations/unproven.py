@@ -10,6 +10,7 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
+from recoverd.operations.rejecting import Taken, taken
 from recoverd.recovery.choices import Choice
 from recoverd.recovery.swapping import Applied
 from recoverd.repository.records import ServiceRecord
@@ -19,21 +20,23 @@ from recoverd.values import dataclass, replace
 
 @dataclass(frozen=True, slots=True)
 class Unproven:
-    """One restore: its quarantine, and what it took: (snapshot, item)."""
+    """One restore: its quarantine, and what it took."""
 
     candidate: str
     quarantine: str
-    parts: tuple[tuple[int, str], ...]
+    parts: tuple[Taken, ...]
 
     def to_json(self) -> dict[str, Any]:
-        parts = [{"sequence": sequence, "item": item} for sequence, item in self.parts]
+        parts = [{"sequence": one.sequence, "item": one.item, "content": one.content} for one in self.parts]
         return {"candidate": self.candidate, "quarantine": self.quarantine, "parts": parts}
 
     @staticmethod
     def from_json(value: Mapping[str, Any]) -> Unproven | None:
         """None for a record of something else."""
         try:
-            parts = tuple((int(part["sequence"]), str(part["item"])) for part in value["parts"])
+            parts = tuple(
+                Taken(int(part["sequence"]), str(part["item"]), str(part.get("content", ""))) for part in value["parts"]
+            )
             return Unproven(str(value["candidate"]), str(value["quarantine"]), parts)
         except (KeyError, TypeError, ValueError):
             return None
@@ -43,7 +46,7 @@ def of_choice(choice: Choice, applied: Applied) -> Unproven:
     return Unproven(
         choice.candidate,
         os.path.basename(applied.quarantine),
-        tuple(dict.fromkeys((part.sequence, part.item) for part in choice.parts)),
+        taken(choice),
     )
 
 

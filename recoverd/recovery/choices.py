@@ -7,11 +7,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from recoverd.config.model import Service
 from recoverd.errors import DamagedObject
 from recoverd.recovery.differences import Difference, differences
-from recoverd.recovery.plan import Plan, Target
+from recoverd.recovery.extraction import Source
+from recoverd.recovery.plan import PARTIAL, Origin, Plan, Target
 from recoverd.recovery.staging import Replacement
 from recoverd.recovery.stores import Trees
 from recoverd.recovery.survey import ServiceSurvey, same_item
-from recoverd.repository.objects import Reader
 from recoverd.repository.records import Marks, Snapshot, SnapshotVerdict
 from recoverd.repository.trees import EMPTY_TREE, Entry
 from recoverd.values import dataclass
@@ -19,14 +19,16 @@ from recoverd.values import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """One document (or a whole item, document "") that comes from one snapshot."""
+    """One document (or a whole item, document "") that comes from one snapshot, or from another origin."""
 
     item: str
     document: str
-    sequence: int
+    sequence: int  # 0: from no snapshot
     time_ns: int
     content: str
     reason: str = ""
+    origin: Origin = Origin.SNAPSHOT
+    label: str = ""  # of other origins than snapshots
 
     @property
     def target(self) -> Target:
@@ -40,6 +42,7 @@ class Choice:
     service: str
     parts: tuple[Part, ...]
     replacements: tuple[Replacement, ...]
+    without: tuple[str, ...] = ()  # a sentence for each damaged document of which no good version was found
 
     @property
     def key(self) -> frozenset[tuple[str, str, str]]:
@@ -48,8 +51,24 @@ class Choice:
 
     @property
     def candidate(self) -> str:
-        """The newest snapshot that it takes from."""
-        return f"{self.service}/{max(part.sequence for part in self.parts)}"
+        """The newest snapshot that it takes from, and what else it takes from."""
+        newest = max(part.sequence for part in self.parts)
+        labels = [part.label for part in self.parts if part.origin is not Origin.SNAPSHOT]
+        return " + ".join(dict.fromkeys((*((f"{self.service}/{newest}",) if newest else ()), *labels)))
+
+    def named(self, part: Part) -> str:
+        """The candidate that one part comes from."""
+        return part.label if part.origin is not Origin.SNAPSHOT else f"{self.service}/{part.sequence}"
+
+    @property
+    def is_partial(self) -> bool:
+        """Whether a service that starts on it is degraded: something is made up, or not there."""
+        return bool(self.without) or any(part.origin in PARTIAL for part in self.parts)
+
+    @property
+    def sequences(self) -> set[int]:
+        """The snapshots that it takes from."""
+        return {part.sequence for part in self.parts if part.origin is Origin.SNAPSHOT}
 
 
 def item_choice(service: Service, plan: Plan) -> Choice:
@@ -58,7 +77,14 @@ def item_choice(service: Service, plan: Plan) -> Choice:
         service.name,
         tuple(
             Part(
-                step.item, step.document, step.version.sequence, step.version.time_ns, step.version.content, step.reason
+                step.item,
+                step.document,
+                step.version.sequence,
+                step.version.time_ns,
+                step.version.content,
+                step.reason,
+                step.version.origin,
+                step.version.label,
             )
             for step in plan.steps
         ),
@@ -68,11 +94,12 @@ def item_choice(service: Service, plan: Plan) -> Choice:
                 target=service.state[step.item].path,
                 relative=step.document,
                 entry=step.version.entry,
-                whole=step.version.entry.type == "dir",
+                whole=step.version.entry is not None and step.version.entry.type == "dir",
                 parents=step.version.parents,
             )
             for step in plan.steps
         ),
+        plan.without,
     )
 
 
@@ -136,7 +163,7 @@ def _files_below(trees: Trees, path: str, entry: Entry) -> Iterator[str]:
         yield from _files_below(trees, f"{path}/{one.name}" if path else one.name, one)
 
 
-def damaged_targets(reader: Reader, choice: Choice) -> list[Target]:
+def damaged_targets(reader: Source, choice: Choice) -> list[Target]:
     """The parts whose objects can't be read whole; asked after staging has met damage."""
     found = []
     for part, replacement in _paired(choice):
@@ -154,7 +181,7 @@ def _paired(choice: Choice) -> Iterator[tuple[Part, Replacement]]:
         yield parts.get((replacement.item, replacement.relative)) or parts[replacement.item, ""], replacement
 
 
-def _read_all(reader: Reader, entry: Entry) -> None:
+def _read_all(reader: Source, entry: Entry) -> None:
     if entry.type == "dir":
         for one in reader.tree(entry.hash or EMPTY_TREE):
             _read_all(reader, one)

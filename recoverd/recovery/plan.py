@@ -51,21 +51,46 @@ class Damage:
         return self.item, self.document
 
 
+class Origin(StrEnum):
+    """Where a version comes from."""
+
+    SNAPSHOT = "snapshot"
+    SIBLING = "sibling"
+    REBUILD = "rebuild"
+    INITIAL = "initial"
+    SALVAGE = "salvage"
+    EMPTY = "empty"  # nothing is brought back: the damaged document goes to quarantine
+
+
+PARTIAL = frozenset({Origin.REBUILD, Origin.INITIAL, Origin.SALVAGE, Origin.EMPTY})
+"""A service that starts on these is up, and degraded."""
+
+
 @dataclass(frozen=True, slots=True)
 class Version:
-    """One good version of a document: what a snapshot carries for it."""
+    """One good version of a document: what a snapshot carries for it, or what another origin gives."""
 
-    sequence: int
+    sequence: int  # of the snapshot; 0 for other origins
     time_ns: int
-    entry: Entry
+    entry: Entry | None  # None: the document is to be removed
     root: str = ""  # the item's good tree in that snapshot
     parents: tuple[Entry, ...] = ()  # the directories from the item down to the one that holds it
     carried: bool = False  # the snapshot only carries it forward: the live document was damaged then
+    origin: Origin = Origin.SNAPSHOT
+    label: str = ""  # of other origins: which file
+    order: int | None = None  # of other origins: where it stands among the sequences of snapshots
 
     @property
     def content(self) -> str:
         """What tells versions apart."""
+        if self.entry is None:
+            return ABSENT
         return self.entry.hash or self.entry.blocks or self.entry.target or ""
+
+    @property
+    def rank(self) -> int:
+        """Versions with a higher one are tried first."""
+        return self.sequence if self.order is None else self.order
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,11 +112,7 @@ class Plan:
     action: Action
     steps: tuple[Step, ...] = ()
     reasons: tuple[str, ...] = ()
-
-    @property
-    def candidate(self) -> int | None:
-        """The newest snapshot that the steps take from."""
-        return max((step.version.sequence for step in self.steps), default=None)
+    without: tuple[str, ...] = ()  # a sentence for each damaged document of which no good version was found
 
     @property
     def key(self) -> tuple[tuple[str, str, str], ...]:
@@ -131,14 +152,16 @@ def plans(
     versions: Mapping[Target, Sequence[Version]],
     *,
     unusable: frozenset[tuple[str, str, str]] = frozenset(),
+    exhausted: str = "block",
 ) -> list[Plan]:
     """Every plan worth trying, best first: the newest known-good of each document, then walking back.
 
-    `versions`: for each damaged document its good versions, newest first by sequence. `unusable`: (item,
-    document, content) that turned out to be damaged, or not to pass the schema of today.
+    `versions`: for each damaged document its good versions, best first by rank. `unusable`: (item, document, content)
+    that turned out to be damaged, or not to pass the schema of today. Documents of which none is left make the service
+    `exhausted`: block it, leave them as they are, or take them away (`empty`), where the others are still restored.
 
     Invariants: each plan names every document to be restored exactly once; no two plans are equal; the first
-    takes the newest usable version of each; going down the list no document gets a newer version.
+    takes the best usable version of each; going down the list no document gets a better one.
     """
     blocking = [damage for damage in found if damage.action is Action.BLOCK]
     if blocking:
@@ -150,22 +173,33 @@ def plans(
         damage.target: [v for v in versions.get(damage.target, ()) if (*damage.target, v.content) not in unusable]
         for damage in wanted
     }
-    exhausted = [damage for damage in wanted if not usable[damage.target]]
-    if exhausted:
-        return [Plan(service, Action.BLOCK, reasons=tuple(_nothing_left(damage) for damage in exhausted))]
-    cutoffs = sorted({v.sequence for choices in usable.values() for v in choices}, reverse=True)
+    without = [damage for damage in wanted if not usable[damage.target]]
+    if without and exhausted == "block":
+        return [Plan(service, Action.BLOCK, reasons=tuple(_nothing_left(damage) for damage in without))]
+    told = tuple(_sentence(damage) for damage in found if damage not in without)
+    given_up = tuple(f"{_nothing_left(damage)}; {_GIVEN_UP[exhausted]}" for damage in without)
+    wanted = [damage for damage in wanted if usable[damage.target] or exhausted == "empty"]
+    for damage in without:
+        usable[damage.target] = [NOTHING_LEFT]
+    if not wanted:
+        return [Plan(service, Action.LEAVE, reasons=(*told, *given_up), without=given_up)]
+    cutoffs = sorted({v.rank for choices in usable.values() for v in choices}, reverse=True)
     result: list[Plan] = []
     for cutoff in cutoffs:
         steps = tuple(_step(damage, usable[damage.target], cutoff) for damage in wanted)
-        plan = Plan(service, Action.RESTORE, steps, tuple(_sentence(damage) for damage in found))
+        plan = Plan(service, Action.RESTORE, steps, told, given_up)
         if all(plan.key != earlier.key for earlier in result):
             result.append(plan)
     return result
 
 
+_GIVEN_UP = {"leave": "it is left as it is", "empty": "it is taken away"}
+NOTHING_LEFT = Version(0, 0, None, origin=Origin.EMPTY, label="empty", order=-(1 << 62))
+
+
 def _step(damage: Damage, choices: Sequence[Version], cutoff: int) -> Step:
     """The newest version not newer than the cutoff; the oldest there is where all are newer."""
-    version = next((v for v in choices if v.sequence <= cutoff), choices[-1])
+    version = next((v for v in choices if v.rank <= cutoff), choices[-1])
     return Step(damage.item, damage.document, version, damage.verdict, _sentence(damage))
 
 

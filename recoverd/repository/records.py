@@ -123,3 +123,6 @@ class ServiceRecord:
     last_restore: Mapping[str, Any] = field(default_factory=lambda: NOTHING)
     failures: int = 0  # captures that failed in a row
     last_error: str | None = None
+    rejected: Mapping[str, Mapping[str, str]] = field(
+        default_factory=lambda: NOTHING
+    )  # item -> content hash -> why: candidates from no snapshot on which the service was not healthy

@@ -58,12 +58,14 @@ def run_command(
     output_fd: int | None = None,
     most_bytes: int = OUTPUT_BYTES,
     uid: int | None = None,
+    stdout_fd: int | None = None,
 ) -> Ran:
     """Run a command in a session of its own, from /, its errors among its output.
 
     At the deadline its whole process group is killed. So is what it left running, unless its output goes to
     `output_fd`: then it may start something that stays. `env` replaces the environment. `uid`: the user it runs
-    as, with that user's groups, where recoverd is root. Raises OSError and ValueError when it can't be executed.
+    as, with that user's groups, where recoverd is root. `stdout_fd`: where its output goes, apart from its errors.
+    Raises OSError and ValueError when it can't be executed.
     """
     import subprocess
 
@@ -71,8 +73,8 @@ def run_command(
     process = subprocess.Popen(
         command,
         stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE if output_fd is None else output_fd,
-        stderr=subprocess.STDOUT,
+        stdout=stdout_fd if stdout_fd is not None else subprocess.PIPE if output_fd is None else output_fd,
+        stderr=subprocess.STDOUT if stdout_fd is None else subprocess.PIPE,
         start_new_session=True,
         cwd="/",
         env=env,
@@ -84,8 +86,9 @@ def run_command(
     try:
         tail, ended = _follow(process, timeout_s, most_bytes)
     finally:
-        if process.stdout is not None:
-            process.stdout.close()
+        for pipe in (process.stdout, process.stderr):
+            if pipe is not None:
+                pipe.close()
         if output_fd is None or not ended:
             _end_group(process.pid)
     try:
@@ -124,8 +127,9 @@ def _follow(process: subprocess.Popen[bytes], timeout_s: float, most_bytes: int)
     try:
         with selectors.DefaultSelector() as selector:
             output = None
-            if process.stdout is not None:
-                output = selector.register(process.stdout, selectors.EVENT_READ)
+            pipe = process.stdout or process.stderr
+            if pipe is not None:
+                output = selector.register(pipe, selectors.EVENT_READ)
             end = selector.register(pidfd, selectors.EVENT_READ)
             while (left_s := deadline - monotonic_s()) > 0:
                 ready = [key for key, _ in selector.select(left_s)]

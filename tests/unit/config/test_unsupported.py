@@ -34,16 +34,11 @@ SERVICE_USES = {
     "in_flight": "in_flight: []",
     "hooks": "hooks: []",
     "check.max_drill_age": "check: {max_drill_age: 1d}",
-    "restore.exhausted": "restore: {exhausted: VALUE}",
-    "restore.salvage": "restore: {salvage: VALUE}",
     "restore.unhealthy": "restore: {unhealthy: VALUE}",
     "restore.fallback.*": "restore: {fallback: [VALUE]}",
     "state.*.sqlite": "state: {m: {sqlite: /srv/x/a}}",
     "state.*.dump": "state: {m: {dump: {save: [a], load: [b]}}}",
     "state.*.migrate": "state: {m: {file: /srv/x/a, migrate: []}}",
-    "state.*.siblings": "state: {m: {file: /srv/x/a, siblings: []}}",
-    "state.*.rebuild": "state: {m: {file: /srv/x/a, rebuild: {}}}",
-    "state.*.initial": "state: {m: {file: /srv/x/a, initial: null}}",
     "state.*.check": "state: {m: {file: /srv/x/a, check: full}}",
     "state.*.require_tables": "state: {m: {file: /srv/x/a, require_tables: [a]}}",
     "state.*.assert": "state: {m: {file: /srv/x/a, assert: [a]}}",
@@ -75,7 +70,7 @@ def test_in_a_service(line: Unsupported, value: str, problems: Callable[..., lis
     assert place == line.pattern
 
 
-@pytest.mark.parametrize("use", ["drill: {}", "watch: {}", "restore: {fallback: [siblings]}"])
+@pytest.mark.parametrize("use", ["drill: {}", "watch: {}", "restore: {fallback: [replicas]}"])
 def test_in_defaults(use: str, problems: Callable[..., list[str]]) -> None:
     """What a service can't have, all services can't have; said once, not again for each of them."""
     (found,) = problems(f"defaults: {{{use}}}\nservices:\n  a: {{{ITEM}}}\n  b: {{state: {{m: {{file: /srv/y}}}}}}\n")

@@ -71,7 +71,7 @@ def test_one_document_that_blocks_blocks_all(versions: dict[Target, list[Version
     found = [damage(target) for target in versions]
     found.append(damage(("other", ""), Action.BLOCK))
     assert [one.action for one in plans("app", found, versions)] == [Action.BLOCK]
-    assert plans("app", found, versions)[0].candidate is None
+    assert plans("app", found, versions)[0].steps == ()
 
 
 def test_what_is_left_alone_makes_no_step() -> None:
@@ -80,7 +80,7 @@ def test_what_is_left_alone_makes_no_step() -> None:
     assert [one.action for one in plans("app", [left], {})] == [Action.LEAVE]
     found = plans("app", [left, damage(TARGETS[1])], {TARGETS[1]: [version(3, "a")]})
     assert [[step.document for step in one.steps] for one in found] == [["a.json"]]
-    assert found[0].candidate == 3
+    assert [step.version.sequence for step in found[0].steps] == [3]
     assert len(found[0].reasons) == 2
 
 
