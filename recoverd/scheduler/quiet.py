@@ -37,7 +37,11 @@ def due_s(unsaved: Unsaved | None, rule: OnChange, *, rested_s: float) -> float 
     return max(rested_s, min(unsaved.last_s + rule.quiet_s, unsaved.first_s + rule.at_most_s))
 
 
-def rested_s(began_s: float, ended_s: float, *, everything: bool) -> float:
-    """From when on changes may be captured again: looking at what changed takes half of the time at most, looking at
-    everything, because more changed than could be told, a tenth."""
-    return ended_s + max(0.0, ended_s - began_s) * (9 if everything else 1)
+def rested_s(began_s: float, ended_s: float, *, named: bool, flooded: bool) -> float:
+    """From when on changes may be captured again.
+
+    Captures of what was `named` take half of the time at most; looks at everything because of a flood of changes, which
+    the next flood repeats, a tenth. After any other look at everything the next capture is cheap, and may come at once.
+    """
+    share = 9 if flooded else 1 if named else 0
+    return ended_s + max(0.0, ended_s - began_s) * share

@@ -53,7 +53,7 @@ class _Service:
         self.why = "what changed before the start is not known"
         self.unsaved: Unsaved | None = None
         self.taken: dict[str, Hints] | None = None  # by the capture under way; None: everything
-        self.under_way = self.marked = False
+        self.under_way = self.marked = self.flooded = False
         self.since: int | None = None  # the snapshot that the news are counted from
         self.began_s = self.rested_s = 0.0
         self.full_s: float | None = None  # when everything is looked at next; None: when somebody asks first
@@ -172,7 +172,8 @@ class Watcher:
         one.failures = 0
         one.since = result.sequence
         one.news.add(result.touched, is_news=False)
-        one.rested_s = rested_s(one.began_s, now_s, everything=one.taken is None)
+        one.rested_s = rested_s(one.began_s, now_s, named=one.taken is not None, flooded=one.flooded)
+        one.flooded = False
         if one.taken is None:
             polled = one.cannot is not None and one.looks_itself
             one.full_s = now_s + (self._rhythm.look_s if polled else self._rhythm.full_look_s)
@@ -222,7 +223,7 @@ class Watcher:
                 one.watches.look_for_anchors(one.news)
         except Overflow:
             self._close(one)  # until it is due: what happens meanwhile costs nothing
-            one.why = "more changed than could be counted"
+            one.why, one.flooded = "more changed than could be counted", True
             one.news.all_changed()
         except CannotWatch as error:
             self._give_up(one, error)

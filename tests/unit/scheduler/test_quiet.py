@@ -55,9 +55,11 @@ def test_nothing_changed_nothing_is_due() -> None:
 
 
 def test_captures_leave_time_for_others() -> None:
-    """What took 2 s rests as long where a few places were named, and for nine times that after a look at all."""
-    assert rested_s(10.0, 12.0, everything=False) == 14.0
-    assert rested_s(10.0, 12.0, everything=True) == 30.0
+    """What took 2 s rests as long where places were named, nine times that in a flood, else not at all: what is named
+    next is cheap, however long the look at everything took."""
+    assert rested_s(10.0, 12.0, named=True, flooded=False) == 14.0
+    assert rested_s(10.0, 12.0, named=False, flooded=True) == 30.0
+    assert rested_s(10.0, 12.0, named=False, flooded=False) == 12.0
 
 
 @given(st.lists(st.tuples(st.sampled_from(["changed", "touched", "appeared"]), st.integers(0, 6000)), max_size=30))
