@@ -142,7 +142,7 @@ def _service(one: ServiceRestore, terminal: Terminal, *, dry_run: bool) -> None:
     would = "would be " if dry_run else ""
     outcome = terminal.style(one.outcome, _STYLES[one.outcome])
     if one.outcome == "untouched" and one.verdict == "ok":
-        outcome += ", its state is ok"
+        outcome += ", its state is ok" + ("," if one.healthy is None and not dry_run else "")
     health = ""
     if one.healthy is not None:
         health = ", " + (terminal.style("healthy", "ok") if one.healthy else terminal.style("not healthy", "critical"))

@@ -64,7 +64,7 @@ def _start(context: Context, service: Service, driver: Driver) -> Started:
 
 
 def bring_up(context: Context, service: Service, *, start: bool) -> Up:
-    """Start the service unless it runs or its operator stopped it, and prove that it is healthy."""
+    """Start the service unless it runs or is down on purpose, and prove that it is healthy."""
     driver = driver_of(context, service)
     if not start or not service.enabled:
         return Up(None, "not asked to start it")
@@ -74,7 +74,7 @@ def bring_up(context: Context, service: Service, *, start: bool) -> Up:
     if driver is not None:
         status = driver.status()
         if not status.running and status.wanted == "stopped":
-            return Up(None, "stopped by its operator")
+            return Up(None, f"not started: {status.detail}")
         blocking.unblock(context.runtime_dir, service.name)  # or systemd would refuse it
         try:
             with context.state_changes:

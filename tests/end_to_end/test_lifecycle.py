@@ -61,7 +61,7 @@ def test_what_was_stopped_on_purpose_stays_down_until_it_is_started(four: Any) -
     """recovery.md: durable, across restores; `status` calls it as it should be."""
     four.run("start", "db").fine()
     four.run("stop", "db").fine()
-    four.run("restore", "db").fine()
+    assert "not started: it was stopped at " in four.run("restore", "db").fine().out
     db = services(four.run("--json", "status", "db").fine().json)["db"]
     assert (db["running"], db["wanted"]) == (False, "stopped")
     four.run("start", "db").fine()
