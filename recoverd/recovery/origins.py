@@ -22,6 +22,7 @@ from recoverd.recovery.siblings import find_siblings
 from recoverd.recovery.stores import Trees
 from recoverd.recovery.survey import ServiceSurvey
 from recoverd.repository.trees import BLOCK_SIZE, Entry
+from recoverd.state.formats import detection
 from recoverd.state.formats.encoding import Encoding, describe, encode
 from recoverd.state.judging import Judge
 from recoverd.state.salvaging import line_judge, whole_lines
@@ -226,7 +227,6 @@ class _Search:
 
     def _encoding(self, item: StateItem, known: Sequence[Version]) -> Encoding:
         """As its known-good version is written, else as what is left of it; indented by two where nothing tells."""
-        kind = item.format if item.format not in {Format.AUTO, Format.OPAQUE} else Format.JSON
         data = b""
         with suppress(DamagedObject, OSError):
             good = next((version.entry for version in known if version.entry is not None), None)
@@ -239,6 +239,11 @@ class _Search:
                     data = os.pread(fd, BLOCK_SIZE, 0)
                 finally:
                     os.close(fd)
+        kind = item.format
+        if kind is Format.AUTO:
+            kind = detection.format_of(data, item.path, structured=item.schema is not None)
+        if kind is Format.OPAQUE:
+            kind = Format.JSON
         if data.strip(b"\0 \t\r\n"):
             return describe(data, kind)
         return Encoding(kind, indent="  " if kind is Format.JSON else None)

@@ -62,7 +62,9 @@ class Rebuilder:
         found: list[Any] = []
         for path, entry in self._files(self._survey.items[item.name].good or EMPTY_TREE, item):
             data = self._content(item, path, entry)
-            kind = item.format if item.format is not Format.AUTO else detection.detect(data)
+            kind = item.format
+            if kind is Format.AUTO:
+                kind = detection.format_of(data, path or item.path, structured=item.schema is not None)
             if kind is Format.OPAQUE:
                 continue
             read = reading.read(data, kind, allow=item.allow)

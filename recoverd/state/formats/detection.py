@@ -16,6 +16,7 @@ import re
 
 from recoverd.config.model import Format
 from recoverd.state.formats import json_format
+from recoverd.state.formats.compression import unpack
 from recoverd.state.formats.reading import read_plain
 from recoverd.state.formats.text import Documents, Limits, Unjudgeable
 
@@ -91,3 +92,18 @@ def detect_structured(data: bytes, limits: Limits) -> tuple[Format, Documents | 
         if found is not None:
             return format, found
     return Format.JSON, None
+
+
+def format_of(data: bytes, name: str = "", *, structured: bool = False) -> Format:
+    """What a whole document of `format: auto` is, seen through its compression. `structured`: a schema says that it is
+    meant to be parsed; then it is never opaque, unless it is larger than is parsed."""
+    limits = Limits()
+    try:
+        plain = unpack(data, limits.size_bytes).data
+    except Unjudgeable:
+        return Format.OPAQUE
+    found = detect(plain)
+    if structured:
+        return detect_structured(plain, limits)[0] if found is Format.OPAQUE else found
+    named = hint(name)
+    return named if named is not None and try_as(named, plain, limits) is not None else found

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from recoverd.config.model import Format, ItemKind, SchemaSource, StateItem, VersionRule
 from recoverd.state.formats.compression import Compression, pack
-from recoverd.state.formats.detection import hint
+from recoverd.state.formats.detection import format_of, hint
 from recoverd.state.formats.text import Limits
 from recoverd.state.judging import Judge, build_judge
 from recoverd.state.schemas import close
@@ -123,6 +123,16 @@ class TestAuto:
         for start in range(0, len(data), 3):
             examination.feed(data[start : start + 3])
         assert examination.finish() == judgement
+
+    @pytest.mark.parametrize("kind", list(Compression))
+    def test_whoever_writes_a_document_is_told_the_same(self, kind: Compression) -> None:
+        """What a rebuild takes for the format of a document is what the judge takes it for."""
+        for name in ("a.yaml", "a.toml", "a"):
+            for data in (*GOOD.values(), b"text", b"", b'{"a"', b"{}\n{}\n"):
+                packed = pack(data, kind)
+                assert format_of(packed, name).value == Judge(Format.AUTO).judge(name, packed).detected
+        assert [format_of(pack(data, kind), structured=True) for data in GOOD.values()] == list(GOOD)
+        assert format_of(b"text", structured=True) is Format.JSON
 
     def test_the_name_of_a_file_item_is_one_too(self) -> None:
         judge = build_judge(StateItem("main", ItemKind.FILE, "/srv/x/settings.yaml"))
