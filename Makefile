@@ -10,10 +10,10 @@ help:
 	@echo "make demo     install into $(VENV) and run the main job for real, for everybody to see"
 	@echo "make test     all tests; attacks are seeded samples"
 	@echo "make torture  the same with every point of every attack (long)"
-	@echo "make bench    time recoverd beside restic and cp (root; see benchmarks/README.md)"
+	@echo "make bench    measure recoverd beside restic, borg, rsync and cp (root; see benchmarks/README.md)"
 	@echo "make lint     ruff, mypy --strict, import-linter"
 	@echo "make format   put the code into its one style"
-	@echo "make docs     run the commands of the pages and write what they print, the damage matrix and recoverd.yaml(5)"
+	@echo "make docs     run the commands of the pages and write what they print, the damage matrix, the figures and recoverd.yaml(5)"
 	@echo "make lock     write requirements.lock anew from pyproject.toml"
 
 $(STAMP): pyproject.toml requirements.lock
@@ -43,7 +43,7 @@ torture: $(STAMP)
 	    tests/end_to_end/test_killed.py tests/end_to_end/test_crowd.py tests/end_to_end/test_hostile_user.py
 
 bench: $(STAMP)
-	BIN=$(BIN) benchmarks/run
+	BIN=$(BIN) benchmarks/run $(ARGS)
 
 lint: $(STAMP)
 	$(BIN)/ruff check .
@@ -58,6 +58,7 @@ format: $(STAMP)
 docs: $(STAMP)
 	$(BIN)/python man/generate.py
 	$(BIN)/python -m tests.documentation.generate_pages
+	$(BIN)/python -m benchmarks.pages
 
 lock: $(STAMP)
 	$(BIN)/pip install --quiet pip-tools

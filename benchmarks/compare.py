@@ -1,189 +1,129 @@
-# ruff: noqa: T201 - a script that prints what it measured
-"""recoverd beside restic and cp on small JSON documents: seconds of wall clock, all on one file system.
+"""Measures recoverd beside other tools, on a file system of its own; see benchmarks/README.md.
 
-See README.md. Every figure is one run of the command as a user would type it, from start to exit status.
+Exit status: 0 done, 1 a tool did not do what it was to do, 2 it can't be measured here.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
-import os
-import random
 import shutil
-import subprocess
 import sys
-import time
-from collections.abc import Callable, Mapping, Sequence
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
-SETTLE_S = 62  # recoverd believes a stat only if the file was left alone for a minute before the capture
-SCHEMA = {
-    "type": "object",
-    "required": ["id", "state", "notes"],
-    "properties": {"id": {"type": "integer"}, "state": {"enum": ["new", "done"]}, "notes": {"type": "string"}},
-}
-ROUNDS = ("first", "unchanged", "1% changed", "restore all")
-Environment = Mapping[str, str]
+from benchmarks import disk, measure, ours, pages, peers, plans, show
+from benchmarks.results import Results
+
+_IMAGE_BYTES, _QUICK_IMAGE_BYTES = 4 << 30, 1 << 30
 
 
-def write_documents(root: Path, count: int, directories: int, chance: random.Random) -> list[Path]:
-    """`count` documents of 0.5 to 4 KB each, spread evenly over `directories` (1: all in `root` itself)."""
-    paths = []
-    for number in range(count):
-        place = root if directories == 1 else root / f"part-{number % directories:03d}"
-        paths.append(place / f"document-{number:06d}.json")
-    for place in {path.parent for path in paths}:
-        place.mkdir(parents=True, exist_ok=True)
-    for number, path in enumerate(paths):
-        path.write_text(document(number, chance))
-    return paths
+def main(words: Sequence[str] | None = None) -> int:
+    options = arguments(words)
+    try:
+        results = kept(options.kept) if options.kept is not None else measured(options)
+    except disk.NoDisk as error:
+        print(f"benchmarks: {error}", file=sys.stderr)
+        return 2
+    except (measure.Failed, OSError) as error:
+        print(f"benchmarks: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("benchmarks: interrupted", file=sys.stderr)
+        return 130
+    if options.write_docs:
+        pages.KEPT.write_text(results.to_json())
+        pages.PAGE.write_text(pages.write(pages.PAGE.read_text(), results))
+    print(results.to_json() if options.json else show.text(results, colour=show.wants_colour(sys.stdout)), end="")
+    return 0
 
 
-def document(number: int, chance: random.Random) -> str:
-    words = " ".join(f"{chance.getrandbits(40):x}" for _ in range(chance.randrange(30, 320)))
-    return json.dumps({"id": number, "state": chance.choice(["new", "done"]), "notes": words})
+def arguments(words: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="benchmarks/run", description="recoverd beside other tools")
+    parser.add_argument("--quick", action="store_true", help="a few documents, one round: does it work at all?")
+    parser.add_argument("--plan", action="append", choices=plans.PLANS, help="only this one; repeatable")
+    parser.add_argument("--rounds", type=int, metavar="N", help="how often each is measured (5)")
+    parser.add_argument("--alone", action="store_true", help="recoverd only")
+    parser.add_argument("--on", type=Path, metavar="DIRECTORY", help="measure there, not on a disk of its own")
+    parser.add_argument("--from", dest="kept", type=Path, metavar="FILE", help="measure nothing: show what FILE holds")
+    parser.add_argument("--json", action="store_true", help="print results as JSON")
+    parser.add_argument(
+        "--write-docs", action="store_true", help="keep the results, and write docs/performance.md anew"
+    )
+    options = parser.parse_args(words)
+    if options.rounds is not None and options.rounds < 1:
+        parser.error("--rounds: at least 1")
+    if options.write_docs and (options.plan or options.quick or options.alone):
+        parser.error("--write-docs needs all figures: no --plan, --quick or --alone")
+    return options
 
 
-def timed(command: Sequence[str], environment: Environment) -> float:
-    """Seconds that a command takes; one that fails ends the comparison."""
-    started = time.monotonic()
-    done = subprocess.run(command, env={**os.environ, **environment}, capture_output=True, text=True, check=False)
-    seconds = time.monotonic() - started
-    if done.returncode != 0:
-        sys.exit(f"{' '.join(command)}: exit status {done.returncode}\n{done.stdout}{done.stderr}")
-    return seconds
+def kept(path: Path) -> Results:
+    """Results of an earlier run. Raises Failed."""
+    try:
+        return Results.from_json(path.read_text())
+    except (ValueError, KeyError, TypeError) as error:
+        raise measure.Failed(f"{path} holds no results: {error}") from None
 
 
-def quiet() -> None:
-    """Nothing of an earlier round is still on its way to the disk."""
-    os.sync()
+def measured(options: argparse.Namespace) -> Results:
+    """Measure what was asked for. Raises Failed, NoDisk, OSError."""
+    size = plans.QUICK if options.quick else plans.Size()
+    if options.rounds is not None:
+        size = replace(size, rounds=options.rounds)
+    missing = {} if options.alone else peers.missing()
+    untraced = measure.can_trace()
+    if untraced is not None:
+        missing["the number of syncs"] = untraced
+    for tool, why in missing.items():
+        tell(f"{tool} is left out: {why}")
+    ours.compile_modules()
+    with place_of(options) as place:
+        run = plans.Run(place, size, traced=untraced is None, alone=options.alone)
+        titles = {key: title for key, title in plans.titles(size).items() if key in (options.plan or plans.PLANS)}
+        machine = disk.machine(place)
+        for key, title in titles.items():
+            run.tell = partial(tell_of, title)
+            plans.PLANS[key](run)
+    return Results(
+        taken=datetime.now(UTC).isoformat(timespec="seconds"),
+        machine=machine,
+        versions=ours.versions() | ({} if options.alone else peers.versions()),
+        missing=missing,
+        rounds=size.rounds,
+        settled=size.settle_s > 0,
+        floor_bytes=measure.floor_bytes(),
+        plans=titles,
+        rows=run.rows(),
+    )
 
 
-class Recoverd:
-    def __init__(self, work: Path, source: Path, *, schema: bool) -> None:
-        self.name = "recoverd with schema" if schema else "recoverd"
-        self.source = source
-        state = work / self.name.replace(" ", "-")
-        self.config = work / f"{state.name}.json"
-        item: dict[str, object] = {"directory": str(source), "format": "json"}
-        if schema:
-            item["schema"] = SCHEMA
-        service = {"state": {"documents": item}}
-        self.config.write_text(json.dumps({"version": 1, "state_dir": str(state), "services": {"bench": service}}))
-        self.environment: Environment = {"XDG_RUNTIME_DIR": str(work / "runtime")}
-
-    def call(self, *arguments: str) -> float:
-        command = [os.path.join(os.path.dirname(sys.executable), "recoverd"), "--config", str(self.config)]
-        return timed([*command, *arguments], self.environment)
-
-    def save(self) -> float:
-        return self.call("snapshot")
-
-    def restore(self) -> float:
-        """All of it, as after a loss: stage, validate, swap, sync, look again."""
-        shutil.rmtree(self.source)
-        quiet()
-        return self.call("restore")
+@contextmanager
+def place_of(options: argparse.Namespace) -> Iterator[Path]:
+    """An empty directory on the file system that is measured."""
+    if options.on is None:
+        with disk.own_file_system(_QUICK_IMAGE_BYTES if options.quick else _IMAGE_BYTES) as place:
+            yield place
+        return
+    place = Path(tempfile.mkdtemp(prefix="recoverd-bench-", dir=options.on.resolve()))
+    try:
+        yield place
+    finally:
+        shutil.rmtree(place)
 
 
-class Restic:
-    def __init__(self, work: Path, source: Path) -> None:
-        self.name = "restic"
-        self.source = source
-        self.target = work / "restored-by-restic"
-        password = work / "password"
-        password.write_text("benchmark")
-        self.environment: Environment = {
-            "RESTIC_REPOSITORY": str(work / "restic"),
-            "RESTIC_PASSWORD_FILE": str(password),
-            "RESTIC_CACHE_DIR": str(work / "restic-cache"),
-        }
-        timed(["restic", "init"], self.environment)
-
-    def save(self) -> float:
-        return timed(["restic", "backup", "--quiet", str(self.source)], self.environment)
-
-    def restore(self) -> float:
-        shutil.rmtree(self.target, ignore_errors=True)
-        quiet()
-        return timed(["restic", "restore", "latest", "--quiet", "--target", str(self.target)], self.environment)
+def tell_of(plan: str, words: str) -> None:
+    tell(f"{plan}: {words}")
 
 
-def copy(work: Path, source: Path, *, synced: bool) -> float:
-    """`cp -a`, and with `synced` until the bytes are on the disk, as after a restore by recoverd."""
-    target = work / "copy"
-    shutil.rmtree(target, ignore_errors=True)
-    quiet()
-    seconds = timed(["cp", "-a", str(source), str(target)], {})
-    return seconds + (timed(["sync", "-f", str(target)], {}) if synced else 0.0)
-
-
-def compare(work: Path, count: int, directories: int, *, peers: bool) -> dict[str, dict[str, float]]:
-    """Figures by tool and round."""
-    shutil.rmtree(work, ignore_errors=True)
-    work.mkdir(parents=True)
-    chance = random.Random(1)  # noqa: S311 - documents, not secrets
-    source = work / "documents"
-    paths = write_documents(source, count, directories, chance)
-    tools: list[Recoverd | Restic] = [Recoverd(work, source, schema=False), Recoverd(work, source, schema=True)]
-    if peers:
-        tools.append(Restic(work, source))
-    figures: dict[str, dict[str, float]] = {tool.name: {} for tool in tools}
-    quiet()
-    time.sleep(SETTLE_S)
-
-    def all_tools(round_name: str, work_of: Callable[[Recoverd | Restic], float]) -> None:
-        for tool in tools:
-            quiet()
-            figures[tool.name][round_name] = work_of(tool)
-
-    all_tools("first", lambda tool: tool.save())
-    all_tools("unchanged", lambda tool: tool.save())
-    for number in chance.sample(range(count), max(1, count // 100)):
-        paths[number].write_text(document(number, chance))
-    time.sleep(1)
-    all_tools("1% changed", lambda tool: tool.save())
-    if peers:
-        figures["cp -a"] = {"restore all": copy(work, source, synced=False)}
-        figures["cp -a, sync"] = {"restore all": copy(work, source, synced=True)}
-        shutil.rmtree(work / "copy")
-    all_tools("restore all", lambda tool: tool.restore())
-    if peers:
-        figures["cp -a"]["first"] = copy(work, source, synced=False)
-    return figures
-
-
-def show(title: str, figures: Mapping[str, Mapping[str, float]]) -> None:
-    print(f"\n{title}\n{'':22}" + "".join(f"{name:>16}" for name in ROUNDS))
-    for tool, row in figures.items():
-        cells = []
-        for name in ROUNDS:
-            peer = figures.get("restic", {}).get(name)
-            ratio = f" ({row[name] / peer:.2f})" if name in row and peer and tool.startswith("recoverd") else ""
-            cells.append(f"{row[name]:.2f}{ratio}" if name in row else "")
-        print(f"{tool:22}" + "".join(f"{cell:>16}" for cell in cells))
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("work", type=Path, help="a directory on the file system to be measured; emptied first")
-    parser.add_argument("--count", type=int, action="append", help="documents; may be given again")
-    parser.add_argument("--directories", type=int, action="append", help="directories; 1: all in one")
-    parser.add_argument("--alone", action="store_true", help="measure recoverd only")
-    parser.add_argument("--json", action="store_true", help="print figures as JSON instead of tables")
-    arguments = parser.parse_args()
-    everything = {}
-    for count in arguments.count or [10_000, 100_000]:
-        for directories in arguments.directories or [100, 1]:
-            where = "one directory" if directories == 1 else f"{directories} directories"
-            figures = compare(arguments.work.resolve() / "compare", count, directories, peers=not arguments.alone)
-            everything[f"{count} documents in {where}"] = figures
-            if not arguments.json:
-                show(f"{count} documents in {where}: seconds (ratio to restic)", figures)
-    if arguments.json:
-        print(json.dumps(everything, indent=2))
+def tell(words: str) -> None:
+    """How far it is, beside the results."""
+    print(words, file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())
