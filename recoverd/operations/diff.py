@@ -19,6 +19,10 @@ from recoverd.recovery.stores import Trees
 from recoverd.repository.objects import Reader
 from recoverd.repository.records import Snapshot
 from recoverd.repository.trees import EMPTY_TREE, Entry
+from recoverd.state.formats.compression import unpack
+from recoverd.state.formats.detection import hint, try_as
+from recoverd.state.formats.json_writing import to_json
+from recoverd.state.formats.text import Limits, Unjudgeable
 from recoverd.state.json_patch import Operation, json_patch
 from recoverd.system.reading import read_stable
 from recoverd.system.walk import open_declared_directory, open_directory_at, open_parent
@@ -46,7 +50,7 @@ class Change:
     before: Entry | None
     after: Entry | None
     differs: tuple[str, ...] = ()  # of a changed one: type, content, target, mode, owner, attributes
-    patch: tuple[Operation, ...] | None = None  # of a changed JSON document
+    patch: tuple[Operation, ...] | None = None  # of a changed document: JSON, or what reads as such
     why_no_patch: str | None = None  # of a changed file
 
     def to_json(self) -> dict[str, Any]:
@@ -170,7 +174,8 @@ def _changed(item: str, path: str, before: Entry, after: Entry, old: Content, ne
     patch, why = None, None
     if "content" in differs:
         try:
-            a, b = (_document(read(item, path, entry)) for read, entry in ((old, before), (new, after)))
+            sides = ((old, before), (new, after))
+            a, b = (_document(read(item, path, entry), entry.name) for read, entry in sides)
             patch = tuple(json_patch(a, b))
         except _NoDocument as reason:
             why = str(reason)
@@ -184,14 +189,33 @@ class _NoDocument(Exception):
     """Why something can't be compared as a JSON document."""
 
 
-def _document(data: bytes) -> Any:
+def _document(data: bytes, name: str) -> Any:
+    """What it holds in the values of JSON: seen through its compression, YAML and TOML by their names."""
     try:
-        value = json.loads(data, parse_constant=_refuse, parse_float=_finite)
+        unpacked = unpack(data, _MOST_PARSED_BYTES)
+    except Unjudgeable:
+        raise _NoDocument("it is too large to be compared as a document") from None
+    if unpacked.problem is not None:
+        raise _NoDocument(f"it {unpacked.problem.problem}")
+    plain = unpacked.data
+    try:
+        value = _json(plain)
     except (ValueError, RecursionError):
-        raise _NoDocument("it is no JSON document") from None
+        named = hint(name)
+        found = try_as(named, plain, Limits()) if named is not None else None
+        if found is None or len(found.values) != 1:
+            raise _NoDocument("it is no JSON document") from None
+        try:
+            value = _json(to_json(found.values[0]))
+        except ValueError:
+            raise _NoDocument("it holds numbers that JSON has not") from None
     if _deeper(value, _MOST_DEPTH):
         raise _NoDocument("it is nested too deep to be compared")
     return value
+
+
+def _json(text: bytes | str) -> Any:
+    return json.loads(text, parse_constant=_refuse, parse_float=_finite)
 
 
 def _refuse(word: str) -> NoReturn:

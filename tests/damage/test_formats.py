@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from recoverd.operations.diff import DiffRequest, diff
 from recoverd.state.formats.compression import Compression, pack
 
 ENTRIES = json.dumps([{"id": number, "text": f"entry {number}"} for number in range(50)]).encode()
@@ -62,6 +63,7 @@ def test_a_directory_may_mix_plain_and_compressed_documents(build: Any) -> None:
         ("settings.toml", b"a = 1\n[b]\n", b"a = 1\n[b", "is no toml any more, as its known-good version is"),
         ("settings.yml", b"a: 1\n", b"", "is empty (0 bytes), and its known-good version is not"),
     ],
+    ids=["yaml", "toml", "emptied"],
 )
 @pytest.mark.parametrize("kind", ["file", "directory"])
 def test_without_a_format_a_name_and_the_past_tell_damage(
@@ -134,3 +136,30 @@ def test_what_outgrew_its_bound_blocks_and_is_not_rolled_back(build: Any) -> Non
     assert "more than is parsed" in item.problems[0].problem
     assert house.restore().outcome == "blocked"
     assert house.document.read_bytes() == large
+
+
+@pytest.mark.parametrize(
+    ("name", "before", "after", "patch"),
+    [
+        ("a.json", pack(b'{"a": 1}', Compression.ZSTD), pack(b'{"a": 2}', Compression.GZIP), [("replace", "/a", 2)]),
+        ("a.yaml", b"a: {b: yes}\n", b"a: {b: 'yes'}\n", [("replace", "/a/b", "yes")]),
+        ("a.toml.gz", b"a = 1\n", pack(b"a = 1\nd = 2026-11-21\n", Compression.GZIP), [("add", "/d", "2026-11-21")]),
+        ("a.yaml", b"a: 1\n", b"a: .nan\n", "it holds numbers that JSON has not"),
+        ("a.yaml", b"a: 1\n", b"a: 1\n---\na: 2\n", "it is no JSON document"),
+        ("a.txt", b"a: 1\n", b"a: 2\n", "it is no JSON document"),
+        ("a.json", b"{}", pack(b"{}", Compression.GZIP)[:-1], "it ends in the middle of its compressed data (gzip)"),
+        ("a.json", b"{}", pack(bytes(8 << 20), Compression.GZIP), "it is too large to be compared as a document"),
+    ],
+    ids=["compressed", "yaml", "toml", "not-a-number", "a-stream", "text", "cut", "too-large"],
+)
+def test_what_changed_is_told_in_values(build: Any, name: str, before: bytes, after: bytes, patch: Any) -> None:
+    """`diff` reads what the judge reads, and says why where it can't."""
+    house = build("directory", {"format": "opaque"}, name=name, others=())
+    for data in (before, after):
+        house.write(data)
+        house.snapshot()
+    (change,) = diff(house.open(), DiffRequest("app/1", "app/2")).changes
+    if isinstance(patch, str):
+        assert (change.patch, change.why_no_patch) == (None, patch)
+    else:
+        assert [tuple(one.values()) for one in change.patch or ()] == patch
