@@ -38,6 +38,8 @@ class Comparing:
         self._judge = judge
         self._store = store
         self._accepted = accepted
+        shrinks = item.guards is not None and item.guards.max_shrink is not None
+        self._compares = shrinks or judge.signs.name_field is not None
         self.let_pass: dict[str, str] = {}  # document -> content: emptied, and accepted
 
     def validated(
@@ -53,6 +55,10 @@ class Comparing:
         if found is None:
             return judgement
         return Judgement(found.verdict, (Problem("", found.sentence),), judgement.notes)
+
+    def concerns(self, judgement: Judgement) -> bool:
+        """Whether `compared` may have more to say of a document that is ok by itself."""
+        return self._compares or judgement.blank or judgement.detected == "opaque"
 
     def compared(
         self, document: str, entry: Entry, judgement: Judgement, content: str, good_before: Callable[[], Entry | None]

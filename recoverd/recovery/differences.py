@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterator
 
 from recoverd.recovery.stores import Trees
-from recoverd.repository.trees import EMPTY_TREE, Entry
+from recoverd.repository.trees import EMPTY_TREE, Entry, same_but_mtime
 from recoverd.values import dataclass, replace
 
 
@@ -24,9 +24,9 @@ def same_state(a: Entry, b: Entry) -> bool:
 
     A change of mtime alone makes no snapshot, and is nothing that a restore would have to repair.
     """
-    return replace(a, mtime_ns=0, hash=None if a.type == "dir" else a.hash) == replace(
-        b, mtime_ns=0, hash=None if b.type == "dir" else b.hash
-    )
+    if a.type == b.type == "dir":
+        b = replace(b, hash=a.hash)
+    return same_but_mtime(a, b)
 
 
 def differences(trees: Trees, before: str | None, after: str | None) -> Iterator[Difference]:
@@ -44,6 +44,8 @@ def _entries(trees: Trees, path: str, a: Entry | None, b: Entry | None) -> Itera
     if a is None or b is None or a.type != b.type:
         if a is not b:
             yield Difference(path, a, b)
+        return
+    if a is b:
         return
     if not same_state(a, b):
         yield Difference(path, a, b)

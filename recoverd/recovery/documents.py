@@ -8,6 +8,7 @@ import stat
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
+from typing import NamedTuple
 
 from blake3 import blake3
 
@@ -79,9 +80,8 @@ class Place:
         return f"{self.below}/{name}" if self.below else name
 
 
-@dataclass(frozen=True, slots=True)
-class Looked:
-    """A covered name that is no directory: its stat, and that packed."""
+class Looked(NamedTuple):
+    """A covered name: its stat, and that packed. A tuple, because each name costs one in every capture."""
 
     name: str
     status: os.stat_result
@@ -313,7 +313,7 @@ class Documents:
         own.size_bytes += entry.size
         own.unchecked += judgement.unchecked
         place.root.append(entry)
-        if not settled:
+        if not settled and (judgement.verdict is not Verdict.OK or self._comparing.concerns(judgement)):
             judgement = self._comparing.compared(
                 place.path(entry.name), entry, judgement, content, lambda: self.good_before(place, entry.name)
             )

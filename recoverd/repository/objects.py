@@ -15,7 +15,8 @@ from recoverd.errors import DamagedObject, RepositoryError
 from recoverd.repository.blocks import BlockList, decode_blocks
 from recoverd.repository.catalog import Catalog
 from recoverd.repository.packs import FRAME_BYTES, SUFFIX, Location, read_frame
-from recoverd.repository.trees import EMPTY_TREE, Entry, decode_parts, decode_tree, join_parts
+from recoverd.repository.tree_reading import decode_parts, decode_tree, join_parts
+from recoverd.repository.trees import EMPTY_TREE, Entry
 from recoverd.repository.zstandard import ZstdError
 from recoverd.system.locks import FileLock
 

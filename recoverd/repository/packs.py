@@ -12,6 +12,7 @@ import re
 import struct
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from zlib import adler32
 
 from blake3 import blake3
 
@@ -86,7 +87,8 @@ _AFTER_NAME = {length: _TEMPLATE[length:124] for length in (len(INDEX_NAME), 64)
 def tar_header(name: bytes, size: int) -> bytes:
     """The 512 bytes before a member. `name` is a hash or the index's name, in ASCII; size below 8 GiB."""
     octal = b"%011o\0" % size
-    checksum = _TEMPLATE_SUM + sum(name) + sum(octal)
+    # the lower half of Adler-32 is one more than the sum of so few bytes: a tenth of the time of `sum`
+    checksum = _TEMPLATE_SUM + (adler32(octal, adler32(name)) & 0xFFFF) - 1
     return b"%b%b%b%b%06o\0 %b" % (name, _AFTER_NAME[len(name)], octal, _TEMPLATE[136:148], checksum, _TEMPLATE[156:])
 
 

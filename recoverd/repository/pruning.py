@@ -13,7 +13,8 @@ from collections.abc import Mapping, Sequence
 from recoverd.errors import DamagedObject, LockHeld, RepositoryError
 from recoverd.repository.packs import SUFFIX
 from recoverd.repository.store import Repository
-from recoverd.repository.trees import EMPTY_TREE, decode_parts, decode_tree
+from recoverd.repository.tree_reading import decode_parts, decode_tree
+from recoverd.repository.trees import EMPTY_TREE
 from recoverd.repository.writer import Writer
 from recoverd.values import dataclass
 

@@ -1,26 +1,25 @@
 """Trees: one directory as canonical JSON, so that equal directories are equal bytes (docs/repository-format.md).
 
-The encoding is canonical: for any list of entries there is exactly one text. Decoding accepts that text and no
-other, so nothing unknown, unordered, doubled or unsafe ("..", "a/b") in a damaged or hostile repository ever
-reaches a restore.
+The encoding is canonical: for any list of entries there is exactly one text. How it is read: `tree_reading`.
 """
 
 from __future__ import annotations
 
 import binascii
-import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from json.encoder import encode_basestring_ascii as quoted
 from operator import attrgetter, itemgetter
-from typing import Any
 
 from blake3 import blake3
 
-from recoverd.errors import RepositoryError
 from recoverd.values import dataclass
 
 TREE_VERSION = 1
+TREE_HEAD = b'{"tree":%d,"entries":[' % TREE_VERSION  # of one that is not split
+PARTS_HEAD = b'{"tree":%d,"parts":[' % TREE_VERSION
+TREE_TAIL = b"]}"
+UNSAFE_NAMES = frozenset({"", ".", ".."})
 BLOCK_THRESHOLD = 1024 * 1024  # larger files are stored as blocks
 BLOCK_SIZE = 1024 * 1024  # the usual size of a block
 SPLIT_ABOVE = 4096  # directories with more entries are split into parts
@@ -70,7 +69,7 @@ def encode_tree(entries: Sequence[Entry]) -> bytes:
 
     Raises ValueError for entries that no directory can hold (two of one name, a name with a slash, ...).
     """
-    return _HEAD + ",".join(text for _, text in _lines(entries)).encode("ascii") + _TAIL
+    return TREE_HEAD + ",".join(text for _, text in _lines(entries)).encode("ascii") + TREE_TAIL
 
 
 def tree_objects(entries: Sequence[Entry]) -> list[bytes]:
@@ -85,37 +84,14 @@ def tree_objects(entries: Sequence[Entry]) -> list[bytes]:
         if parts[-1] and not int.from_bytes(blake3(raw).digest(2), "little") & _PART_MASK:
             parts.append([])
         parts[-1].append(text)
-    objects = [_HEAD + ",".join(part).encode("ascii") + _TAIL for part in parts]
+    objects = [TREE_HEAD + ",".join(part).encode("ascii") + TREE_TAIL for part in parts]
     index = ",".join(f'"{blake3(data).hexdigest()}"' for data in objects)
-    return [*objects, _PARTS_HEAD + index.encode("ascii") + _TAIL]
+    return [*objects, PARTS_HEAD + index.encode("ascii") + TREE_TAIL]
 
 
 def hash_tree(entries: Sequence[Entry]) -> str:
     """The hash under which `put_tree` stores these entries."""
     return blake3(tree_objects(entries)[-1]).hexdigest()
-
-
-def decode_tree(data: bytes) -> tuple[Entry, ...]:
-    """The entries of one unsplit tree, sorted by the bytes of their names. Raises RepositoryError."""
-    return tuple(_decode(data))
-
-
-def decode_parts(data: bytes) -> tuple[str, ...] | None:
-    """The hashes of the parts of a large directory's tree, None for an unsplit one. Raises RepositoryError."""
-    if not data.startswith(_PARTS_HEAD):
-        return None
-    body = data[len(_PARTS_HEAD) - 1 :]
-    if not _PARTS.fullmatch(body):
-        raise RepositoryError("a tree is not what recoverd writes: its list of parts is malformed")
-    parts: list[str] = json.loads(body[:-1])
-    return tuple(parts)
-
-
-def join_parts(parts: Sequence[tuple[Entry, ...]]) -> tuple[Entry, ...]:
-    """The entries of a split directory. Raises RepositoryError when a name comes twice or out of order."""
-    joined = tuple(entry for part in parts for entry in part)
-    _check_order(raw_name(entry.name) for part in parts for entry in (*part[:1], *part[-1:][: len(part) - 1]))
-    return joined
 
 
 def raw_name(name: str) -> bytes:
@@ -125,25 +101,56 @@ def raw_name(name: str) -> bytes:
 
 # --- encoding
 
-_HEAD = b'{"tree":%d,"entries":[' % TREE_VERSION
-_PARTS_HEAD = b'{"tree":%d,"parts":[' % TREE_VERSION
-_TAIL = b"]}"
-_PARTS = re.compile(rb'\[("[0-9a-f]{64}"(,"[0-9a-f]{64}")*)\]\}')
+_OF_EACH = attrgetter("name", "type", "hash", "size", "mtime_ns")
+_OWNER = attrgetter("mode", "uid", "gid", "user", "group")
+_RARE = attrgetter("blocks", "block_size", "target", "xattrs", "hard_link", "sparse")
+_NOTHING_RARE = (None, 0, None, (), None, False)
+
 _HASH = re.compile(r"[0-9a-f]{64}")
 
-EMPTY_TREE: str = blake3(_HEAD + _TAIL).hexdigest()
+EMPTY_TREE: str = blake3(TREE_HEAD + TREE_TAIL).hexdigest()
 
 
 def _lines(entries: Sequence[Entry]) -> list[tuple[bytes, str]]:
     """(raw name, text) of every entry in order."""
-    lines = [(raw_name(entry.name), _encode(entry)) for entry in entries]
+    owners: dict[tuple[int, int, int, str, str], str] = {}
+    lines = [(raw_name(entry.name), _encode_file(entry, owners) or encode_entry(entry)) for entry in entries]
     lines.sort(key=itemgetter(0))
     if len({raw for raw, _ in lines}) != len(lines):
         raise ValueError("two entries have the same name")
     return lines
 
 
-def _encode(entry: Entry) -> str:
+def _encode_file(entry: Entry, owners: dict[tuple[int, int, int, str, str], str]) -> str | None:
+    """What `encode_entry` makes of an ordinary file, in less time; None for all others, and for what can't be stored.
+    `owners`: the part of the text that most files of a directory share."""
+    name, kind, content, size, mtime_ns = _OF_EACH(entry)
+    if (
+        kind != "file"
+        or content is None
+        or _RARE(entry) != _NOTHING_RARE
+        or not name.isascii()
+        or name in UNSAFE_NAMES
+        or "/" in name
+        or "\0" in name
+        or not 0 <= size < _MAX_64
+        or not -_MAX_64 <= mtime_ns < _MAX_64
+        or not _HASH.fullmatch(content)
+    ):
+        return None
+    owner = _OWNER(entry)
+    shared = owners.get(owner)
+    if shared is None:
+        text = encode_entry(entry)
+        owners[owner] = text[
+            len(f'{{"name":{quoted(name)}') : -len(f'{mtime_ns}","size":"{size}","hash":"{content}"}}')
+        ]
+        return text
+    return f'{{"name":{quoted(name)}{shared}{mtime_ns}","size":"{size}","hash":"{content}"}}'
+
+
+def encode_entry(entry: Entry) -> str:
+    """The canonical text of one entry. Raises ValueError for one that no directory can hold."""
     kind = entry.type
     if (
         kind == "file"
@@ -217,9 +224,9 @@ def _is_text(value: str) -> bool:
 def _problem(entry: Entry) -> str | None:
     """Why an entry is none that recoverd stores or restores. Types are right already."""
     name, kind = entry.name, entry.type
-    if name in _UNSAFE or "/" in name or "\0" in name:
+    if name in UNSAFE_NAMES or "/" in name or "\0" in name:
         return "the name is unsafe"
-    if not 0 <= entry.mode <= 0o7777 or not _fits(entry):
+    if not 0 <= entry.mode <= 0o7777 or not in_range(entry):
         return "mode, owner, size or mtime is out of range"
     for value in (entry.hash, entry.blocks):
         if value is not None and not _HASH.fullmatch(value):
@@ -244,7 +251,8 @@ def _problem(entry: Entry) -> str | None:
     return None
 
 
-def _fits(entry: Entry) -> bool:
+def in_range(entry: Entry) -> bool:
+    """Whether owner, size and mtime are numbers that a tree can hold."""
     return (
         0 <= entry.uid <= _MAX_ID
         and 0 <= entry.gid <= _MAX_ID
@@ -255,142 +263,3 @@ def _fits(entry: Entry) -> bool:
 
 def _bad(value: str) -> bool:
     return not value or "\0" in value
-
-
-# --- decoding
-
-_NUMBER = "(0|[1-9][0-9]{0,9})"
-_LONG = "(0|-?[1-9][0-9]{0,18})"
-_PLAIN = r'"([^"\\\x00-\x1f\x7f]*)"'
-_ORDINARY = re.compile(
-    rf'\{{"name":{_PLAIN},"type":"(file|dir)","mode":"([0-7]{{4}})","uid":{_NUMBER},"gid":{_NUMBER},'
-    rf'"user":{_PLAIN},"group":{_PLAIN},"mtime_ns":"{_LONG}"(?:,"size":"{_LONG}")?,"hash":"([0-9a-f]{{64}})"\}}'
-)
-_UNSAFE = frozenset({"", ".", ".."})
-
-
-class _Cache(dict[str, int]):
-    """Numbers by their text; a directory holds few different owners and modes."""
-
-    def __init__(self, base: int) -> None:
-        super().__init__()
-        self._base = base
-
-    def __missing__(self, text: str) -> int:
-        number = self[text] = int(text, self._base)
-        return number
-
-
-_DECODER = json.JSONDecoder()
-
-
-def _decode(data: bytes) -> list[Entry]:
-    if not data.startswith(_HEAD):
-        raise _head_error(data)
-    try:
-        text = data.decode("ascii")
-        return _entries(text)
-    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
-        raise RepositoryError(f"a tree is not what recoverd writes: {error}") from None
-
-
-def _entries(text: str) -> list[Entry]:
-    entries: list[Entry] = []
-    end = len(text) - len(_TAIL)
-    position = len(_HEAD)
-    match_ordinary = _ORDINARY.match
-    modes, ids = _Cache(8), _Cache(10)
-    while position < end:
-        match = match_ordinary(text, position)
-        if match is not None:
-            name, kind, mode, uid, gid, user, group, mtime, size, content = match.groups()
-            entry = Entry(name, kind, modes[mode], ids[uid], ids[gid], user, group, int(size or 0), int(mtime), content)
-            # what `_problem` asks, less what the pattern has already answered
-            if (size is None) is (kind == "file") or "/" in name or name in _UNSAFE or not _fits(entry):
-                raise ValueError(f"{name!r} is no entry that recoverd writes")
-            position = match.end()
-        else:
-            document, after = _DECODER.raw_decode(text, position)
-            entry = _rare_entry(document)
-            if text[position:after] != _encode(entry):
-                raise ValueError(f"{entry.name!r} is not spelled as recoverd spells it")
-            position = after
-        entries.append(entry)
-        if text[position] != ",":
-            break
-        position += 1
-    else:
-        if entries:
-            raise ValueError("it ends in a comma")
-    if position != end or not text.endswith("]}"):
-        raise ValueError(f"it does not end where it should, at {position}")
-    _check_order(raw_name(entry.name) for entry in entries)
-    return entries
-
-
-def _check_order(names: Iterator[bytes]) -> None:
-    before = b""
-    for raw in names:
-        if raw <= before:
-            raise RepositoryError(f"a tree is not what recoverd writes: {raw!r} comes twice or out of order")
-        before = raw
-
-
-def _rare_entry(document: Any) -> Entry:
-    """Any entry; that its spelling is canonical is checked by encoding it again."""
-    if not isinstance(document, dict):
-        raise TypeError("an entry is not an object")
-    get = document.get
-    return Entry(
-        name=_decode_text(document, "name") or "",
-        type=_string(document["type"]),
-        mode=int(_string(document["mode"]), 8),
-        uid=_integer(document["uid"]),
-        gid=_integer(document["gid"]),
-        user=_string(document["user"]),
-        group=_string(document["group"]),
-        size=int(_string(get("size", "0"))),
-        mtime_ns=int(_string(document["mtime_ns"])),
-        hash=None if "hash" not in document else _string(document["hash"]),
-        blocks=None if "blocks" not in document else _string(document["blocks"]),
-        block_size=_integer(get("block_size", 0)),
-        target=_decode_text(document, "target"),
-        xattrs=tuple(
-            (_decode_text(pair, "name") or "", binascii.a2b_base64(_string(pair["value64"]), strict_mode=True))
-            for pair in get("xattrs", ())
-        ),
-        hard_link=None if "hard_link" not in document else _string(document["hard_link"]),
-        sparse=get("sparse", False) is True,
-    )
-
-
-def _decode_text(document: dict[str, Any], key: str) -> str | None:
-    if f"{key}64" in document:
-        try:
-            raw = binascii.a2b_base64(_string(document[f"{key}64"]), strict_mode=True)
-        except binascii.Error:
-            raise ValueError(f"{key}64 is not base64") from None
-        return raw.decode("utf-8", "surrogateescape")
-    return _string(document[key]) if key in document else None
-
-
-def _string(value: Any) -> str:
-    if type(value) is not str:
-        raise TypeError(f"text is expected where {type(value).__name__} stands")
-    return value
-
-
-def _integer(value: Any) -> int:
-    if type(value) is not int:
-        raise TypeError(f"a whole number is expected where {type(value).__name__} stands")
-    return value
-
-
-def _head_error(data: bytes) -> RepositoryError:
-    version = re.match(rb'\{"tree":([0-9]{1,9}),', data)
-    if version and int(version[1]) > TREE_VERSION:
-        return RepositoryError(
-            f"a tree has version {int(version[1])}, newer than this recoverd understands ({TREE_VERSION})",
-            hint="use the recoverd that wrote it, or a newer one",
-        )
-    return RepositoryError("a tree was expected, and something else is stored there")

@@ -14,15 +14,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from recoverd.errors import RepositoryError
+from recoverd.repository.tree_reading import decode_parts, decode_tree, join_parts
 from recoverd.repository.trees import (
     EMPTY_TREE,
     SPLIT_ABOVE,
     Entry,
-    decode_parts,
-    decode_tree,
     encode_tree,
     hash_tree,
-    join_parts,
     same_but_mtime,
     tree_objects,
 )
