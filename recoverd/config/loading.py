@@ -9,7 +9,7 @@ from recoverd.config import crosschecks, host, places
 from recoverd.config.documents import Document, read_documents
 from recoverd.config.findings import Findings
 from recoverd.config.items import Claim
-from recoverd.config.model import DEFAULT_BOOT_TIMEOUT_S, Config, FailedService, Place, Service
+from recoverd.config.model import DEFAULT_BOOT_TIMEOUT_S, DEFAULT_IO_TIMEOUT_S, Config, FailedService, Place, Service
 from recoverd.config.nodes import Node, Path, at, empty_mapping, leaves, merge
 from recoverd.config.places import Search
 from recoverd.config.sections import Context, Section
@@ -84,6 +84,7 @@ class _Builder:
             log=host.log(section),
             boot_timeout_s=section.duration("boot_timeout", DEFAULT_BOOT_TIMEOUT_S, positive=True),
             boot_late=str(section.text("boot_late", "start")),
+            io_timeout_s=section.duration("io_timeout", DEFAULT_IO_TIMEOUT_S, positive=True),
         )
         own = host.own_directories(state_dir, repository.path)
         services: dict[str, Service] = {}

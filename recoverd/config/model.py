@@ -17,6 +17,7 @@ from recoverd.values import dataclass, field
 EMPTY: Mapping[str, Any] = MappingProxyType({})
 UNLIMITED = -1
 DEFAULT_BOOT_TIMEOUT_S = 90.0
+DEFAULT_IO_TIMEOUT_S = 30.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -318,3 +319,4 @@ class Config:
     log: LogConfig = LogConfig()
     boot_timeout_s: float = DEFAULT_BOOT_TIMEOUT_S  # for `restore --boot`
     boot_late: str = "start"  # start | block: what becomes of what was not assessed by then
+    io_timeout_s: float = DEFAULT_IO_TIMEOUT_S  # a state path that does not answer by then is unreadable

@@ -43,6 +43,7 @@ def as_plain(config: Config, *, mask: bool) -> dict[str, Any]:
         "timezone": config.timezone,
         "boot_timeout": format_duration(config.boot_timeout_s),
         "boot_late": config.boot_late,
+        "io_timeout": format_duration(config.io_timeout_s),
         "log": {"format": config.log.format, "level": config.log.level, "debug": list(config.log.debug)},
         "services": {name: _service(service, mask=mask) for name, service in config.services.items()},
     }

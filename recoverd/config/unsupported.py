@@ -29,7 +29,6 @@ HOST = (
     Unsupported("hooks"),
     Unsupported("heartbeat"),
     Unsupported("metrics"),
-    Unsupported("io_timeout"),
 )
 SERVICE = (
     Unsupported("limits"),

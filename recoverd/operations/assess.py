@@ -9,8 +9,9 @@ from typing import Any
 from recoverd.config.model import EMPTY, Service
 from recoverd.errors import DamagedObject
 from recoverd.operations.context import Context
+from recoverd.recovery.scratch import Scratch
 from recoverd.recovery.stores import Memo
-from recoverd.recovery.survey import ItemSurvey, Scratch, ServiceSurvey, newest_records, survey_service
+from recoverd.recovery.survey import ItemSurvey, ServiceSurvey, newest_records, survey_service
 from recoverd.repository.objects import Reader
 from recoverd.state.verdicts import Verdict
 from recoverd.system import clock
@@ -113,6 +114,7 @@ def look(
                 now_ns=clock.now_ns(),
                 full_read=full_read,
                 accepted=repository.record(service.name).accepted if repository is not None else EMPTY,
+                io_timeout_s=context.config.io_timeout_s,
             )
             return survey, scratch
         except DamagedObject as error:

@@ -21,6 +21,7 @@ from recoverd.operations.restore import broken, guarded, in_order, result_of
 from recoverd.operations.restore_results import FAILED, RestoreRequest, RestoreResult, ServiceRestore
 from recoverd.recovery.plan import Action
 from recoverd.system import durable
+from recoverd.system.answering import silent
 
 _LOG = logging.getLogger("recoverd.operations")
 _REQUEST = RestoreRequest(start=False, boot=True)
@@ -36,6 +37,7 @@ def boot(context: Context) -> tuple[RestoreResult, bool]:
     context.repository(create=True)
     services = {service.name: service for service in context.select(())}
     done = {failed.name: broken(failed) for failed in context.config.failed}
+    io_timeout_s = context.config.io_timeout_s
     under_way: dict[str, Restoration] = {}
     faults: list[BaseException] = []
 
@@ -49,6 +51,8 @@ def boot(context: Context) -> tuple[RestoreResult, bool]:
 
     def everything() -> None:
         try:
+            # all of them at once: who hangs is known from here on, and waited for once
+            silent([item.path for one in services.values() for item in one.state.values()], within_s=io_timeout_s)
             in_order(context, services, work, done, flags=True)
         except BaseException as fault:  # told by the caller's thread
             faults.append(fault)

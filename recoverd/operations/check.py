@@ -43,10 +43,12 @@ from recoverd.repository.records import ABSENT, ItemRecord, Snapshot
 from recoverd.repository.store import Repository
 from recoverd.repository.trees import EMPTY_TREE
 from recoverd.system import clock, locks, mounts
+from recoverd.system.answering import silent
 from recoverd.system.walk import UntrustedLink, open_declared_directory, open_parent
 from recoverd.values import dataclass, replace
 
 _NOTHING = "af1349b9f5f9a1a6a0404dea36dcc9499bcb25c9adc112b7cc9a93cae41f3262"  # BLAKE3 of no bytes
+_MOST_PATIENCE_S = 5.0  # with a file system that does not answer: whoever asks for health waits for us
 _RUNS = 50  # captures that failure rates are computed over
 
 
@@ -75,12 +77,17 @@ def check(context: Context, request: CheckRequest) -> CheckResult:
     repository, facts = _repository(context)
     confirmed = confirmations.confirmed(context.runtime_dir, repository) if repository is not None else {}
     intents = {intent.service: intent for intent in open_intents(context.state_dir)}
+    paths = [item.path for service in services for item in service.state.values()]
+    patience_s = min(context.config.io_timeout_s, _MOST_PATIENCE_S)
+    dead = dict.fromkeys(silent(paths, within_s=patience_s) if paths else (), patience_s)
     scheduler = _scheduler(context)
     watches = _watches(context, repository, services) if scheduler.pid is not None else {}
     with _units_of(services):
         facts_of_services = tuple(
             replace(
-                _service(context, repository, service, confirmed.get(service.name), intents.get(service.name), request),
+                _service(
+                    context, repository, service, confirmed.get(service.name), intents.get(service.name), request, dead
+                ),
                 watch=watches.get(service.name),
             )
             for service in services
@@ -156,6 +163,7 @@ def _service(
     confirmed: Confirmation | None,
     intent: OpenIntent | None,
     request: CheckRequest,
+    dead: Mapping[str, float],
 ) -> ServiceFacts:
     snapshots = [one for one in repository.snapshots(service.name) if not one.imported] if repository else []
     newest = snapshots[-1] if snapshots else None
@@ -173,7 +181,7 @@ def _service(
         max_failures=service.check.max_failures,
         paused=record.paused if record is not None else False,
         paths=tuple(
-            _path(item, newest, record.accepted.get(item.name, {}) if record is not None else {})
+            _path(item, newest, record.accepted.get(item.name, {}) if record is not None else {}, dead.get(item.path))
             for item in service.state.values()
         ),
         newest=_snapshot(newest),
@@ -232,11 +240,15 @@ def _snapshot(snapshot: Snapshot | None) -> SnapshotFacts | None:
     )
 
 
-def _path(item: StateItem, newest: Snapshot | None, accepted: Mapping[str, str]) -> PathFacts:
+def _path(item: StateItem, newest: Snapshot | None, accepted: Mapping[str, str], dead_s: float | None) -> PathFacts:
     """Whether the item is there and can be read and written; its size is counted by captures.
 
-    `accepted`: document -> content that its operator called good; "" is the item itself.
+    `accepted`: document -> content that its operator called good; "" is the item itself. `dead_s`: its file system has
+    not answered for so long.
     """
+    if dead_s is not None:
+        sentence = f"its file system does not answer within {dead_s:g} s"
+        return PathFacts(item.name, item.path, exists=True, error=sentence)
     record = newest.items.get(item.name) if newest is not None else None
     files = record.files if record is not None else None
     size = record.size_bytes if record is not None else None

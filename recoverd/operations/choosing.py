@@ -16,7 +16,8 @@ from recoverd.recovery.extraction import Source
 from recoverd.recovery.gathered import Gathered
 from recoverd.recovery.origins import Ground, other_versions
 from recoverd.recovery.plan import Action, Damage, Target, plans
-from recoverd.recovery.survey import Scratch, ServiceSurvey
+from recoverd.recovery.scratch import Scratch
+from recoverd.recovery.survey import ServiceSurvey
 from recoverd.repository.records import Marks, ServiceRecord, Snapshot
 from recoverd.state.verdicts import Verdict
 from recoverd.system import clock

@@ -198,6 +198,7 @@ def _capture(
                 full_read=full_read or damage is not None,
                 accepted=accepted,
                 hints=_usable(request, service, parent, before) if damage is None else None,
+                io_timeout_s=context.config.io_timeout_s,
             )
             changed = _changed(writer, survey, parent)
             good_changed = _good_changed(writer, survey, before)

@@ -11,11 +11,9 @@ import logging
 import os
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-
-from blake3 import blake3
+from typing import TypedDict
 
 from recoverd.config.model import EMPTY, ItemKind, Service, StateItem
-from recoverd.errors import StateError
 from recoverd.recovery.comparing import Accepted
 from recoverd.recovery.documents import Known, Tree
 from recoverd.recovery.entries import describe_type, directory_entry, xattrs_of
@@ -23,51 +21,15 @@ from recoverd.recovery.partial import Hints, NotEnough, PartialWalk, named_place
 from recoverd.recovery.stat_rows import Finding, Row, decode, encode
 from recoverd.recovery.stores import Memo, Store
 from recoverd.recovery.walk import Walk
-from recoverd.repository.blocks import encode_blocks
-from recoverd.repository.objects import Reader
 from recoverd.repository.records import ItemRecord, Snapshot
-from recoverd.repository.trees import EMPTY_TREE, Entry, hash_tree
+from recoverd.repository.trees import EMPTY_TREE
 from recoverd.state.judging import Judge
 from recoverd.state.signs import shrunk
 from recoverd.state.verdicts import Problem, Verdict, worst
+from recoverd.system.answering import silent
+from recoverd.system.mounts import mount_point_of, mount_points
 from recoverd.system.walk import UntrustedLink, lstat_at, open_declared_directory, open_parent
 from recoverd.values import dataclass, field, replace
-
-
-class Scratch:
-    """A store that keeps trees in memory and forgets bytes; trees of the repository are read through."""
-
-    def __init__(self, below: Reader | None) -> None:
-        self._below = below
-        self._trees: dict[str, tuple[Entry, ...]] = {EMPTY_TREE: ()}
-
-    def put(self, data: bytes) -> str:
-        return blake3(data).hexdigest()
-
-    def put_all(self, contents: Sequence[bytes]) -> list[str]:
-        return [blake3(data).hexdigest() for data in contents]
-
-    def put_tree(self, entries: Sequence[Entry]) -> str:
-        tree_hash = hash_tree(entries)
-        self._trees[tree_hash] = tuple(entries)
-        return tree_hash
-
-    def put_blocks(self, hashes: Sequence[str | None], block_size: int, size: int) -> str:
-        return blake3(encode_blocks(hashes, block_size, size)).hexdigest()
-
-    def read(self, object_hash: str) -> bytes:
-        if self._below is None:
-            raise StateError(f"there is no object {object_hash}")
-        return self._below.read(object_hash)
-
-    def tree(self, tree_hash: str) -> tuple[Entry, ...]:
-        found = self._trees.get(tree_hash)
-        if found is not None:
-            return found
-        if self._below is None:
-            raise StateError(f"there is no tree {tree_hash}")
-        return self._below.tree(tree_hash)
-
 
 _LOG = logging.getLogger("recoverd.recovery")
 
@@ -94,6 +56,7 @@ class ItemSurvey:
     accepted: Mapping[str, str] = field(default_factory=lambda: EMPTY)  # what was emptied, read, and accepted
     rows: Mapping[str, Row | None] | None = None  # the stat cache to save, by directory below the item; None: gone
     as_known: frozenset[str] = frozenset()  # directories below the item whose trees are those of `before`
+    mount: str | None = None  # where its file system is mounted; None: it is the root file system
     listed: int = 0  # directories that were listed
 
     def record(self) -> ItemRecord:
@@ -109,6 +72,7 @@ class ItemSurvey:
             problems=tuple((p.place, p.problem) for p in self.problems),
             damaged={f.document: f.verdict.value for f in self.findings},
             judge=self.judge,
+            mount=self.mount,
         )
 
 
@@ -162,28 +126,33 @@ def survey_service(
     full_read: bool = False,
     accepted: Mapping[str, Mapping[str, str]] = EMPTY,
     hints: Mapping[str, Hints] | None = None,
+    io_timeout_s: float | None = None,
 ) -> ServiceSurvey:
     """Look at every state item of `service`. `before`: its `newest_records`; `now_ns`: the start of this look.
     `accepted`: item -> document -> content that its operator called good. `hints`: item -> what of it may have changed
-    since `before`; None: anything may have.
+    since `before`; None: anything may have. What lies on a file system that does not answer within `io_timeout_s` is
+    unreadable.
 
     Never raises for what is on disk: that is what verdicts are for. Raises RepositoryError when the
     repository can't take what is put, DamagedObject when it can't give what is in `before`.
     """
     items = {}
+    paths = [item.path for item in service.state.values()]
+    dead = silent(paths, within_s=io_timeout_s) if io_timeout_s is not None and paths else frozenset()
     for name, item in service.state.items():
-        items[name] = found = _survey_item(
+        look = _ItemLook(
             service.name,
             item,
             judges[name],
-            store=store,
-            before=before.get(name),
-            memo=memo,
-            now_ns=now_ns,
-            full_read=full_read,
-            accepted=Accepted(accepted.get(name, EMPTY), service.restore.verdicts.get(Verdict.RESET) == "accept"),
-            hints=None if hints is None else hints.get(name, Hints()),
+            store,
+            before.get(name),
+            memo,
+            now_ns,
+            full_read,
+            Accepted(accepted.get(name, EMPTY), service.restore.verdicts.get(Verdict.RESET) == "accept"),
+            None if hints is None else hints.get(name, Hints()),
         )
+        items[name] = found = look.survey(io_timeout_s if item.path in dead else None)
         _LOG.debug(
             "%s: %s is %s: %d files, %d bytes, %d damaged; %d directories listed, %d as the newest snapshot has them",
             service.name,
@@ -220,63 +189,91 @@ def save_rows(survey: ServiceSurvey, memo: Memo, parent: Snapshot | None) -> Non
             memo.save_stat_cache(item_key(survey.service, name), rows)
 
 
-def _survey_item(
-    service: str,
-    item: StateItem,
-    judge: Judge,
-    *,
-    store: Store,
-    before: ItemRecord | None,
-    memo: Memo | None,
-    now_ns: int,
-    full_read: bool,
-    accepted: Accepted,
-    hints: Hints | None,
-) -> ItemSurvey:
-    outline = ItemSurvey(
-        item=item.name,
-        kind=item.kind,
-        path=item.path,
-        verdict=Verdict.OK,
-        problems=(),
-        findings=(),
-        root=EMPTY_TREE,
-        good=before.good if before is not None else None,
-        files=0,
-        size_bytes=0,
-        judge=judge.id,
-    )
-    try:
-        with _opened(item) as (fd, only):
-            key, known = item_key(service, item.name), _known(store, item, before)
-            walk: Walk
-            try:
-                if hints is None or before is None or full_read or only is not None:
-                    raise NotEnough
-                named = named_places(hints, before, judge.id)
-                rows = _rows(memo, key, rows_needed(named))
-                walk = part = PartialWalk(item, judge, store, memo=memo, rows=rows, now_ns=now_ns, accepted=accepted)
-                tree = part.look_at(fd, known, named, before)
-            except NotEnough:
-                rows = _rows(memo, key) if not full_read else {}
-                walk = Walk(item, judge, store, memo=memo, rows=rows, now_ns=now_ns, accepted=accepted)
-                tree = walk.item(fd, known, only=only)
-            if only is not None and not tree.files and not tree.findings:
-                return _absent(item, outline)  # it vanished between two looks
-            changed: dict[str, Row | None] = dict.fromkeys(rows.keys() - walk.new_rows.keys())
-            changed |= {below: row for below, row in walk.new_rows.items() if row is not rows.get(below)}
-            outline = replace(outline, rows=changed, as_known=frozenset(walk.as_known), accepted=dict(walk.let_pass))
-            outline = replace(outline, listed=walk.listed)
-            found = _present(outline, store, fd, tree, only)
-            return found if only is not None else _against_fewer(item, found, outline.good, store, accepted)
-    except FileNotFoundError:
-        return _absent(item, outline)
-    except _WrongKind as error:
-        return _damaged(outline, Verdict.CORRUPT, str(error))
-    except UntrustedLink as error:
-        return _damaged(outline, Verdict.UNREADABLE, error.message)
-    except OSError as error:
-        return _damaged(outline, Verdict.UNREADABLE, f"can't be read: {error.strerror or error}")
+@dataclass(frozen=True, slots=True)
+class _ItemLook:
+    """One look at one state item."""
+
+    service: str
+    item: StateItem
+    judge: Judge
+    store: Store
+    before: ItemRecord | None
+    memo: Memo | None
+    now_ns: int
+    full_read: bool
+    accepted: Accepted
+    hints: Hints | None
+
+    def survey(self, dead_s: float | None) -> ItemSurvey:
+        """What it comes to; `dead_s`: its file system has not answered for so long."""
+        item, before = self.item, self.before
+        outline = ItemSurvey(
+            item=item.name,
+            kind=item.kind,
+            path=item.path,
+            verdict=Verdict.OK,
+            problems=(),
+            findings=(),
+            root=EMPTY_TREE,
+            good=before.good if before is not None else None,
+            files=0,
+            size_bytes=0,
+            judge=self.judge.id,
+            mount=before.mount if before is not None else None,
+        )
+        if dead_s is not None:
+            return _damaged(outline, Verdict.UNREADABLE, f"its file system does not answer within {dead_s:g} s")
+        found = self._looked(outline)
+        if outline.mount is None or found.files or before is None or not before.files:
+            return found
+        if outline.mount in mount_points():
+            return found
+        # what should be there is elsewhere, and not lost
+        return _damaged(outline, Verdict.UNREADABLE, f"the file system at {outline.mount} is not mounted")
+
+    def _looked(self, outline: ItemSurvey) -> ItemSurvey:
+        try:
+            with _opened(self.item) as (fd, only):
+                return self._walked(replace(outline, mount=mount_point_of(fd)), fd, only)
+        except FileNotFoundError:
+            return _absent(self.item, outline)
+        except _WrongKind as error:
+            return _damaged(outline, Verdict.CORRUPT, str(error))
+        except UntrustedLink as error:
+            return _damaged(outline, Verdict.UNREADABLE, error.message)
+        except OSError as error:
+            return _damaged(outline, Verdict.UNREADABLE, f"can't be read: {error.strerror or error}")
+
+    def _walked(self, outline: ItemSurvey, fd: int, only: str | None) -> ItemSurvey:
+        item, store, before, memo = self.item, self.store, self.before, self.memo
+        key, known = item_key(self.service, item.name), _known(store, item, before)
+        rest: _Rest = {"memo": memo, "now_ns": self.now_ns, "accepted": self.accepted}
+        walk: Walk
+        try:
+            if self.hints is None or before is None or self.full_read or only is not None:
+                raise NotEnough
+            named = named_places(self.hints, before, self.judge.id)
+            rows = _rows(memo, key, rows_needed(named))
+            walk = part = PartialWalk(item, self.judge, store, rows=rows, **rest)
+            tree = part.look_at(fd, known, named, before)
+        except NotEnough:
+            rows = _rows(memo, key) if not self.full_read else {}
+            walk = Walk(item, self.judge, store, rows=rows, **rest)
+            tree = walk.item(fd, known, only=only)
+        if only is not None and not tree.files and not tree.findings:
+            return _absent(item, outline)  # it vanished between two looks
+        changed: dict[str, Row | None] = dict.fromkeys(rows.keys() - walk.new_rows.keys())
+        changed |= {below: row for below, row in walk.new_rows.items() if row is not rows.get(below)}
+        outline = replace(outline, rows=changed, as_known=frozenset(walk.as_known), accepted=dict(walk.let_pass))
+        outline = replace(outline, listed=walk.listed)
+        found = _present(outline, store, fd, tree, only)
+        return found if only is not None else _against_fewer(item, found, outline.good, store, self.accepted)
+
+
+class _Rest(TypedDict):
+    memo: Memo | None
+    now_ns: int
+    accepted: Accepted
 
 
 class _WrongKind(Exception):

@@ -49,6 +49,7 @@ class ItemRecord:
     damaged: Mapping[str, str] = field(default_factory=lambda: NOTHING)  # document (path below the item) -> verdict
     judge: str = ""  # hash of all that judged it
     version: str | None = None  # the document's version field, where one is declared
+    mount: str | None = None  # where its file system was mounted; None: it was the root file system
 
 
 @dataclass(frozen=True, slots=True)

@@ -118,6 +118,7 @@ def _encode_item(item: ItemRecord) -> dict[str, Any]:
         "damaged": dict(item.damaged),
         "judge": item.judge,
         "version": item.version,
+        **({"mount": item.mount} if item.mount is not None else {}),
     }
 
 
@@ -158,6 +159,7 @@ def _decode_item(fields: Fields) -> ItemRecord:
         damaged=fields.texts("damaged"),
         judge=fields.text("judge"),
         version=fields.text_or_none("version"),
+        mount=fields.text_or_none("mount"),
     )
     fields.nothing_else()
     return item

@@ -36,6 +36,31 @@ def file_system_type(fd: int) -> str:
     return ""
 
 
+def mount_points() -> list[str]:
+    """Where something is mounted, as this process sees it. Raises OSError."""
+    with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as file:
+        return [_unescaped(line.split()[4]) for line in file]
+
+
+def mount_point_of(fd: int) -> str | None:
+    """Where the file system under `fd` is mounted; None for the root file system, or when it is not to be seen."""
+    if os.fstat(fd).st_dev == os.stat("/").st_dev:
+        return None
+    wanted = str(mount_id(fd))
+    with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as file:
+        for line in file:
+            fields = line.split()
+            if fields[0] == wanted:
+                return _unescaped(fields[4])
+    return None
+
+
+def _unescaped(field: str) -> str:
+    """A field of mountinfo, where white space and backslashes stand as octal numbers."""
+    first, *rest = field.split("\\")
+    return first + "".join(os.fsdecode(bytes([int(part[:3], 8)])) + part[3:] for part in rest)
+
+
 def is_memory_file_system(fd: int) -> bool:
     """Whether what is written there is gone after a reboot."""
     return file_system_type(fd) in _MEMORY_TYPES

@@ -20,7 +20,6 @@ HOST_USES = {
     "hooks": "hooks: [{when: ['*'], command: [a]}]",
     "heartbeat": "heartbeat: {url: 'https://x'}",
     "metrics": "metrics: {textfile: /x}",
-    "io_timeout": "io_timeout: 30s",
 }
 ITEM = "state: {m: {file: /srv/x/a}}"
 SERVICE_USES = {
