@@ -57,6 +57,6 @@ def pause(context: Context, request: PauseRequest) -> PauseResult:
         changed = repository.record(service.name).paused != request.paused
         if changed:
             repository.update_record(service.name, change)
-        scheduled = service.autosave.is_scheduled or service.autosave.on_shutdown
+        scheduled = service.autosave.is_automatic or service.autosave.on_shutdown
         results.append(Paused(service.name, request.paused, changed, scheduled))
     return PauseResult(tuple(results))

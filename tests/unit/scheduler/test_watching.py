@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import queue
 import shutil
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -367,3 +369,42 @@ def test_a_stop_tells_what_is_left(world: World) -> None:
     assert world.watcher is not None
     assert world.watcher.stop() == {"s"}
     assert world.watcher.stop() == frozenset()
+
+
+def test_what_is_unmounted_is_looked_at(tmp_path: Path) -> None:
+    """IN_UNMOUNT: what lies in the place of a file system that is gone is looked at and watched."""
+    script = tmp_path / "inside.py"
+    script.write_text(_UNMOUNTING)
+    inside = ["unshare", "--user", "--map-root-user", "--mount", sys.executable, str(script), str(tmp_path / "item")]
+    (tmp_path / "item" / "sub" / "below").mkdir(parents=True)
+    done = subprocess.run(inside, capture_output=True, text=True, check=False, timeout=PATIENCE_S)
+    if done.returncode == 77 or done.stderr.startswith("unshare:"):
+        pytest.skip("nothing can be mounted here")
+    assert (done.returncode, done.stdout.split()) == (0, ["sub", "sub/below"]), done.stderr
+
+
+_UNMOUNTING = """
+import subprocess, sys
+from recoverd.config.model import ItemKind, Place, Service, StateItem
+from recoverd.scheduler.news import News
+from recoverd.scheduler.watches import Watches
+
+root = sys.argv[1]
+if subprocess.run(["mount", "-t", "tmpfs", "none", f"{root}/sub"], capture_output=True).returncode:
+    sys.exit(77)
+service = Service("s", Place("f", 1, 1), state={"m": StateItem("m", ItemKind.DIRECTORY, root)})
+watches = Watches(service)
+watches.start()
+assert len(watches) == 2
+subprocess.run(["umount", f"{root}/sub"], check=True)
+news = News()
+while watches.read(news):
+    pass
+print(*news.hints()["m"].subtrees)
+assert len(watches) == 3
+news = News()
+open(f"{root}/sub/below/x", "w").close()
+while watches.read(news):
+    pass
+print(*news.hints()["m"].directories)
+"""
