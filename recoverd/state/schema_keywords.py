@@ -327,7 +327,7 @@ def _combining() -> dict[str, Keyword]:
 
 def _is_multiple(value: int | float, divisor: int | float) -> bool:
     """Exact in the decimal digits that people wrote: 0.3 is a multiple of 0.1, and 1e400 raises nothing."""
-    if not divisor or not math.isfinite(divisor) or (isinstance(value, float) and not math.isfinite(value)):
+    if not divisor or any(isinstance(number, float) and not math.isfinite(number) for number in (value, divisor)):
         return False
     if isinstance(value, int) and isinstance(divisor, int):
         return value % divisor == 0

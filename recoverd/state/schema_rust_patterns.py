@@ -12,10 +12,13 @@ import re
 from typing import Any
 
 _MOST_REPEATS = 1000
-_CATEGORIES = {
+_CATEGORIES = {  # within ASCII
     "DIGIT": r"\x{30}-\x{39}",
+    "NOT_DIGIT": r"\x{0}-\x{2f}\x{3a}-\x{7f}",
     "WORD": r"\x{30}-\x{39}\x{41}-\x{5a}\x{5f}\x{61}-\x{7a}",
+    "NOT_WORD": r"\x{0}-\x{2f}\x{3a}-\x{40}\x{5b}-\x{5e}\x{60}\x{7b}-\x{7f}",
     "SPACE": r"\x{9}-\x{d}\x{1c}-\x{20}",
+    "NOT_SPACE": r"\x{0}-\x{8}\x{e}-\x{1b}\x{21}-\x{7f}",
 }
 
 
@@ -106,9 +109,7 @@ class _Translator:
                     parts.append(f"{_character(argument[0])}-{_character(argument[1])}")
                 case "CATEGORY":
                     self.only_ascii = True
-                    word = str(argument).removeprefix("CATEGORY_")
-                    ranges = _CATEGORIES[word.removeprefix("NOT_")]
-                    parts.append(f"[^{ranges}]" if word.startswith("NOT_") else ranges)
+                    parts.append(_CATEGORIES[str(argument).removeprefix("CATEGORY_")])
                 case _:
                     raise Untranslatable
         return f"[{negated}{''.join(parts)}]"

@@ -308,6 +308,8 @@ class TestHostileDocuments:
             (1e308, 1e-308, True),
             (10**400, 0.5, True),
             (10**400 + 1, 10, False),
+            (10**400, 10**399, True),
+            (0.5, 10**400, False),
             (float("inf"), 0.5, False),
             (float("nan"), 2, False),
             (0.35, 0.1, False),
