@@ -223,6 +223,8 @@ class Systemctl:
     def _last_line(self, match: str) -> str:
         command = ["journalctl", "--quiet", "--no-pager", "--output=cat", "--lines=5", match]
         try:
+            # what was said is in the journal a moment later; only root may wait for that
+            run_command(["journalctl", "--sync"], timeout_s=_ANSWERS_WITHIN_S, env=self._environment())
             ran = run_command(command, timeout_s=_ANSWERS_WITHIN_S, env=self._environment())
         except OSError:
             return ""

@@ -128,6 +128,16 @@ def test_damaged_state_is_repaired_when_the_manager_starts(user: User) -> None:
     assert user.machine.run(["stat", "-c", "%u", f"/proc/{seen['pid']}"]).fine().out == "1235\n"
 
 
+def test_systemd_finds_nothing_wrong(user: User) -> None:
+    """`systemd-analyze verify` is silent for every unit and drop-in of a user too."""
+    names = user.run("sh", "-c", f"cd {UNITS}; ls -d recoverd*.service recoverd*.timer mine.service").fine().out.split()
+    names = [f"{UNITS}/{name.replace('@.', '@app.service.')}" for name in names]
+    analyze = ("env", "XDG_RUNTIME_DIR=/run/user/1235", "systemd-analyze", "--user")
+    done = user.run(*analyze, "verify", "--recursive-errors=no", *names)
+    assert (done.status, done.out, done.err) == (0, "", "")
+    assert len(names) == 9
+
+
 def test_a_blocked_service_does_not_start(user: User) -> None:
     """The flag is where the user's units look for it, whoever sets it."""
     user.write(CONFIG, CONFIGURATION.replace("required: [counter]", "required: [counter, never]"))
