@@ -30,7 +30,8 @@ def faults(closure: Closure) -> list[Fault]:
     for spot in closure.patterns:
         if reason := why_no_pattern(spot.value):
             sentence = f"the pattern {quote(spot.value)} can't be used: {reason}"
-            found.append(closure.fault(spot.document, spot.path, sentence))
+            is_key = spot.path[-2:-1] == ("patternProperties",)
+            found.append(closure.fault(spot.document, spot.path, sentence, key=is_key))
     if found:
         return found  # what is below needs schemas whose keywords have the right types
     found += _dangling(closure)
