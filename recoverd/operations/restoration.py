@@ -23,6 +23,7 @@ from recoverd.operations.context import Context
 from recoverd.operations.processes import Up, bring_up, driver_of
 from recoverd.operations.rejecting import Taken
 from recoverd.operations.restore_results import Attempt, ItemOutcome, RestoreRequest, ServiceRestore
+from recoverd.operations.room import at_most_bytes
 from recoverd.recovery import quarantine, staging, swapping
 from recoverd.recovery.choices import Choice, damaged_targets
 from recoverd.recovery.gathered import Nothing
@@ -196,7 +197,11 @@ class Restoration:
         """Stage and judge; None when the choice turned out to be damaged, or not to be valid today."""
         try:
             staged = staging.stage(
-                self.chooser.source(reader), self.service.name, choice.replacements, state_dir=self.context.state_dir
+                self.chooser.source(reader),
+                self.service.name,
+                choice.replacements,
+                state_dir=self.context.state_dir,
+                at_most_bytes=at_most_bytes(choice, self.context.repository().snapshots(self.service.name)),
             )
         except DamagedObject as error:
             self._pass_over(choice, "damaged", damaged_targets(self.chooser.source(reader), choice), error.message)

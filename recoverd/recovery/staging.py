@@ -23,7 +23,8 @@ from recoverd.system.walk import lstat_at, open_declared_directory, open_directo
 from recoverd.values import dataclass, field
 
 RECORD = "staging.json"
-_ENTRY_BYTES = 4096  # what a name and an inode cost, roughly
+ENTRY_BYTES = 4096  # what a name and an inode cost, roughly
+_SPARE_BYTES = 64 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,18 +108,27 @@ class Staging:
         self.discard()
 
 
-def stage(source: Source, service: str, replacements: Sequence[Replacement], *, state_dir: str) -> Staging:
+def stage(
+    source: Source,
+    service: str,
+    replacements: Sequence[Replacement],
+    *,
+    state_dir: str,
+    at_most_bytes: int | None = None,
+) -> Staging:
     """Write what is to be restored into private directories on the targets' own file systems, and sync it.
 
-    Live state is not touched. Raises StateError (no room; a path that can't be reached), DamagedObject and
-    RepositoryError; nothing is left behind then.
+    `at_most_bytes`: what all files and their entries take at most, if that is known: where there is far more room,
+    it is not summed up. Live state is not touched. Raises StateError (no room; a path that can't be reached),
+    DamagedObject and RepositoryError; nothing is left behind then.
     """
     _refuse_overlaps(replacements)
     staging = _begin(service, state_dir)
     try:
         for number, replacement in enumerate(replacements, 1):
             staging.staged.append(Staged(replacement, _place_for(staging, replacement), f"{number:05d}"))
-        _check_room(source, staging)
+        if at_most_bytes is None or not _is_ample(staging, at_most_bytes):
+            _check_room(source, staging)
         extractions: dict[int, Extraction] = {}
         for one in staging.staged:
             if one.replacement.entry is not None:
@@ -267,6 +277,11 @@ def _refuse_overlaps(replacements: Sequence[Replacement]) -> None:
             raise ValueError(f"two replacements overlap: {one} and {other}")
 
 
+def _is_ample(staging: Staging, at_most_bytes: int) -> bool:
+    """Whether there is no need to look closely: twice the room, as directories are not in the sum, and some more."""
+    return all(free_bytes(place.fd)[0] >= 2 * at_most_bytes + _SPARE_BYTES for place in staging.places)
+
+
 def _check_room(source: Source, staging: Staging) -> None:
     needed: dict[int, int] = {}
     targets: dict[int, str] = {}
@@ -291,13 +306,13 @@ def _check_room(source: Source, staging: Staging) -> None:
 
 def _size(source: Source, entry: Entry, item: str, linked: set[tuple[str, str]]) -> int:
     if entry.type == "dir":
-        return _ENTRY_BYTES + sum(_size(source, below, item, linked) for below in source.tree(entry.hash or ""))
+        return ENTRY_BYTES + sum(_size(source, below, item, linked) for below in source.tree(entry.hash or ""))
     if entry.hard_link is not None:
         if (item, entry.hard_link) in linked:
-            return _ENTRY_BYTES
+            return ENTRY_BYTES
         linked.add((item, entry.hard_link))
     # how much of a sparse file is data is only known once it is read; too little room ends the staging cleanly then
-    return _ENTRY_BYTES + (0 if entry.sparse else entry.size)
+    return ENTRY_BYTES + (0 if entry.sparse else entry.size)
 
 
 def _files(dir_fd: int, name: str, replacement: Replacement, relative: str) -> Iterator[tuple[Replacement, str, int]]:
