@@ -71,9 +71,9 @@ class ServiceSnapshot:
             "bytes": self.size_bytes,
             "new_bytes": self.new_bytes,
             "files": self.files,
-            "directories": self.directories,
             "seconds": round(self.seconds, 6),
             "error": self.error,
+            "directories": self.directories,
             "problems": [{"item": i, "place": place, "problem": problem} for i, place, problem in self.problems],
         }
 

@@ -105,7 +105,7 @@ class Catalog:
                 return
             for chunk in _chunks(keys):
                 marks = ",".join("?" * len(chunk))
-                query = f"SELECT DISTINCT hash FROM objects WHERE hash IN ({marks})"  # noqa: S608 - question marks
+                query = f"SELECT hash FROM objects WHERE hash IN ({marks})"  # noqa: S608 - question marks
                 found.update(key.hex() for (key,) in db.execute(query, chunk))
 
         self._database.read(work)
@@ -320,6 +320,8 @@ class Catalog:
 
     def record_run(self, service: str, kind: str, time_ns: int, seconds: float, outcome: str, detail: str) -> None:
         """Note a run; only the newest of each service and kind are kept."""
+        # bytes that are not UTF-8 in names of files: SQLite holds none of them in text
+        detail = detail.encode("utf-8", "backslashreplace").decode()
 
         def work(db: sqlite3.Connection) -> None:
             db.execute(

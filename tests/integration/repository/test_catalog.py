@@ -262,3 +262,10 @@ def test_memory_is_bounded(bench: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     assert sorted(catalog.memo("judge", [f"{number:064x}" for number in range(12)])) == [
         f"{number:064x}" for number in (9, 10, 11)
     ]
+
+
+def test_a_run_may_tell_of_names_that_are_not_utf_8(bench: Any) -> None:
+    """Promise 12: a file name that somebody planted keeps no capture and no restore from being noted."""
+    catalog = bench.repository.catalog
+    catalog.record_run("svc", "restore", 1, 0.5, "restored", "tasks: a\udcff.json is empty")
+    assert [run.detail for run in catalog.runs("svc", "restore", 5)] == ["tasks: a\\udcff.json is empty"]
