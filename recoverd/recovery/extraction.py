@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Protocol
 
 from recoverd.errors import RepositoryError, StateError
@@ -69,11 +69,15 @@ class _Directory:
 
 
 class Extraction:
-    """Several entries written below one directory; hard links are kept among those of the same `group`."""
+    """Several entries written below one directory; hard links are kept among those of the same `group`.
 
-    def __init__(self, source: Source, root_fd: int) -> None:
+    `wrote` hears how many bytes have been written, now and then.
+    """
+
+    def __init__(self, source: Source, root_fd: int, wrote: Callable[[int], None] | None = None) -> None:
         self._source = source
         self._root_fd = root_fd
+        self._wrote = wrote or (lambda _: None)
         self._links: dict[tuple[str, str], tuple[str, ...]] = {}  # (group, hard link id) -> the first one's place
         self._dresser = Dresser()
         self._own = os.geteuid(), os.getegid()  # who owns what is created, as a rule
@@ -154,6 +158,7 @@ class Extraction:
                 self._note(entry, name, fd, status, where)
             finally:
                 os.close(fd)
+        self._wrote(sum([entry.size for entry, _ in group]))
 
     def _will_own(self, entry: Entry) -> bool:
         return not self._dresser.as_root or owner_here(entry) == self._own
@@ -176,6 +181,7 @@ class Extraction:
                     write_all(fd, chunk)
                     _read_back(fd, chunk, length, entry)
                     length += len(chunk)
+                    self._wrote(len(chunk))
             if length != entry.size:
                 raise _other_length(entry, length)
             if isinstance(chunk, int):

@@ -8,9 +8,11 @@ import json
 import os
 import stat
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from types import TracebackType
 
 from recoverd.errors import StateError
+from recoverd.recovery.early_sync import EarlySync
 from recoverd.recovery.extraction import Extraction, Source
 from recoverd.recovery.intents import encode
 from recoverd.recovery.places import PLACE_PREFIX, Place, create_at, opened, remove_place, same_file_system
@@ -129,17 +131,7 @@ def stage(
             staging.staged.append(Staged(replacement, _place_for(staging, replacement), f"{number:05d}"))
         if at_most_bytes is None or not _is_ample(staging, at_most_bytes):
             _check_room(source, staging)
-        extractions: dict[int, Extraction] = {}
-        for one in staging.staged:
-            if one.replacement.entry is not None:
-                if one.place not in extractions:
-                    extractions[one.place] = Extraction(source, staging.places[one.place].fd)
-                wrote = extractions[one.place].write(one.replacement.entry, one.slot, group=one.replacement.target)
-                if not one.replacement.relative:
-                    staging.written[one.replacement.item] = wrote
-        staging.notes += [note for extraction in extractions.values() for note in extraction.notes]
-        for number in {staging.places[number].device: number for number in (*extractions, 0)}.values():
-            syncfs(staging.places[number].fd)
+        _write(source, staging)
     except OSError as error:
         staging.discard()
         where = f" at {error.filename}" if error.filename else ""
@@ -148,6 +140,23 @@ def stage(
         staging.discard()
         raise
     return staging
+
+
+def _write(source: Source, staging: Staging) -> None:
+    """Write all that is to be restored, and sync it."""
+    extractions: dict[int, Extraction] = {}
+    with ExitStack() as early:
+        for one in staging.staged:
+            if one.replacement.entry is not None:
+                fd = staging.places[one.place].fd
+                if one.place not in extractions:
+                    extractions[one.place] = Extraction(source, fd, early.enter_context(EarlySync(fd)).wrote)
+                wrote = extractions[one.place].write(one.replacement.entry, one.slot, group=one.replacement.target)
+                if not one.replacement.relative:
+                    staging.written[one.replacement.item] = wrote
+        staging.notes += [note for extraction in extractions.values() for note in extraction.notes]
+        for number in {staging.places[number].device: number for number in (*extractions, 0)}.values():
+            syncfs(staging.places[number].fd)
 
 
 def _begin(service: str, state_dir: str) -> Staging:
