@@ -84,9 +84,11 @@ class Row:
 
     def by_name(self) -> dict[str, bytes]:
         """Name -> packed stat; names of directories end in a slash."""
-        names = self.names.split(b"\0") if self.names else []
+        names = os.fsdecode(self.names).split("\0") if self.names else []
         size = _STAT.size
-        return {os.fsdecode(name): self.stats[i * size : (i + 1) * size] for i, name in enumerate(names)}
+        return {
+            name: self.stats[at : at + size] for name, at in zip(names, range(0, len(self.stats), size), strict=True)
+        }
 
 
 def join_names(documents: Sequence[str], directories: Sequence[str] = ()) -> bytes:

@@ -103,6 +103,9 @@ class Writer(Reader):
             return True
         return False
 
+    def _expect(self, entries: tuple[Entry, ...]) -> None:
+        """Nothing: who writes reads trees, and hardly ever a file."""
+
     def put(self, data: bytes) -> str:
         """Store an object unless it is stored already; returns its BLAKE3 in hex. Raises RepositoryError."""
         object_hash = blake3(data).hexdigest()

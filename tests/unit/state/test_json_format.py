@@ -274,7 +274,7 @@ _ALLOW = st.sets(st.sampled_from([ALLOW_NAN, DUPLICATES_ARE_ERRORS]))
 @example("\ufeff{}", set())
 @example("[]" * 2, set())
 @example("", set())
-@settings(max_examples=400)
+@settings(max_examples=400, deadline=None)
 def test_reading_fast_is_reading_exactly(text: str, allow: set[str]) -> None:
     """Verdicts do not depend on how a document was read: what the fast reading accepts, the exact one accepts without
     a word and with the same value; of all else it says nothing."""
@@ -286,6 +286,7 @@ def test_reading_fast_is_reading_exactly(text: str, allow: set[str]) -> None:
 
 
 @given(JSON_VALUES)
+@settings(deadline=None)
 def test_what_is_ordinary_is_read_fast(value: Any) -> None:
     """What writers usually write does not take the slow way."""
     document = {"value": value}
