@@ -11,7 +11,8 @@ from recoverd.system import clock
 
 _DATED = re.compile(
     r"(?<![0-9])((?:19|20)[0-9]{2})[-_.]?([01][0-9])[-_.]?([0-3][0-9])"
-    r"(?:[T _.-]?([0-2][0-9])[-:_.]?([0-5][0-9])(?:[-:_.]?([0-5][0-9]))?(Z)?)?(?![0-9])",
+    r"(?:[T _.-]?([0-2][0-9])[-:_.]?([0-5][0-9])(?:[-:_.]?([0-5][0-9])(?:[-_.,]([0-9]{3}|[0-9]{6}))?)?(Z)?)?"
+    r"(?![0-9])",
     re.ASCII,
 )
 _EPOCH = re.compile(r"(?<![0-9])(1[0-9]{9})([0-9]{3})?(?![0-9])", re.ASCII)
@@ -59,7 +60,7 @@ def time_in_name(name: str, zone: tzinfo, now_ns: int) -> int | None:
 def _dated(found: re.Match[str], zone: tzinfo) -> int | None:
     try:
         year, month, day, hour, minute, second = (int(number or 0) for number in found.groups()[:6])
-        moment = datetime(year, month, day, hour, minute, second, tzinfo=UTC if found[7] else zone)
+        moment = datetime(year, month, day, hour, minute, second, tzinfo=UTC if found[8] else zone)
     except ValueError:
         return None  # the 31st of November
-    return int(moment.timestamp()) * _SECOND_NS
+    return int(moment.timestamp()) * _SECOND_NS + int((found[7] or "").ljust(9, "0"))

@@ -55,6 +55,8 @@ class Rebuilder:
         if rule.command:
             return _output(rule.command, uid)
         documents = {name: self._values(self._service.state[name]) for name in items_of(rule)}
+        if documents and not any(documents.values()):
+            raise StateError(f"there is no document in {' or '.join(documents)} to rebuild it from")
         return encode(rebuild(rule, documents, now_ns=now_ns), encoding)
 
     def _values(self, item: StateItem) -> list[Any]:

@@ -265,6 +265,17 @@ class TestRebuild:
 
 
 class TestInitial:
+    def test_nothing_to_rebuild_from(self, house: Any) -> None:
+        """first-systems.md no. 2: after the rebuild comes the empty initial state; a rebuild of nothing is none."""
+        declare(house, rebuild=TestRebuild.RULE, initial=Initial({"version": "1", "counter": 0}))
+        policy(house, fallback=ALL)
+        for task in house.tasks.iterdir():
+            task.unlink()
+        house.state.write_bytes(b"")
+        result = house.restore()
+        assert source(result) == ("initial", "initial")
+        assert "main can't be rebuilt: there is no document in tasks to rebuild it from" in result.reasons
+
     def test_the_content_of_a_file(self, house: Any) -> None:
         path = house.root / "state" / "dump.rdb"
         path.write_bytes(b"")

@@ -24,6 +24,10 @@ EAST = timezone(timedelta(hours=2))
         ("backup-20261120-0930.json", "2026-11-20T09:30:00.000Z"),
         ("backup-2026-11-20_09-30-15.json", "2026-11-20T09:30:15.000Z"),
         ("backup 2026-11-20 09:30:15.json", "2026-11-20T09:30:15.000Z"),
+        ("state.backup.2026-11-20T09-30-15.678Z.json", "2026-11-20T09:30:15.678Z"),
+        ("state.backup.2026-11-20T09-30-15-678Z.json", "2026-11-20T09:30:15.678Z"),  # as JavaScript programs do it
+        ("state.2026-11-20T09:30:15.678901.json", "2026-11-20T09:30:15.678Z"),
+        ("state.2026-11-20T09:30:15.6.json", "2026-11-20T09:30:15.000Z"),
         ("state-20261120-1.json", "2026-11-20T00:00:00.000Z"),  # the first one of that day
         ("state.backup.1700000000.json", "2023-11-14T22:13:20.000Z"),
         ("state.backup.1700000000123.json", "2023-11-14T22:13:20.123Z"),
@@ -44,6 +48,7 @@ def test_names_tell_local_time_unless_a_z_follows() -> None:
     """Programs name their backups by the clock on the wall."""
     assert time_in_name("a-2026-11-20T0930", EAST, NOW) == clock.parse_rfc3339("2026-11-20T07:30:00Z")
     assert time_in_name("a-2026-11-20T0930Z", EAST, NOW) == clock.parse_rfc3339("2026-11-20T09:30:00Z")
+    assert time_in_name("a-2026-11-20T09-30-15-678Z", EAST, NOW) == clock.parse_rfc3339("2026-11-20T09:30:15.678Z")
 
 
 @pytest.mark.parametrize(
