@@ -18,9 +18,13 @@ from recoverd.repository.tree_reading import decode_parts, decode_tree, join_par
 from recoverd.repository.trees import (
     EMPTY_TREE,
     SPLIT_ABOVE,
+    TREE_HEAD,
+    TREE_TAIL,
     Entry,
+    encode_entry,
     encode_tree,
     hash_tree,
+    raw_name,
     same_but_mtime,
     tree_objects,
 )
@@ -304,3 +308,11 @@ def test_only_time_is_ignored_when_entries_are_compared() -> None:
         assert not same_but_mtime(file(), other)
     assert not same_but_mtime(file(), file(xattrs=(("user.a", b""),)))
     assert not same_but_mtime(file(), file(sparse=True))
+
+
+@given(directories)
+@settings(deadline=None)
+def test_ordinary_files_are_spelled_like_all_others(found: list[Entry]) -> None:
+    """The fast spelling of files that share an owner is the canonical one, entry by entry."""
+    lines = sorted((raw_name(entry.name), encode_entry(entry)) for entry in found)
+    assert encode_tree(found) == TREE_HEAD + ",".join(text for _, text in lines).encode() + TREE_TAIL
