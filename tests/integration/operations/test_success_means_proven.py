@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import replace
+from shutil import rmtree
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from recoverd.config.model import Health, Probe, ProbeKind, Service
+from recoverd.operations import staged_judging
+from recoverd.recovery import documents, swapping
+from recoverd.system import reading as reading_state
+from recoverd.system.mounts import is_memory_file_system
 
 if TYPE_CHECKING:
     from tests.integration.operations.conftest import House
@@ -249,3 +255,50 @@ def test_when_the_next_candidate_can_not_be_tried_the_original_comes_back(
     assert any("no room" in reason for reason in result.reasons)
     assert judged.contents() == before
     assert not any(one.marks.rejected for one in judged.list())
+
+
+def test_what_is_written_after_the_swap_is_seen(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The look after the swap compares stats with what was staged: a document that somebody wrote since is read and
+    house, also one of the same size with the old times."""
+    house.snapshot()
+    rmtree(house.tasks)
+    apply = swapping.apply
+
+    def applied_and_written(*arguments: Any, **more: Any) -> Any:
+        result = apply(*arguments, **more)
+        path = house.tasks / "task-050.json"
+        before = path.stat()
+        path.write_bytes(b"\0" * before.st_size)
+        os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+        return result
+
+    monkeypatch.setattr(swapping, "apply", applied_and_written)
+    result = house.restore()
+    assert result.exit_status == 1
+    assert "invalid" in [one.result for one in result.attempts]
+
+
+def test_what_was_read_back_is_not_read_again(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Promise 11: after the swap nothing of a restored directory is read that was read back as it was written."""
+    house.snapshot()
+    descriptor = os.open(house.tasks, os.O_RDONLY)
+    in_memory = is_memory_file_system(descriptor)
+    os.close(descriptor)
+    if in_memory:
+        pytest.skip("the stats of a memory file system are never believed")
+    rmtree(house.tasks)
+    read: list[str] = []
+    reading, rows = reading_state.read_stable, staged_judging.rows
+
+    def noted(fd: int, name: str, **more: Any) -> Any:
+        read.append(name)
+        return reading(fd, name, **more)
+
+    def later(context: Any, service: Any, staged: Any, before_ns: int) -> Any:
+        return rows(context, service, staged, before_ns + 10**9)  # however fast this disk is
+
+    monkeypatch.setattr(documents, "read_stable", noted)
+    monkeypatch.setattr(staged_judging, "rows", later)
+    assert house.restore().outcome == "restored"
+    assert not [name for name in read if name.startswith("task-")]
+    assert len(os.listdir(house.tasks)) == 100

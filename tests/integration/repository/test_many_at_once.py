@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from recoverd.errors import RepositoryError
+from recoverd.errors import DamagedObject, RepositoryError
 from recoverd.repository.records import ItemRecord, SnapshotDraft, SnapshotVerdict
 from recoverd.repository.store import Repository
 from recoverd.repository.trees import EMPTY_TREE, Entry
@@ -42,6 +43,7 @@ def test_put_all_is_put(tmp_path_factory: pytest.TempPathFactory, first: list[by
                 root = repository.snapshots("app")[-1].items["x"].root
                 found = {one.name: b"".join(map(bytes, reader.file_chunks(one))) for one in reader.tree(root)}
                 assert list(found.values()) == contents
+                assert reader.contents(names) == contents
     finally:
         repository.close()
 
@@ -59,3 +61,36 @@ def test_a_snapshot_of_what_was_never_put_is_refused(tmp_path: Path) -> None:
     with repository.writer(wait_s=1, what="a test") as writer:
         writer.commit([draft(EMPTY_TREE)])
     repository.close()
+
+
+def test_contents_come_from_the_copy_that_is_intact(tmp_path: Path) -> None:
+    """Promise 7: where one of two copies of an object is damaged the other one is given; without another it is an
+    error, and so is content of another length than the entry says."""
+    for number in range(2):
+        Repository.create(str(tmp_path / f"{number}"))
+        repository = Repository.open(str(tmp_path / f"{number}"), state_dir=str(tmp_path / f"{number}"))
+        with repository.writer(wait_s=1, what="a test") as writer:
+            content, other = writer.put(b"content"), writer.put(f"{number}".encode())
+            writer.commit([draft(writer.put_tree([entry("a", content, 7), entry("b", other, 1)]))])
+        repository.close()
+    shutil.copytree(tmp_path / "1" / "packs", tmp_path / "0" / "packs", dirs_exist_ok=True)
+    packs = sorted((tmp_path / "0" / "packs").glob("*/*.tar.zst"))
+    repository = Repository.open(str(tmp_path / "0"), state_dir=str(tmp_path / "fresh"))
+    with repository.reader() as reader:
+        assert reader.contents([entry("a", content, 7)]) == [b"content"]
+        with pytest.raises(DamagedObject, match="are expected"):
+            reader.contents([entry("a", content, 8)])
+    copies = len(repository.catalog.locations(content))
+    for pack in packs:
+        damaged = bytearray(pack.read_bytes())
+        damaged[20] ^= 0xFF
+        pack.write_bytes(damaged)
+        copies -= 1
+        with repository.reader() as reader:
+            if copies:
+                assert reader.contents([entry("a", content, 7)]) == [b"content"]
+            else:
+                with pytest.raises(DamagedObject):
+                    reader.contents([entry("a", content, 7)])
+    repository.close()
+    assert len(packs) == 2

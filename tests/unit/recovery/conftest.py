@@ -88,8 +88,8 @@ class Bench:
         entry = None if value is None else self.entry((relative or name).rpartition("/")[2], value)
         return Replacement(name, str(self.live / name), relative, entry, **more)
 
-    def stage(self, *replacements: Replacement) -> Staging:
-        return stage(self.source, "svc", replacements, state_dir=self.state_dir)
+    def stage(self, *replacements: Replacement, **more: Any) -> Staging:
+        return stage(self.source, "svc", replacements, state_dir=self.state_dir, **more)
 
     def restore(self, *replacements: Replacement) -> Applied:
         return self.apply(self.stage(*replacements))

@@ -55,12 +55,14 @@ def test_staged_documents_can_be_judged_before_anything_changes(bench: Any) -> N
     assert bench.left() == []
 
 
-def test_no_room_is_found_out_first(bench: Any, small: Path) -> None:
-    """Free space is checked before the first byte is written; the error says how much is missing and where."""
+@pytest.mark.parametrize("at_most_bytes", [None, 0, 10 << 20])
+def test_no_room_is_found_out_first(bench: Any, small: Path, at_most_bytes: int | None) -> None:
+    """Free space is checked before the first byte is written; the error says how much is missing and where. An upper
+    bound, even a wrong one, saves the sum only where there is far more room."""
     big = bench.entry("big", b"")
     big = replace(big, size=10 << 20)
     with pytest.raises(StateError) as caught:
-        bench.stage(Replacement("big", str(small / "big"), "", big))
+        bench.stage(Replacement("big", str(small / "big"), "", big), at_most_bytes=at_most_bytes)
     assert 6 << 10 < int(re.findall(r"(\d+) KiB more", str(caught.value))[0]) < 8 << 10
     assert str(small / "big") in str(caught.value)
     assert os.listdir(small) == []
