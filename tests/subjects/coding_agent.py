@@ -1,10 +1,12 @@
 """A small coding agent: it works through tasks, one change after the other, and keeps its state below a directory.
 
-    python coding_agent.py --port N --state DIR [--pace SECONDS] [--slow-write MILLISECONDS]
+    python coding_agent.py --port N --state DIR [--pace SECONDS] [--changes N] [--save-every SECONDS]
+        [--slow-write MILLISECONDS]
 
 It is the kind of program that recoverd is for. It writes its files the naive way, on purpose: it empties a file,
 writes it piece by piece and never calls fsync. Killed in the middle, it leaves a torn file. It checks its state when it
-starts, and refuses to start on a damaged one.
+starts, and refuses to start on a damaged one. It saves at once when a task is created or changes, every 30 seconds
+with a backup of its own, and when it is told to stop.
 
     DIR/state.json                  tasks, sessions, metrics
     DIR/state.backup.<time>.json    the last ten
@@ -239,6 +241,20 @@ def serve_health(agent: Agent, port: int) -> ThreadingHTTPServer:
     return server
 
 
+def work(agent: Agent, asked_to_stop: threading.Event, pace_s: float, changes: int | None, save_s: float) -> None:
+    """Make a change, saved at once, every `pace_s` until there are enough; save and back up every `save_s`."""
+    made, saved = 0, time.monotonic()
+    while not asked_to_stop.wait(pace_s):
+        if changes is None or made < changes:
+            agent.step()
+            made += 1
+        if time.monotonic() - saved >= save_s:
+            agent.save()
+            agent.back_up()
+            saved = time.monotonic()
+            print(f"agent {os.getpid()}: {json.dumps(agent.metrics())}", flush=True)
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description="a small coding agent that keeps its state in files")
     parser.add_argument("--port", type=int, default=0, help="of the health endpoint; 0 picks a free one")
@@ -246,6 +262,10 @@ def main() -> int:
         "--state", type=Path, default=Path(os.environ.get("STATE_PATH", "coding-agent-state")), metavar="DIR"
     )
     parser.add_argument("--pace", type=float, default=0.1, metavar="S", help="seconds between two changes")
+    parser.add_argument("--changes", type=int, metavar="N", help="how many to make; then it only saves")
+    parser.add_argument(
+        "--save-every", type=float, default=30.0, metavar="S", help="seconds between two saves without a change"
+    )
     parser.add_argument("--slow-write", type=float, default=0.0, metavar="MS", help="what each file takes to write")
     options = parser.parse_args()
 
@@ -267,13 +287,7 @@ def main() -> int:
     signal.signal(signal.SIGTERM, stop)
     signal.signal(signal.SIGINT, stop)
     agent.begin_session()
-    for count in itertools.count(1):
-        if asked_to_stop.wait(options.pace):
-            break
-        agent.step()
-        if count % 20 == 0:
-            agent.back_up()
-            print(f"agent {os.getpid()}: {json.dumps(agent.metrics())}", flush=True)
+    work(agent, asked_to_stop, options.pace, options.changes, options.save_every)
     agent.end_session()
     print(f"agent {os.getpid()}: saved, ends", flush=True)
     return 0

@@ -156,7 +156,7 @@ def wait_for(condition: Callable[[], object], within_s: float = 10.0) -> None:
 
 def test_agent_keeps_its_layout(tmp_path: Path) -> None:
     """The layout is whole, everything is counted, ten backups are kept; a stop saves; work goes on after."""
-    with agent(tmp_path, "--pace", "0.002") as (process, url):
+    with agent(tmp_path, "--pace", "0.002", "--save-every", "0.02") as (process, url):
         wait_for(lambda: ask(url)["completed_tasks"] >= 8)
         wait_for(lambda: len(list(tmp_path.glob("state.backup.*.json"))) == 10)
         process.terminate()
@@ -186,6 +186,24 @@ def test_agent_keeps_its_layout(tmp_path: Path) -> None:
     assert json.loads((tmp_path / "reports" / f"report_{session}.json").read_bytes()) == metrics
     with agent(tmp_path) as (_, url):
         wait_for(lambda: ask(url)["completed_tasks"] >= metrics["completed_tasks"])
+
+
+def test_agent_saves_in_time_without_a_change(tmp_path: Path) -> None:
+    """first-systems.md no. 2: saved at once when a task changes, now and then all the same, and on shutdown."""
+
+    seen: list[str] = []
+
+    def last_saved() -> str:
+        return str(json.loads((tmp_path / "state.json").read_bytes())["last_saved"])
+
+    with agent(tmp_path, "--pace", "0.01", "--changes", "2", "--save-every", "0.1") as (process, url):
+        wait_for(lambda: ask(url)["total_tasks"] == 2 and len(list((tmp_path / "tasks").iterdir())) == 2)
+        wait_for(lambda: len(list(tmp_path.glob("state.backup.*.json"))) >= 2)
+        assert ask(url)["total_tasks"] == 2, "no more changes than were asked for"
+        wait_for(lambda: seen.append(last_saved()) or len(set(seen)) >= 2)  # torn now and then
+        process.terminate()
+        assert process.wait(10) == 0
+    assert last_saved() > seen[-1]
 
 
 @pytest.mark.parametrize(
