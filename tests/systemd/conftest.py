@@ -60,7 +60,7 @@ class Machine:
     pid: int = 0
 
     def run(
-        self, argv: Sequence[str], timeout: float = 30, *, data: str = "", env: dict[str, str] | None = None
+        self, argv: Sequence[str], timeout: float = 60, *, data: str = "", env: dict[str, str] | None = None
     ) -> Done:
         """Run a command inside, as root; `data` is its stdin."""
         given = [f"{name}={value}" for name, value in (env or {}).items()]
@@ -71,7 +71,7 @@ class Machine:
         )
         return Done(done.returncode, done.stdout.decode(errors="replace"), done.stderr.decode(errors="replace"))
 
-    def sh(self, script: str, timeout: float = 30) -> Done:
+    def sh(self, script: str, timeout: float = 60) -> Done:
         return self.run(["sh", "-euc", script], timeout)
 
     def write(self, path: str, text: str, *, mode: str = "644") -> None:
@@ -89,7 +89,7 @@ class Machine:
     def exists(self, path: str) -> bool:
         return self.run(["test", "-e", path]).status == 0
 
-    def wait_for(self, true: Callable[[], object], what: str = "it", within_s: float = 20) -> None:
+    def wait_for(self, true: Callable[[], object], what: str = "it", within_s: float = 60) -> None:
         end = time.monotonic() + within_s
         while not true():
             assert time.monotonic() < end, f"waited in vain for {what}\n{self.journal()}"
