@@ -33,9 +33,6 @@ class Hints:
     directories: frozenset[str] = frozenset()  # to be looked at, without those below them
     subtrees: frozenset[str] = frozenset()  # to be looked at with all below them: new, moved here, or mounted
 
-    def __bool__(self) -> bool:
-        return bool(self.directories or self.subtrees)
-
 
 @dataclass(frozen=True, slots=True)
 class ServiceHints:

@@ -17,7 +17,7 @@ from recoverd.scheduler.watching import Rhythm, Watcher
 from recoverd.system import clock
 
 CONFIRM_EVERY_S = 30.0
-"""So often it is noted that watched services have not changed: the age of their snapshots goes by that."""
+"""So often at least it is noted that watched services have not changed: the age of their snapshots goes by that."""
 _LOG = logging.getLogger("recoverd.scheduler")
 
 
@@ -56,7 +56,7 @@ class Changes:
         now_s, state = clock.monotonic_s(), self._watcher.state()
         if not state and not self._noted:
             return
-        due = now_s - self._confirmed_s >= _shortest_age_s(context) / 4
+        due = now_s - self._confirmed_s >= confirm_every_s(context)
         if not due and state == self._noted:
             return
         try:
@@ -73,6 +73,7 @@ class Changes:
             _LOG.debug("that nothing changed can't be noted: %s", error)
 
 
-def _shortest_age_s(context: Context) -> float:
-    services = on_change(context.config.services.values())
-    return min((one.check.max_age_s or CONFIRM_EVERY_S * 4 for one in services), default=CONFIRM_EVERY_S * 4)
+def confirm_every_s(context: Context) -> float:
+    """How often it is noted that nothing changed: several times within the shortest `check.max_age`."""
+    ages = [one.check.max_age_s for one in on_change(context.config.services.values()) if one.check.max_age_s]
+    return min(CONFIRM_EVERY_S, min(ages, default=CONFIRM_EVERY_S * 4) / 4)

@@ -19,7 +19,7 @@ from recoverd.operations.context import Context
 from recoverd.operations.due import last_captures as recorded_captures
 from recoverd.operations.snapshot import SnapshotRequest, SnapshotResult
 from recoverd.operations.snapshot import snapshot as take_snapshot
-from recoverd.scheduler.changes import Changes, on_change
+from recoverd.scheduler.changes import Changes, confirm_every_s, on_change
 from recoverd.scheduler.due import after_step_s, due, next_s, scheduled, waits_s
 from recoverd.scheduler.notify import Watchdog, notify
 from recoverd.scheduler.signals import AskedTwice, Changed, Mailbox, Request, Signals
@@ -203,7 +203,7 @@ class Loop:
         """Sleep until there is something to do; what becomes due within `gather_s` of the first is taken along."""
         if self._stop or self._reload:  # came during a capture
             return
-        until_s = self._timings.tick_s
+        until_s = min(self._timings.tick_s, confirm_every_s(self._context))
         if self._due:
             until_s = min(until_s, self._not_before_s - clock.monotonic_s())
         message = self._mailbox.get(until_s)

@@ -161,6 +161,7 @@ class Watcher:
     def _failed(self, one: _Service, now_s: float, *, alone: bool) -> None:
         """What was taken is still to be captured. Where another recoverd was at it, nobody knows."""
         if one.taken is None or not alone:
+            one.why = "its last capture could not be made"
             one.news.all_changed()
         else:
             one.news.add(one.taken, is_news=True)
@@ -170,6 +171,7 @@ class Watcher:
 
     def _succeeded(self, one: _Service, result: ServiceSnapshot, now_s: float) -> None:
         one.failures = 0
+        one.why = "more changed than is worth naming"  # if it comes to that
         one.since = result.sequence
         one.news.add(result.touched, is_news=False)
         one.rested_s = rested_s(one.began_s, now_s, named=one.taken is not None, flooded=one.flooded)

@@ -75,6 +75,10 @@ TABLE = [
     (service("autosave: {cron: 61 * * * *}"), ['6:22: services.web.autosave.cron: minute "61": 61 is not between 0 and 59']),
     (service("autosave: {cron: 0 0 31 2 *}"), ['6:22: services.web.autosave.cron: "0 0 31 2 *" never comes: no month it names has 31 days']),
     (service("autosave: {every: 3s, jitter: 3s}"), ["6:35: services.web.autosave.jitter: must be shorter than `every`"]),
+    (
+        service("autosave: {on_change: {quiet: 9s, at_most: 3s}}"),
+        ["6:48: services.web.autosave.on_change.at_most: must not be shorter than `quiet`"],
+    ),
     (service("check: {max_age: 0s}"), ["6:22: services.web.check.max_age: must be longer than 0s"]),
     (service("health: {within: 0s}"), ["6:22: services.web.health.within: must be longer than 0s"]),
     # retention

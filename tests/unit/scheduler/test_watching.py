@@ -282,7 +282,7 @@ def _cpu_s(thread: threading.Thread) -> float:
 
 
 def test_a_failed_capture_is_made_up_for(world: World) -> None:
-    """What was named stays named until a capture succeeds; where another recoverd was at it, everything is."""
+    """What was named stays named until a capture succeeds; where another recoverd was at it, all is looked at."""
     (world.root / "a").mkdir()
     world.start()
     write(world.root / "a" / "x.json")
@@ -292,7 +292,7 @@ def test_a_failed_capture_is_made_up_for(world: World) -> None:
     assert world.capture("failed") == {"m": Hints(frozenset({"a"}))}
     world.marked()
     assert world.capture("failed", busy=True) == {"m": Hints(frozenset({"a"}))}
-    world.marked()
+    assert world.marked() == "its last capture could not be made"
     assert world.capture() is None
 
 
