@@ -25,8 +25,9 @@ _WORDS = {
 
 
 def faults(closure: Closure) -> list[Fault]:
-    """All that is wrong with the documents of a closure; that it can be made at all is known."""
-    found = [fault for uri in dict.fromkeys(_whole_documents(closure)) for fault in _by_meta_schema(closure, uri)]
+    """All that is wrong with the documents of a closure, and with what they refer to."""
+    found = [*closure.faults]
+    found += [fault for uri in dict.fromkeys(_whole_documents(closure)) for fault in _by_meta_schema(closure, uri)]
     for spot in closure.patterns:
         if reason := why_no_pattern(spot.value):
             sentence = f"the pattern {quote(spot.value)} can't be used: {reason}"

@@ -83,6 +83,7 @@ class Closure:
     patterns: list[Spot] = field(default_factory=list)
     formats: list[Spot] = field(default_factory=list)
     places: dict[int, tuple[str, Path]] = field(default_factory=dict)
+    faults: list[Fault] = field(default_factory=list)  # of references that can't be followed
 
     def fault(self, document: str, path: Path, sentence: str, *, key: bool = False) -> Fault:
         return Fault(self.file_of.get(document), path, sentence, key=key)
@@ -92,7 +93,7 @@ def crawl(document: Any, path: str | None, directories: tuple[str, ...], read: C
     """The closure of a schema: of the file at `path`, or an inline one, whose references start in `directories`.
 
     `read` gives the parsed JSON of a file, None where there is none, and may raise Fault with a sentence. Raises Fault
-    for the first thing that can't be followed.
+    when the schema itself is none; what is wrong with its references is in the closure.
     """
     if path is not None:
         base = "file://" + _quoted(path)
@@ -150,7 +151,10 @@ class _Crawler:
         self._walk(document, uri, (uri, uri), (), known=True)
         # Only now are all names known that parts of the document give themselves.
         for spot in closure.references[found:]:
-            self._follow(spot)
+            try:
+                self._follow(spot)
+            except Fault as fault:
+                closure.faults.append(fault)
 
     def _walk(self, node: Any, uri: str, bases: tuple[str, str], path: Path, *, known: bool) -> None:
         """Notes what stands in a schema and in all schemas in it.

@@ -62,6 +62,8 @@ class Validator:
         source = closure.source
         try:
             crawled = crawl(source.document, source.path, source.directories, source.files.get)
+            for fault in crawled.faults:
+                raise fault
             self.graph = graph_of(crawled)
         except Fault as fault:
             raise unusable(closure.name, fault.sentence) from None

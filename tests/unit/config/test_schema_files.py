@@ -220,8 +220,9 @@ class TestPlaces:
         assert found[0].startswith(f"1:79: {PLACE}.properties.a.type: ")
 
     def test_all_at_once(self, write: Write, problems: Problems) -> None:
-        write(text_of(s={"type": "x", "properties": {"a": {"minimum": "1"}, "b": {"pattern": "("}}}))
-        assert len(problems(CONFIG)) == 3
+        inner = {"a": {"minimum": "1"}, "b": {"pattern": "("}, "c": {"$ref": "none.json"}, "d": {"$ref": "http://x/y"}}
+        write(text_of(s={"type": "x", "properties": inner}))
+        assert len(problems(CONFIG)) == 5
 
     def test_a_schema_that_comes_back_to_itself_in_what_it_holds_is_fine(
         self, write: Write, problems: Problems
