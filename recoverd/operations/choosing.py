@@ -141,7 +141,7 @@ class Chooser:
             self.service.name, current.damage, everything, unusable=frozenset(self.unusable), exhausted=exhausted
         )
         self.reasons = found[0].reasons if found else ()
-        self.given_up = bool(found) and found[0].action is Action.LEAVE
+        self.given_up = bool(found) and found[0].action is Action.LEAVE and bool(found[0].without)
         return [item_choice(self.service, plan) for plan in found if plan.action is Action.RESTORE]
 
     def _untried(self, choices: Iterable[Choice]) -> Choice | None:

@@ -25,8 +25,9 @@ def test_a_restore_touches_nothing_when_all_is_ok(house: House) -> None:
     house.snapshot()
     house.write(2)
     before, everything = _stamp(house), house.contents()
-    result = house.restore()
-    assert (result.outcome, result.exit_status) == ("untouched", 0)
+    for dry_run in (True, False):
+        result = house.restore(dry_run=dry_run)
+        assert (result.outcome, result.exit_status) == ("untouched", 0)
     assert _stamp(house) == before
     assert house.contents() == everything
     assert not list((house.state_dir / "quarantine").glob("*/*"))
