@@ -10,7 +10,6 @@ from recoverd.config.model import Service
 from recoverd.errors import LockHeld
 from recoverd.operations import blocking
 from recoverd.operations.context import Context
-from recoverd.operations.units import services_of_unit
 
 _LOG = logging.getLogger("recoverd.operations")
 
@@ -22,6 +21,8 @@ def claimed(context: Context, unit: str) -> Iterator[bool]:
     A unit that no service is declared for may. Of a declared one the state must be fit: started on damaged state, many
     a service overwrites it with an empty one. What is being restored right now is started by its own restore.
     """
+    from recoverd.operations.units import services_of_unit
+
     with ExitStack() as held:
         yield all(_is_fit(context, service, held) for service in services_of_unit(context.config, unit))
 
