@@ -19,10 +19,9 @@ from recoverd.state.formats.text import Limits, Unjudgeable
 from recoverd.values import dataclass, replace
 
 _BOM = b"\xef\xbb\xbf"
-_STRING = r'"(?:[^"\\]++|\\.)*+"'
 _FIRST_INDENT = re.compile(r"\s*[\[{][ \t]*\r?\n([ \t]*)[^\s\]}]")
-_KEY = re.compile(_STRING + r"(?P<separator> *: ?)", re.DOTALL)
-_ITEM = re.compile(rf"{_STRING}|(?P<separator>, ?)", re.DOTALL)
+# A text without an end goes to the end: nothing is looked at twice.
+_SEPARATORS = re.compile(r'"(?:[^"\\]++|\\.)*+"?(?P<key> {0,8}: ?)?|(?P<item>, ?)', re.DOTALL)
 _YAML_INDENT = re.compile(r"^(?:[^\s#-].*|\"[^\"\n]*\"):[ \t]*\n( +)[^\s-]", re.MULTILINE)
 _YAML_LIST = re.compile(r"^([^\s#-].*|\"[^\"\n]*\"):[ \t]*\n( *)- ", re.MULTILINE)
 _TO_ESCAPE = re.compile("[\x85\u2028\u2029\ud800-\udfff]")
@@ -105,15 +104,15 @@ def _describe_json(common: Encoding, text: str) -> Encoding:
     if lines:
         text = next((line for line in text.split("\n") if line.strip()), "")
     indent = None if lines else _FIRST_INDENT.match(text)
-    key = _KEY.search(text)
-    item = next((found["separator"] for found in _ITEM.finditer(text) if found["separator"]), None)
-    usual = "," if indent or (key is not None and key["separator"] == ":") else ", "
+    key = next((found["key"] for found in _SEPARATORS.finditer(text) if found["key"]), None)
+    item = next((found["item"] for found in _SEPARATORS.finditer(text) if found["item"]), None)
+    usual = "," if indent or key == ":" else ", "
     key_usual = ":" if item == "," and not indent else ": "
     return replace(
         common,
         indent=indent[1] if indent else None,
         item_separator=item or usual,
-        key_separator=key["separator"] if key is not None else key_usual,
+        key_separator=key or key_usual,
         sorted_keys=_are_sorted(text),
         escaped_slashes="\\/" in text,
         escaped_html=re.search(r"\\u00(?:3[cC]|3[eE]|26)", text) is not None,

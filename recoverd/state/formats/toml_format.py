@@ -16,10 +16,11 @@ from recoverd.state.formats.text import Documents, Limits, blank, not_text, nul_
 from recoverd.state.verdicts import Problem
 
 _BOM = "\ufeff"
-_NOTHING = re.compile(r"(?:[ \t\r\n]|#[^\n]*)*\Z")
+_NOTHING = re.compile(r"(?:[ \t\r\n]++|#[^\n]*+)*+\Z")
+# Texts without an end go to the end, so that nothing is looked at twice; the library will say so at that place.
 _TEXT_OR_COMMENT = re.compile(
-    r'"""(?:[^"\\]++|\\.|"(?!""))*+"""|\'\'\'(?:[^\']++|\'(?!\'\'))*+\'\'\''
-    r'|"(?:[^"\\\n]++|\\[^\n])*+"|\'[^\'\n]*+\'|#[^\n]*+',
+    r'"""(?:[^"\\]++|\\.|"(?!""))*+(?:""")?|\'\'\'(?:[^\']++|\'(?!\'\'))*+(?:\'\'\')?'
+    r'|"(?:[^"\\\n]++|\\[^\n])*+"?|\'[^\'\n]*+\'?|#[^\n]*+',
     re.DOTALL,
 )
 _LONG_INTEGER = re.compile(r"(?<![\w.+-])[-+]?[0-9][0-9_]{3999,}(?![\w.:+-]|[ \t]*[=.])")

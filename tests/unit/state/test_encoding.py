@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from typing import Any
 
 import pytest
@@ -131,6 +132,31 @@ def test_a_damaged_document_is_described_as_far_as_it_goes(data: bytes, format: 
     assert encoding.format is format
     if data.startswith(b"{"):
         assert encoding.indent == ("  " if format in {Format.JSON, Format.YAML} else None)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b'"' + b'\\"' * 300_000,
+        b'{"' + b'\\"' * 300_000 + b"\n",
+        b'"a"' + b" " * 500_000,
+        b'"a" ' * 200_000,
+        b"[" * 500_000,
+        b"a:" * 300_000,
+        b"a:\n" * 200_000,
+        b"a: " + b" \t" * 200_000,
+        b"#\n" * 200_000,
+        b"# \n \n" * 100_000 + b"--",
+        b'"' + b"a" * 500_000 + b":",
+    ],
+    ids=lambda data: ascii(data[:10]),
+)
+@pytest.mark.parametrize("format", [Format.JSON, Format.JSON_LINES, Format.YAML])
+def test_describing_what_is_hostile_is_linear(data: bytes, format: Format) -> None:
+    """What lies in the place of a document may be anything; quadratic time would be minutes here."""
+    began = time.monotonic()
+    assert describe(data, format).format is format
+    assert time.monotonic() - began < 20
 
 
 def test_what_can_not_be_written_is_said() -> None:
