@@ -169,7 +169,7 @@ def test_what_it_does_not_is_corrupt(text: str) -> None:
 @given(st.sampled_from(VALUES), st.sampled_from(NOT_VALUES), SPACE, SPACE)
 def test_one_bad_value_spoils_all(good: str, bad: str, before: str, after: str) -> None:
     assert verdict(f"[{before}{good}{after}]".encode()) is Verdict.OK
-    assert verdict(f'{{"k":{good},"l":{bad}'.encode()) is Verdict.CORRUPT
+    assert verdict(f'{{"k":[{before}{good}{after},{before}{bad}{after}]}}'.encode()) is Verdict.CORRUPT
 
 
 @pytest.mark.parametrize(
