@@ -103,8 +103,14 @@ class _LateFields:
 
     def __init__(self, name: str, known: _Fields) -> None:
         self._name, self.known = name, known
+        self._made: Any = None
 
     def __get__(self, instance: object, owner: type) -> Any:
+        if self._made is None:
+            self._made = self._make()
+        return self._made
+
+    def _make(self) -> Any:
         import dataclasses
 
         twin: list[tuple[str, Any, Any]] = []
