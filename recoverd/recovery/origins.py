@@ -7,6 +7,7 @@ decided by `plan.plans`, like everything else.
 from __future__ import annotations
 
 import base64
+import logging
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -31,6 +32,7 @@ from recoverd.system.reading import open_regular
 from recoverd.system.walk import lstat_at, open_declared_directory, open_directory_at, open_parent
 from recoverd.values import dataclass, replace
 
+_log = logging.getLogger("recoverd.recovery")
 _FIRST = 1 << 60  # order of what comes before all snapshots
 _MOST_LINE_BYTES = 16 * 1024 * 1024
 ORIGINS = ("siblings", "snapshots", "rebuild", "initial")
@@ -73,6 +75,12 @@ def other_versions(
                 if version.content not in rejected.get(target[0], {}):
                     versions.append(version)
         found[target] = _unique(sorted(versions, key=_before(versions), reverse=True))
+        _log.debug(
+            "%s: %s: candidates, best first: %s",
+            ground.service.name,
+            "/".join(filter(None, target)),
+            ", ".join(version.label or f"snapshot {version.sequence}" for version in found[target]) or "none",
+        )
     return found
 
 
