@@ -1,11 +1,17 @@
-"""What holds for every test: the log of one does not silence the next one's."""
+"""What holds for every test: the same examples in each run, however slow; the log of one does not silence the next."""
 
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Iterator
 
 import pytest
+from hypothesis import settings
+
+# A sample with one seed in the gate, other examples each time under torture.
+settings.register_profile("house", deadline=None, derandomize=os.environ.get("RECOVERD_TORTURE") is None)
+settings.load_profile("house")
 
 
 @pytest.fixture(autouse=True)

@@ -173,6 +173,12 @@ class Rebuild:
     compute: Mapping[str, Computed] = field(default_factory=lambda: EMPTY)
     command: tuple[str, ...] = ()
 
+    @property
+    def items(self) -> tuple[str, ...]:
+        """The state items whose documents it looks at."""
+        counted = (each.item for each in self.compute.values() if each.item)
+        return tuple(dict.fromkeys((*self.collect.values(), *counted)))
+
 
 @dataclass(frozen=True, slots=True)
 class Initial:

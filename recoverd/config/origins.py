@@ -40,7 +40,7 @@ def build_siblings(item: Section, kind: ItemKind) -> tuple[str, ...] | None:
 
 
 def build_rebuild(item: Section, kind: ItemKind) -> Rebuild | None:
-    """None where none is declared. The items that it names are checked once all are known (`why_not_collected`)."""
+    """None where none is declared. The items that it names are for `check_rebuild`, once all are known."""
     if not item.has("rebuild"):
         return None
     section = item.section("rebuild")
@@ -67,15 +67,9 @@ def build_rebuild(item: Section, kind: ItemKind) -> Rebuild | None:
     return Rebuild(collect, constants, compute, command)
 
 
-def items_of(rebuild: Rebuild) -> tuple[str, ...]:
-    """The state items whose documents a rebuild looks at."""
-    counted = (each.item for each in rebuild.compute.values() if each.item)
-    return tuple(dict.fromkeys((*rebuild.collect.values(), *counted)))
-
-
 def check_rebuild(item: Section, rebuild: Rebuild, own_name: str, others: Mapping[str, ItemKind]) -> None:
     """Problems with the state items that a rebuild names; `others` are all of the service."""
-    for name in items_of(rebuild):
+    for name in rebuild.items:
         if name == own_name:
             item.problem("rebuild", f"{name} can't be rebuilt from itself")
         elif name not in others:

@@ -14,7 +14,6 @@ from recoverd.recovery.candidates import eligible, good_versions
 from recoverd.recovery.choices import Choice, item_choice, service_choices, snapshot_choice
 from recoverd.recovery.extraction import Source
 from recoverd.recovery.gathered import Gathered
-from recoverd.recovery.origins import Ground, other_versions
 from recoverd.recovery.plan import Action, Damage, Target, plans
 from recoverd.recovery.scratch import Scratch
 from recoverd.recovery.survey import ServiceSurvey
@@ -112,6 +111,8 @@ class Chooser:
     def _item_choices(
         self, reader: Source, current: Look, snapshots: Sequence[Snapshot], marks: Mapping[int, Marks]
     ) -> list[Choice]:
+        from recoverd.recovery.origins import Ground, other_versions
+
         most = self.service.restore.attempts + len(self.unusable) + len(self.tried)
         wanted = sorted(current.wrong)
         versions, unreadable = good_versions(reader, snapshots, marks, wanted, items=self.service.state, most=most)

@@ -23,7 +23,7 @@ from recoverd.operations.restore_results import (
     RestoreResult,
     ServiceRestore,
 )
-from recoverd.recovery.origins import ORIGINS
+from recoverd.recovery.plan import ORIGINS
 from recoverd.repository.records import Snapshot
 from recoverd.services.ordering import blocked_by, start_order
 from recoverd.system import clock

@@ -35,7 +35,6 @@ from recoverd.values import dataclass, replace
 _log = logging.getLogger("recoverd.recovery")
 _FIRST = 1 << 60  # order of what comes before all snapshots
 _MOST_LINE_BYTES = 16 * 1024 * 1024
-ORIGINS = ("siblings", "snapshots", "rebuild", "initial")
 
 
 @dataclass(frozen=True, slots=True)

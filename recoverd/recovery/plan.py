@@ -62,6 +62,8 @@ class Origin(StrEnum):
     EMPTY = "empty"  # nothing is brought back: the damaged document goes to quarantine
 
 
+ORIGINS = ("siblings", "snapshots", "rebuild", "initial")
+"""What `restore.fallback` may list, and `restore --from` names."""
 PARTIAL = frozenset({Origin.REBUILD, Origin.INITIAL, Origin.SALVAGE, Origin.EMPTY})
 """A service that starts on these is up, and degraded."""
 

@@ -14,7 +14,6 @@ from typing import Any
 from blake3 import blake3
 
 from recoverd.config.model import Format, ItemKind, Service, StateItem
-from recoverd.config.origins import items_of
 from recoverd.errors import StateError
 from recoverd.recovery.extraction import Source
 from recoverd.recovery.stores import Trees
@@ -54,7 +53,7 @@ class Rebuilder:
             raise StateError(f"no rebuild is declared for {item.name}")
         if rule.command:
             return _output(rule.command, uid)
-        documents = {name: self._values(self._service.state[name]) for name in items_of(rule)}
+        documents = {name: self._values(self._service.state[name]) for name in rule.items}
         if documents and not any(documents.values()):
             raise StateError(f"there is no document in {' or '.join(documents)} to rebuild it from")
         return encode(rebuild(rule, documents, now_ns=now_ns), encoding)

@@ -15,6 +15,7 @@ from datetime import UTC
 
 from recoverd.config.model import Format, StateItem
 from recoverd.recovery.dated_names import time_in_name
+from recoverd.recovery.entries import file_entry
 from recoverd.recovery.gathered import Gathered
 from recoverd.recovery.validating import validate
 from recoverd.repository.trees import BLOCK_SIZE, Entry
@@ -23,7 +24,7 @@ from recoverd.state.signs import shrunk
 from recoverd.state.verdicts import Judgement, Verdict
 from recoverd.system.reading import open_regular
 from recoverd.system.walk import open_declared_directory, open_directory_at, open_parent
-from recoverd.values import dataclass
+from recoverd.values import dataclass, replace
 
 USUAL = ("{name}.tmp*", "{name}.new", "{name}.bak", "{name}.backup", "{name}~", ".{name}.tmp*", ".{name}.backup")
 MOST = 50  # of one document, newest first
@@ -196,9 +197,6 @@ def _refused(
 
 def _dressed(status: os.stat_result, like: Entry | None, name: str) -> Entry:
     """Owner, mode and attributes of the document itself, where they are known; the time is the sibling's."""
-    from recoverd.recovery.entries import file_entry
-    from recoverd.values import replace
-
     if like is None or like.type != "file":
         return file_entry(name, status, "", 0, (), None)
     return replace(like, name=name, mtime_ns=status.st_mtime_ns, hard_link=None)

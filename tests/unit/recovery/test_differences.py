@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from recoverd.recovery.differences import differ, differences
@@ -54,7 +54,6 @@ def flat(content: Content, path: str = "") -> dict[str, str]:
 
 
 @given(contents, contents)
-@settings(deadline=None)
 def test_what_differs_is_what_differs(before: Content, after: Content) -> None:
     """Told once each: a path that only one side has, or that both have differently; nothing below a whole one."""
     trees = Trees()
@@ -69,7 +68,6 @@ def test_what_differs_is_what_differs(before: Content, after: Content) -> None:
 
 
 @given(contents)
-@settings(deadline=None)
 def test_times_alone_are_no_difference(content: Content) -> None:
     """Not of files, and not of directories, at any depth."""
     trees = Trees()

@@ -13,8 +13,8 @@ import pytest
 from recoverd.config.model import Format, ItemKind, StateItem
 from recoverd.recovery import documents, walk
 from recoverd.recovery.documents import Known, Tree
-from recoverd.recovery.stat_rows import Row
 from recoverd.recovery.scratch import Scratch
+from recoverd.recovery.stat_rows import Row
 from recoverd.recovery.walk import Walk
 from recoverd.repository.trees import Entry
 from recoverd.state.judging import build_judge

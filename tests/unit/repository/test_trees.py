@@ -311,7 +311,6 @@ def test_only_time_is_ignored_when_entries_are_compared() -> None:
 
 
 @given(directories)
-@settings(deadline=None)
 def test_ordinary_files_are_spelled_like_all_others(found: list[Entry]) -> None:
     """The fast spelling of files that share an owner is the canonical one, entry by entry."""
     lines = sorted((raw_name(entry.name), encode_entry(entry)) for entry in found)

@@ -286,7 +286,6 @@ def test_reading_fast_is_reading_exactly(text: str, allow: set[str]) -> None:
 
 
 @given(JSON_VALUES)
-@settings(deadline=None)
 def test_what_is_ordinary_is_read_fast(value: Any) -> None:
     """What writers usually write does not take the slow way."""
     document = {"value": value}
