@@ -12,6 +12,7 @@ import subprocess
 import tomllib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -38,24 +39,39 @@ class Cell:
     kind: str
     format: str
     expected: dict[str, str]
+    by: str = ""  # what is declared to see it
 
     def __str__(self) -> str:
-        return f"{self.damage}-{self.kind}-{self.format}"
+        return f"{self.damage}-{self.kind}-{self.format}" + (f"-with-{self.by}" if self.by else "")
+
+    @property
+    def keys(self) -> dict[str, Any]:
+        """Of the state item."""
+        declared: dict[str, Any] = MATRIX["keys"][self.by] if self.by else {}
+        more: dict[str, Any] = declared.get(self.format, declared.get("all", {}))
+        return FORMATS[self.format] | more
 
 
-CELLS = [
-    Cell(damage["key"], kind, form, MATRIX["cell"][name])
-    for damage in MATRIX["damage"]
-    for kind in KINDS
-    for form, name in zip(FORMATS, damage.get(kind, ()), strict=False)
-]
+def cells() -> Iterator[Cell]:
+    """Every cell, and once more with the keys declared that see what is not seen without."""
+    for damage in MATRIX["damage"]:
+        for kind in KINDS:
+            for form, name in zip(FORMATS, damage.get(kind, ()), strict=False):
+                cell = MATRIX["cell"][name]
+                yield Cell(damage["key"], kind, form, cell)
+                if "by" in cell:
+                    yield Cell(damage["key"], kind, form, cell["declared"], cell["by"])
+
+
+CELLS = list(cells())
 
 
 def content(form: str, document: dict[str, Any]) -> bytes:
     if form == "lines":
         return b"".join(json.dumps(line).encode() + b"\n" for line in [document["version"], *document["tasks"]])
     if form == "opaque":
-        return b"\x93STATE" + bytes([document["version"]]) + json.dumps(document).encode() + b"\xff\x00\xff"
+        body = b"\x93STATE" + bytes([document["version"]]) + json.dumps(document).encode() + b"\xff\x00\xff"
+        return body + sha256(body).hexdigest()[:16].encode()  # which [keys.validate] looks at
     if form == "yaml":
         return yaml.safe_dump(document, sort_keys=False).encode()
     if form == "toml":
@@ -135,7 +151,7 @@ def _second_half_of_old(form: str) -> bytes:
 
 @pytest.mark.parametrize("cell", [one for one in CELLS if one.damage in DAMAGES], ids=str)
 def test_damage(cell: Cell, build: Any) -> None:
-    house = build(cell.kind, FORMATS[cell.format], other=content(cell.format, OLD))
+    house = build(cell.kind, cell.keys, other=content(cell.format, OLD))
     good = _saved_twice(house, cell.format)
     DAMAGES[cell.damage](house, cell.format)
     before = look_at(house)
@@ -239,7 +255,7 @@ UNREADABLE: dict[str, tuple[Callable[[Any], tuple[str, ...]], str]] = {
 @pytest.mark.parametrize("cell", [one for one in CELLS if one.damage in UNREADABLE], ids=str)
 def test_unreadable(cell: Cell, build: Any) -> None:
     """A disk that fails now would lose more: nothing is restored over it, and the service does not start."""
-    house = build(cell.kind, FORMATS[cell.format], other=content(cell.format, OLD))
+    house = build(cell.kind, cell.keys, other=content(cell.format, OLD))
     good = _saved_twice(house, cell.format)
     prepare, words = UNREADABLE[cell.damage]
     before = prepare(house)
@@ -283,7 +299,7 @@ def small(tmp_path: Path) -> Iterator[Path]:
 @pytest.mark.parametrize("cell", [one for one in CELLS if one.damage == "enospc"], ids=str)
 def test_a_full_disk_in_the_middle_of_a_restore(cell: Cell, build: Any, small: Path) -> None:
     """Bytes there are enough, so the check before passes; the inodes end after the staging directory."""
-    house = build(cell.kind, FORMATS[cell.format], other=content(cell.format, OLD), state=small / "state")
+    house = build(cell.kind, cell.keys, other=content(cell.format, OLD), state=small / "state")
     good = _saved_twice(house, cell.format)
     house.write(b"")
     free = os.statvfs(small).f_ffree - 1

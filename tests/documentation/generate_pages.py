@@ -43,18 +43,14 @@ def matrix() -> str:
         lines.append("| --- " * (len(data["format"]) + 1) + "|")
         for damage in data["damage"]:
             if kind in damage:
-                cells = [_cell(data["cell"][name]) for name in damage[kind]]
+                cells = [data["cell"][name]["text"] for name in damage[kind]]
                 lines.append(f"| {damage['title']} | {' | '.join(cells)} |")
         lines.append("")
     lines += [f"- {damage['title']}: {damage['note']}." for damage in data["damage"] if "note" in damage]
-    later = {cell["later"]: cell["by"] for cell in data["cell"].values() if "later" in cell}
-    found = "; ".join(f"{by} will say `{verdict}`" for verdict, by in later.items())
-    lines.append(f"- ¹ what finds it is declared by keys that are not supported yet: {found}.")
+    lines.append(
+        "- ¹ without that key it is `ok` and left alone: nothing else can tell. Where there is no schema, `assess` says so."
+    )
     return "\n".join(lines)
-
-
-def _cell(cell: dict[str, str]) -> str:
-    return cell["text"] + ("¹" if "later" in cell else "")
 
 
 def page(text: str) -> str:
