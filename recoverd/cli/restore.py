@@ -22,6 +22,11 @@ if TYPE_CHECKING:
     from recoverd.operations.restore_results import ItemOutcome, RestoreResult, ServiceRestore
 
 _STYLES = {"untouched": "ok", "restored": "ok", "degraded": "warning", "blocked": "critical", "failed": "critical"}
+_MADE = {
+    "rebuild": "rebuilt from other state",
+    "initial": "replaced by the initial document",
+    "empty": "taken away",
+}
 _MOST = 12
 
 
@@ -174,5 +179,8 @@ def _service(one: ServiceRestore, terminal: Terminal, *, dry_run: bool) -> None:
 
 def _item(item: ItemOutcome, would: str) -> str:
     name = f"{item.item}: {printable(item.document)}" if item.document else item.item
+    was = f"{name} was {item.verdict_before}; {would}"
+    if item.source in _MADE:
+        return was + _MADE[item.source]
     age = f", {duration(item.age_s)} old" if item.age_s is not None else ""
-    return f"{name} was {item.verdict_before}; {would}restored from {item.candidate}{age}"
+    return f"{was}restored from {item.candidate}{age}"

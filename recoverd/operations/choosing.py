@@ -18,7 +18,6 @@ from recoverd.recovery.plan import Action, Damage, Target, plans
 from recoverd.recovery.scratch import Scratch
 from recoverd.recovery.survey import ServiceSurvey
 from recoverd.repository.records import Marks, ServiceRecord, Snapshot
-from recoverd.state.verdicts import Verdict
 from recoverd.system import clock
 from recoverd.values import dataclass, field, replace
 
@@ -73,7 +72,7 @@ class Chooser:
             )
         damaged = {one.target for one in found.damage}
         wanted = [
-            Damage(name, "", Verdict.OK, (), Action.RESTORE, f"asked for --from {self.origin}")
+            Damage(name, "", found.survey.items[name].verdict, (), Action.RESTORE, f"asked for --from {self.origin}")
             for name in declared
             if (name, "") not in damaged
         ]

@@ -7,7 +7,7 @@ from typing import Any
 
 from recoverd.operations.restore_results import ItemOutcome
 from recoverd.recovery.choices import Choice
-from recoverd.recovery.plan import Damage
+from recoverd.recovery.plan import Damage, Origin
 from recoverd.recovery.survey import ServiceSurvey
 
 
@@ -53,7 +53,7 @@ def outcomes(
             verdict_before=verdicts.get(part.target, survey.items[part.item].verdict.value),
             source=part.origin.value,
             candidate=choice.named(part),
-            age_s=max(0.0, (now_ns - part.time_ns) / 1e9),
+            age_s=None if part.origin is Origin.EMPTY else max(0.0, (now_ns - part.time_ns) / 1e9),
             quarantine=quarantine,
             reason=part.reason,
         )

@@ -22,7 +22,7 @@ from tests.documentation.houses import HOUSES, House, Unavailable
 ROOT = Path(__file__).resolve().parents[2]
 DOCS = ROOT / "docs"
 MATRIX = ROOT / "tests" / "damage" / "matrix.toml"
-PAGES = ("recovery.md", "troubleshooting.md", "formats.md")
+PAGES = ("recovery.md", "troubleshooting.md", "formats.md", "recipes/coding-agent.md")
 _PARTS = re.compile(
     r"<!-- house: (?P<house>\S+) -->"
     r"|<!-- as is -->\n+```.*?^```"
@@ -48,7 +48,7 @@ def matrix() -> str:
         lines.append("")
     lines += [f"- {damage['title']}: {damage['note']}." for damage in data["damage"] if "note" in damage]
     lines.append(
-        "- ¹ without that key it is `ok` and left alone: nothing else can tell. Where there is no schema, `assess` says so."
+        "- ¹ without that key it is `ok` and left alone: nothing else tells. Where there is no schema `assess` says so."
     )
     return "\n".join(lines)
 

@@ -42,15 +42,17 @@ while :; do sleep 1; done
 """
 # What differs from run to run and from machine to machine, as it is on a usual one.
 USUAL = (
+    (r"backup\.\d{4}-\d\d-\d\dT[\d.-]+Z", "backup.2026-11-21T03-10-15.000Z"),
     (r"\d{8}T\d{6}Z-[0-9a-f]{12}", "20261121T031245Z-3f9c0a7be215"),
     (r"\b\d{4}-\d\d-\d\dT[\d:]+\.\d+Z", "2026-11-21T03:12:45.678Z"),
     (r"\b\d{4}-\d\d-\d\dT[\d:]+Z", "2026-11-21T03:12:45Z"),
-    (r"\b[\d.]+ (?:ms|s|min|h) old", "40 s old"),
+    (r"(?:\b\d+ (?:d|h|min) )*\b[\d.]+ (?:ms|s|min|h|d) old", "40 s old"),
     (r"\bin [\d.]+ (?:ms|s)\b", "in 1.2 s"),
     (r", [\d.]+ (?:ms|s)$", ", 15 ms"),
     (r"process \d+", "process 4711"),
     (r"\b[0-9a-f]{64}\b", "5f3c…"),
     (r"\b[\d.]+ (?:B|KiB) new\b", "1.1 KiB new"),
+    (r"\b[\d.]+ (?:B|KiB) freed\b", "4.1 KiB freed"),
     (r"\b\d{3} B(?=  (?:manual|restore))", "820 B"),
     (r"\b\d\.\d KiB(?=  (?:manual|restore))", "1.1 KiB"),
 )
@@ -126,6 +128,7 @@ class House:
         root = str(self.root)
         return (
             ("/var/lib/assistant", f"{root}/assistant"),
+            ("/var/lib/coding-agent", f"{root}/coding-agent"),
             ("/var/lib/recoverd", f"{root}/recoverd"),
             ("/etc/recoverd", f"{root}/etc"),
             ("/run/recoverd", f"{root}/run"),
@@ -144,11 +147,10 @@ class House:
             subprocess.run(["umount", "-l", str(mount)], check=True)
 
     def kill(self) -> None:
-        """End the service that recoverd started here, as a power failure does."""
-        record = self.root / "recoverd" / "services" / "assistant.json"
-        if record.exists():
+        """End the services that recoverd started here, as a power failure does."""
+        for record in (self.root / "recoverd" / "services").glob("*.json"):
             found = re.search(r'"pid": ?"?(\d+)', record.read_text())
-            if found and f"{self.root}/bin/assistant" in _command_of(int(found[1])):
+            if found and f"{self.root}/bin/" in _command_of(int(found[1])):
                 os.kill(int(found[1]), signal.SIGKILL)
 
 
@@ -302,6 +304,74 @@ def formats(house: House) -> None:
     (house.root / "assistant" / "history" / "2.json.gz").write_bytes(pack(entries, Compression.GZIP)[:90])
 
 
+AGENT = """\
+services:
+  coding-agent:
+    root: {root}/coding-agent
+    run: {{command: [{root}/bin/coding-agent]}}
+    health: {{within: 10s, stable_for: 200ms, probes: []}}
+"""
+
+
+def agent(house: House) -> None:
+    """The coding agent's sample as it is shipped, with three tasks, three backups of its own and no snapshot."""
+    conf = house.root / "etc"
+    (conf / "conf.d" / "assistant.yaml").unlink()
+    samples = Path(__file__).resolve().parents[2] / "config"
+    shutil.copytree(samples / "schemas", conf / "schemas", copy_function=shutil.copyfile)
+    shutil.copyfile(samples / "conf.d" / "coding-agent.yaml", conf / "conf.d" / "coding-agent.yaml")
+    (conf / "conf.d" / "coding-agent.yaml.d").mkdir()
+    house.write("etc/conf.d/coding-agent.yaml.d/here.yaml", AGENT.format(root=house.root))
+    afresh = f"[ ! -e {house.root}/coding-agent/state.json ] || "
+    service = SERVICE.format(root=house.root).replace("/assistant/", "/coding-agent/")
+    house.program("coding-agent", service.replace("[ -s", f"{afresh}[ -s"))
+    for below in ("tasks", "sessions", "logs", "reports"):
+        (house.root / "coding-agent" / below).mkdir(parents=True)
+    tasks: list[dict[str, object]] = []
+    for number, status in ((1, "completed"), (2, "completed"), (3, "in_progress")):
+        times = {"created_at": "08:00", "updated_at": f"09:0{number}", "started_at": "09:00"}
+        times |= {"completed_at": f"09:0{number}"} if status == "completed" else {}
+        task = {"id": f"t000{number}", "description": f"change {number}", "status": status, "tool": "editor"}
+        tasks.append(task | {key: f"2026-11-20T{time}:00.000Z" for key, time in times.items()} | {"logs": []})
+        house.write(f"coding-agent/tasks/task_t000{number}.json", json.dumps(tasks[-1]))
+    metrics = {"total_tasks": 3, "completed_tasks": 2, "failed_tasks": 0, "average_completion_time": 90}
+    state = {"version": "1.0.0", "tasks": tasks, "sessions": ["s1"], "metrics": metrics}
+    for ago_s in (600, 300, 0):
+        then = time.gmtime(time.time() - ago_s)
+        text = json.dumps(state | {"last_saved": time.strftime("%Y-%m-%dT%H:%M:%S.000Z", then)})
+        name = time.strftime("state.backup.%Y-%m-%dT%H-%M-%S.000Z.json", then) if ago_s else "state.json"
+        house.write(f"coding-agent/{name}", text)
+
+
+def torn_agent(house: House) -> None:
+    """The power failed in the middle of a write, before anything was ever saved."""
+    agent(house)
+    state = house.root / "coding-agent" / "state.json"
+    state.write_bytes(state.read_bytes()[:500])
+
+
+def saved_agent(house: House) -> None:
+    """It runs, and was saved."""
+    agent(house)
+    house.must("recoverd restore && recoverd snapshot")
+
+
+def partial_agent(house: House) -> None:
+    """Two task files are torn; one of them was never saved."""
+    saved_agent(house)
+    house.kill()
+    house.write("coding-agent/tasks/task_t0002.json", '{"id": "t0002", "descr')
+    house.write("coding-agent/tasks/task_t0004.json", '{"id": "t0004", "descr')
+
+
+def bare_agent(house: House) -> None:
+    """state.json is empty, and neither a backup nor a snapshot is there."""
+    agent(house)
+    for path in (house.root / "coding-agent").glob("state.backup.*.json"):
+        path.unlink()
+    house.write("coding-agent/state.json", "")
+
+
 def _need(tool: str) -> None:
     if shutil.which(tool) is None:
         raise Unavailable(f"{tool} is not installed")
@@ -309,5 +379,8 @@ def _need(tool: str) -> None:
 
 HOUSES: dict[str, Callable[[House], None]] = {
     one.__name__: one
-    for one in (healthy, emptied, reset, restored, unsaved, denied, misspelt, full, rotten, killed, bare, formats)
+    for one in (
+        *(healthy, emptied, reset, restored, unsaved, denied, misspelt, full, rotten, killed, bare, formats),
+        *(agent, torn_agent, saved_agent, partial_agent, bare_agent),
+    )
 }

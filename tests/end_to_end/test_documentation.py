@@ -19,7 +19,7 @@ from recoverd.cli import arguments
 from recoverd.config.loading import load
 
 ROOT = Path(__file__).resolve().parents[2]
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 RECOVERD = Path(sys.executable).with_name("recoverd")
 
 
@@ -54,7 +54,9 @@ def test_each_command_is_one_that_exists(page: Path) -> None:
         assert arguments.parse(words).command is not None, line
 
 
-@pytest.mark.parametrize("page", [page.name for page in PAGES if "<!-- house: " in page.read_text()])
+@pytest.mark.parametrize(
+    "page", [str(page.relative_to(ROOT / "docs")) for page in PAGES if "<!-- house: " in page.read_text()]
+)
 def test_the_commands_of_a_page_print_what_it_shows(page: str) -> None:
     """They are run in houses of their own; each ends with the exit status that the page claims."""
     command = [sys.executable, "-m", "tests.documentation.generate_pages", "--check", page]

@@ -286,6 +286,14 @@ class TestInitial:
         assert (result.outcome, result.exit_status) == ("degraded", 3)
         assert path.read_bytes() == b"REDIS\0"
 
+    def test_of_what_is_not_there(self, house: Any) -> None:
+        """`restore --from initial` also for a service that starts afresh: what is said of live state is true."""
+        declare(house, initial=Initial({"version": "1", "counter": 0}))
+        house.state.unlink()
+        result = house.restore(origin="initial")
+        assert (result.outcome, source(result)) == ("degraded", ("initial", "initial"))
+        assert next(one.verdict_before for one in result.items if one.item == "main") == "new"
+
     def test_it_is_the_last(self, house: Any) -> None:
         declare(house, initial=Initial({"version": "1", "counter": 0}))
         policy(house, fallback=ALL)
@@ -312,6 +320,8 @@ class TestNothingLeft:
         }[exhausted]
         assert (dry.outcome, dry.exit_status) == (result.outcome, result.exit_status)
         assert house.state.exists() is (exhausted != "empty")
+        if exhausted == "empty":
+            assert next(one.age_s for one in result.items if one.item == "main") is None, "nothing was brought back"
         if exhausted == "empty":
             assert house.restore().exit_status == 0, "a fresh service"
             house.undo()
