@@ -18,7 +18,7 @@ def import_directory(context: Context, service: Service, directory: str) -> Snap
     """One snapshot of all state items of a service that are found in a directory, as `restore --to` writes them.
 
     Of each item DIRECTORY/SERVICE/ITEM/NAME is looked for, then DIRECTORY/ITEM/NAME and DIRECTORY/NAME, NAME being the
-    last part of the item's path. Raises UsageError when none is there, StateError when nothing good is in them,
+    last part of the item's path. Raises UsageError when none is there, StateError when anything in them is damaged,
     LockHeld, RepositoryError.
     """
     now_ns = clock.now_ns()
@@ -43,12 +43,12 @@ def import_directory(context: Context, service: Service, directory: str) -> Snap
         repository.writer(wait_s=context.wait_s, what="the repository") as writer,
     ):
         surveys = {copy.item.name: survey_copy(context, repository, writer, service, copy) for copy in copies}
-        good = {name: found for name, found in surveys.items() if found.good is not None and found.files}
-        verdict = snapshot_verdict(ServiceSurvey(service.name, surveys), good_changed=bool(good))
-        if verdict is SnapshotVerdict.INVALID:
-            problem = next(found.problems[0] for found in surveys.values() if found.problems)
+        verdict = snapshot_verdict(ServiceSurvey(service.name, surveys), good_changed=True)
+        if verdict is not SnapshotVerdict.OK:  # what was asked for is all of it
+                where, problem = next((name, one) for name, found in surveys.items() for one in found.problems)
             raise StateError(
-                f"nothing in {directory} is valid state of {service.name}: {problem}", hint="nothing was changed"
+                f"what {directory} holds is not valid state of {service.name}: {where}: {problem}",
+                hint="correct it, or take it out of the directory; nothing was changed",
             )
         (made,) = writer.commit([draft(service.name, surveys, verdict, now_ns, label=f"from {directory}")])
     return made

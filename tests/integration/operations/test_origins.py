@@ -432,13 +432,26 @@ class TestFromADirectory:
         assert house.state.read_bytes() == data
         assert len(list(house.tasks.iterdir())) == 100
 
+    def test_a_slip_of_the_pen_is_refused(self, house: Any, tmp_path: Path) -> None:
+        """Promise 10: what was asked for is all that is in the directory, not what happens to be good of it."""
+        house.snapshot()
+        extract(house.context, ExtractRequest(str(tmp_path / "out"), ("app",)))
+        (tmp_path / "out" / "app" / "main" / "state.json").write_text("{")
+        (tmp_path / "out" / "app" / "tasks" / "tasks" / "task-009.json").unlink()
+        before = house.contents()
+        result = house.restore(services=("app",), origin=str(tmp_path / "out"))
+        assert (result.outcome, result.exit_status) == ("failed", 1)
+        assert "is not valid state of app: main: state.json" in result.reasons[0]
+        assert house.contents() == before
+        assert len(house.context.repository().snapshots("app")) == 1
+
     def test_nothing_good_is_refused(self, house: Any, tmp_path: Path) -> None:
         (tmp_path / "copy").mkdir()
         (tmp_path / "copy" / "state.json").write_bytes(b"{}")
         before = house.contents()
         result = house.restore(services=("app",), origin=str(tmp_path / "copy"))
         assert (result.outcome, result.exit_status) == ("failed", 1)
-        assert "is valid state" in result.reasons[0]
+        assert "is not valid state" in result.reasons[0]
         assert house.contents() == before
 
     @pytest.mark.parametrize(
