@@ -45,7 +45,7 @@ def import_directory(context: Context, service: Service, directory: str) -> Snap
         surveys = {copy.item.name: survey_copy(context, repository, writer, service, copy) for copy in copies}
         verdict = snapshot_verdict(ServiceSurvey(service.name, surveys), good_changed=True)
         if verdict is not SnapshotVerdict.OK:  # what was asked for is all of it
-                where, problem = next((name, one) for name, found in surveys.items() for one in found.problems)
+            where, problem = next((name, one) for name, found in surveys.items() for one in found.problems)
             raise StateError(
                 f"what {directory} holds is not valid state of {service.name}: {where}: {problem}",
                 hint="correct it, or take it out of the directory; nothing was changed",
