@@ -43,7 +43,7 @@ def commands(page: Path) -> list[str]:
     """`recoverd …` in blocks and in running text, without comments."""
     lines = [line for block in blocks(page, "sh") for line in block.splitlines()]
     lines += re.findall(r"`(recoverd [^`]+)`", page.read_text())
-    found = [line.partition("#")[0].strip() for line in lines if line.startswith("recoverd ")]
+    found = [re.split(r" [#>|]", line)[0].strip() for line in lines if line.startswith("recoverd ")]
     return [line for line in found if line != "recoverd pack 1"]  # a magic string of the format
 
 
