@@ -168,6 +168,56 @@ CASES = [
         keys={"format": "opaque"},
     ),
     Case(
+        "nextcloud-18620-only-one-key-left-and-a-guard",
+        {"config.php": CONFIG_PHP},
+        {"config.php": b"<?php\n$CONFIG = array (\n  'instanceid' => 'oc1',\n);\n"},
+        verdict="reset",
+        outcome="untouched",
+        item="config.php",
+        keys={"format": "opaque", "guards": {"max_shrink": "30%"}},
+    ),
+    Case(
+        "pm2-2653-an-empty-list-and-a-guard",
+        {"dump.pm2": b'[{"name": "api"}]'},
+        {"dump.pm2": b"[]"},
+        verdict="reset",
+        outcome="untouched",
+        item="dump.pm2",
+        keys={"format": "json", "guards": {"min_items": {"": 1}}},
+    ),
+    Case(
+        "zigbee2mqtt-28657-whole-lines-are-left-and-a-guard",
+        {"database.db": DATABASE},
+        {"database.db": DATABASE[: DATABASE.index(b"\n", 561) + 1]},
+        verdict="reset",
+        outcome="untouched",
+        item="database.db",
+        keys={"format": "json-lines", "guards": {"max_shrink": "90%"}},
+    ),
+    Case(
+        "kubernetes-135711-an-upgrade-with-its-version-declared",
+        {"memory_manager_state": document(version="1", entries={})},
+        {"memory_manager_state": document(version="2", entries={}, more=True)},
+        verdict="newer",
+        outcome="untouched",
+        item="memory_manager_state",
+        keys={"format": "json", "schema": VERSIONED, "version": {"field": "version", "current": "1"}},
+    ),
+    Case(
+        "mosquitto-2639-garbage-and-its-first-bytes-declared",
+        {"mosquitto.db": MOSQUITTO},
+        {"mosquitto.db": b"\x17" * len(MOSQUITTO)},
+        item="mosquitto.db",
+        keys={"format": "opaque", "magic": "hex:00b500"},
+    ),
+    Case(
+        "redis-5177-a-bad-tail-and-a-tool-that-sees-it",
+        {"appendonly.aof": b"*1\r\nPING\r\nEND\r\n"},
+        {"appendonly.aof": b"*1\r\nPING\r\nEN"},
+        item="appendonly.aof",
+        keys={"format": "opaque", "validate": {"command": ["grep", "-q", "END", "{path}"]}},
+    ),
+    Case(
         "adguard-729-an-empty-file-exists",
         {"AdGuardHome.yaml": b"bind_port: 80\n"},
         {"AdGuardHome.yaml": b""},
@@ -234,17 +284,33 @@ def test_case(case: Case, build: Any) -> None:
         assert house.document.read_bytes() == case.files[case.item]
 
 
-def test_tailscale_20515_a_valid_temporary_file_beside_it_stays(build: Any) -> None:
-    """Live 0 bytes beside a valid temporary file: the snapshot's version comes back, that file is not touched."""
+def test_tailscale_20515_a_valid_temporary_file_beside_it_is_the_newest_state(build: Any) -> None:
+    """Live 0 bytes beside a valid temporary file: that is what was written last, so it comes back, and it stays."""
     house = build("file", {"format": "json"}, name="tailscaled.state")
     house.write(document(profile="one"))
     house.snapshot()
     temporary = house.document.with_name("tailscaled.state.tmp1234")
     temporary.write_bytes(document(profile="newer"))
     house.write(b"")
-    assert house.restore().outcome == "restored"
-    assert house.document.read_bytes() == document(profile="one")
+    result = house.restore()
+    assert (result.outcome, result.items[0].source) == ("restored", "sibling")
+    assert house.document.read_bytes() == document(profile="newer")
     assert temporary.read_bytes() == document(profile="newer")
+
+
+def test_openhab_core_2136_backups_of_0_bytes_are_no_candidates(build: Any) -> None:
+    """jellyfin#17111 likewise: what lies beside it is damaged as well, so the snapshot's version comes back."""
+    house = build("file", {"format": "json", "siblings": ["backup/*--{name}"]}, name="users.json")
+    house.write(document(user="one"))
+    house.snapshot()
+    backups = house.document.with_name("backup")
+    backups.mkdir()
+    for number, data in enumerate((b"", bytes(40), b'{"user": "tw')):
+        (backups / f"160000000{number}--users.json").write_bytes(data)
+    house.write(b"")
+    result = house.restore()
+    assert (result.outcome, result.items[0].source) == ("restored", "snapshot")
+    assert house.document.read_bytes() == document(user="one")
 
 
 def test_tmux_continuum_166_the_link_comes_back_with_the_save_it_named(build: Any) -> None:
