@@ -95,8 +95,11 @@ def _before(versions: Sequence[Version]) -> Callable[[Version], tuple[int, int]]
 
 
 def _unique(versions: Sequence[Version]) -> list[Version]:
-    """Equal content is tried once: as the first that has it."""
-    return list({version.content: version for version in reversed(versions)}.values())[::-1]
+    """Equal content is tried once: as the first that has it, and in its place."""
+    found: dict[str, Version] = {}
+    for version in versions:
+        found.setdefault(version.content, version)
+    return list(found.values())
 
 
 class _Search:

@@ -294,6 +294,20 @@ class TestInitial:
         assert (result.outcome, source(result)) == ("degraded", ("initial", "initial"))
         assert next(one.verdict_before for one in result.items if one.item == "main") == "new"
 
+    def test_a_snapshot_of_the_same_keeps_its_place(self, house: Any) -> None:
+        """Promise 1: that the newest known-good version equals the initial document makes no older one better."""
+        house.write(3)
+        house.snapshot()
+        declare(house, initial=Initial({"version": "1", "counter": 0}))
+        policy(house, fallback=ALL)
+        house.restore(origin="initial")
+        newest = house.state.read_bytes()
+        house.snapshot()
+        house.state.write_bytes(b"")
+        result = house.restore()
+        assert (result.outcome, source(result)[0]) == ("restored", "snapshot")
+        assert house.state.read_bytes() == newest
+
     def test_it_is_the_last(self, house: Any) -> None:
         declare(house, initial=Initial({"version": "1", "counter": 0}))
         policy(house, fallback=ALL)
