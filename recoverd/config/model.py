@@ -211,6 +211,12 @@ class StateItem:
     rebuild: Rebuild | None = None
     initial: Initial | None = None
 
+    @property
+    def is_unchecked(self) -> bool:
+        """Whether nothing is declared that tells valid content from any other of its format."""
+        signs = (self.schema, self.guards, self.version, self.name_field, self.validate)
+        return not self.magic and all(sign is None for sign in signs)
+
 
 class RunKind(StrEnum):
     SYSTEMD = "systemd"

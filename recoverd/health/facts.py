@@ -32,6 +32,7 @@ class PathFacts:
     readable: bool = True
     writable: bool = True
     optional: bool = False
+    unchecked: bool = False  # nothing declares what valid content is, so `ok` says only that the format is right
     known_good: bool = True  # a snapshot holds a good version of it; without one, absence is a fresh service
     emptied: bool = False  # zero bytes now, and its known-good version is not
     error: str | None = None  # why it could not even be looked at (EIO, a link that can't be trusted, …)

@@ -370,6 +370,8 @@ def state_path(service: str, path: PathFacts) -> list[Result]:
     elif not path.writable:
         status, message = Status.WARNING, f"{path.path} can't be written: a restore would fail"
         hint = "look at its owner and mode, and whether its file system is mounted read-only"
+    elif path.unchecked:
+        message = f"{path.path}: unchecked but for its format"
     results = [Result(f"state-path/{path.item}", service, status, message, hint=hint, figures=figures)]
     if path.space is not None:
         results.append(disk_space(f"state-space/{path.item}", service, path.path, path.space))

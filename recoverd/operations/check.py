@@ -273,6 +273,7 @@ def _path(item: StateItem, newest: Snapshot | None, accepted: Mapping[str, str],
             readable=os.access(name, os.R_OK, dir_fd=fd, follow_symlinks=False),
             writable=os.access(name, os.W_OK, dir_fd=fd, follow_symlinks=False),
             optional=optional,
+            unchecked=item.is_unchecked,
             known_good=known_good,
             emptied=item.kind is ItemKind.FILE
             and status.st_size == 0

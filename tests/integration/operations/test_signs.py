@@ -150,6 +150,20 @@ def test_a_document_under_a_wrong_name(house: Any) -> None:
     assert (house.tasks / "task-001.json").read_bytes() == good
 
 
+def test_what_is_unchecked_is_told(house: Any) -> None:
+    """recovery.md: without schema, guard or validator `ok` is so only as far as the format goes, and `check` says so."""
+    said = {one.name: one.message for one in house.check().results}
+    assert "unchecked" not in said["state-path/main"]
+    declare(house, schema=None)
+    said = {one.name: one.message for one in house.check().results}
+    assert said["state-path/main"] == f"{house.state}: unchecked but for its format"
+    assert "unchecked" not in said["state-path/tasks"]
+    for sign in ({"guards": Guards()}, {"magic": "7b"}, {"validate": Validation(("true", "{path}"))}):
+        declare(house, **{"guards": None, "magic": "", "validate": None} | sign)
+        said = {one.name: one.message for one in house.check().results}
+        assert "unchecked" not in said["state-path/main"], sign
+
+
 class Tool:
     """A service's own checking tool, which logs as whom it was asked about which copy."""
 

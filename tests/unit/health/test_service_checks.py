@@ -288,6 +288,7 @@ def test_live_probes() -> None:
     ("path", "status", "words"),
     [
         (PathFacts("main", "/x", exists=True), OK, "/x"),
+        (PathFacts("main", "/x", exists=True, unchecked=True), OK, "/x: unchecked but for its format"),
         (PathFacts("main", "/x", exists=False), CRITICAL, "does not exist"),
         (PathFacts("main", "/x", exists=False, optional=True), OK, "allowed"),
         (PathFacts("main", "/x", exists=True, readable=False), CRITICAL, "can't be read"),
