@@ -150,18 +150,18 @@ def test_a_document_under_a_wrong_name(house: Any) -> None:
     assert (house.tasks / "task-001.json").read_bytes() == good
 
 
-def test_what_is_unchecked_is_told(house: Any) -> None:
-    """recovery.md: without schema, guard or validator `ok` is so only as far as the format goes, and `check` says so."""
+def test_what_only_a_format_tells_of_is_named(house: Any) -> None:
+    """recovery.md: without schema, guard or validator `ok` goes as far as the format does, and `check` says so."""
     said = {one.name: one.message for one in house.check().results}
-    assert "unchecked" not in said["state-path/main"]
+    assert "unchecked but" not in said["state-path/main"]
     declare(house, schema=None)
     said = {one.name: one.message for one in house.check().results}
     assert said["state-path/main"] == f"{house.state}: unchecked but for its format"
-    assert "unchecked" not in said["state-path/tasks"]
+    assert "unchecked but" not in said["state-path/tasks"]
     for sign in ({"guards": Guards()}, {"magic": "7b"}, {"validate": Validation(("true", "{path}"))}):
         declare(house, **{"guards": None, "magic": "", "validate": None} | sign)
         said = {one.name: one.message for one in house.check().results}
-        assert "unchecked" not in said["state-path/main"], sign
+        assert "unchecked but" not in said["state-path/main"], sign
 
 
 class Tool:
