@@ -56,6 +56,11 @@ class Chooser:
     tried: set[frozenset[tuple[str, str, str]]] = field(default_factory=set)
     gathered: Gathered = field(default_factory=Gathered)
 
+    @property
+    def is_asked(self) -> bool:
+        """Whether somebody asked for this very state, whatever is there now."""
+        return self.explicit is not None or self.origin in {"rebuild", "initial"}
+
     def source(self, reader: Source) -> Source:
         """Where the content of choices is read from."""
         return self.gathered.over(reader)

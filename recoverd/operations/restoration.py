@@ -27,7 +27,7 @@ from recoverd.operations.room import at_most_bytes
 from recoverd.recovery import quarantine, staging, swapping
 from recoverd.recovery.choices import Choice, damaged_targets
 from recoverd.recovery.gathered import Nothing
-from recoverd.recovery.plan import Action, Origin, Target, damages
+from recoverd.recovery.plan import Action, Origin, Target, accepting_resets, damages
 from recoverd.repository.objects import Reader
 from recoverd.repository.records import Snapshot
 from recoverd.state.verdicts import worst
@@ -128,10 +128,22 @@ class Restoration:
             done = "finished" if finished.outcome == "forward" else "taken back"
             self.notes.append(f"a restore that was interrupted before has been {done}")
 
-    def _look(self, reader: Reader | None, rows: Mapping[str, Mapping[str, bytes]] = EMPTY) -> Look:
-        survey, trees = look(self.context, self.service, reader, rows=rows)
-        accepted = self.context.repository().record(self.service.name).accepted if reader is not None else EMPTY
-        return Look(survey, trees, damages(self.service, survey, accepted))
+    def _look(
+        self,
+        reader: Reader | None,
+        rows: Mapping[str, Mapping[str, bytes]] = EMPTY,
+        *,
+        service: Service | None = None,
+    ) -> Look:
+        service = service or self.service
+        survey, trees = look(self.context, service, reader, rows=rows)
+        accepted = self.context.repository().record(service.name).accepted if reader is not None else EMPTY
+        return Look(survey, trees, damages(service, survey, accepted))
+
+    def _meant(self, choice: Choice) -> Service:
+        """The service, as what this choice brings is to be judged: smaller than before is what was asked for."""
+        begins_anew = any(part.origin is Origin.INITIAL for part in choice.parts)
+        return accepting_resets(self.service) if self.chooser.is_asked or begins_anew else self.service
 
     # -- writing ------------------------------------------------------------------------------------------
 
@@ -181,7 +193,7 @@ class Restoration:
                 raise
             self.applied.append(applied)
             self.chooser.tried.add(choice.key)
-            after = self._look(reader, rows)
+            after = self._look(reader, rows, service=self._meant(choice))
             written = {part.target for part in choice.parts if part.origin is not Origin.EMPTY}
             bad = sorted(one for one in after.wrong if one in written or (one[0], "") in written)
             if not bad:
@@ -207,7 +219,7 @@ class Restoration:
             self._pass_over(choice, "damaged", damaged_targets(self.chooser.source(reader), choice), error.message)
             return None
         try:
-            problems = judging.problems(self.context, self.service, staged, choice)
+            problems = judging.problems(self.context, self._meant(choice), staged, choice)
         except BaseException:
             staged.discard()
             raise
@@ -272,7 +284,11 @@ class Restoration:
                     records.keep_unproven(self.context, self.service.name, choice, self.applied[-1])
                 else:
                     seen = self.after.survey if self.after is not None else None
-                    records.keep(self.context, self.service, choice.sequences, up, now_ns, seen=seen)
+                    kept = self.service
+                    if self.chooser.is_asked and seen is not None:
+                        kept = accepting_resets(kept)
+                        records.remember_emptied(self.context, kept.name, seen)
+                    records.keep(self.context, kept, choice.sequences, up, now_ns, seen=seen)
         except (RecoverdError, OSError) as error:  # the state is back and proven: that stands, also on a full disk
             self.notes.append(f"it could not be recorded: {error}")
         self.attempts.append(Attempt(choice.candidate, "restored"))

@@ -30,6 +30,25 @@ def keep_unproven(context: Context, service: str, choice: Choice, applied: Appli
     unproven.save(context.repository(), service, unproven.of_choice(choice, applied))
 
 
+def remember_emptied(context: Context, service: str, survey: ServiceSurvey) -> None:
+    """What somebody asked for, and a guard calls emptied, is left alone as long as its content does not change.
+
+    `survey`: live state, of a service that accepts resets.
+    """
+    emptied = {name: item.accepted for name, item in survey.items.items() if item.accepted}
+    if emptied:
+        context.repository().update_record(
+            service,
+            lambda record: replace(
+                record,
+                accepted={
+                    **record.accepted,
+                    **{name: {**record.accepted.get(name, {}), **found} for name, found in emptied.items()},
+                },
+            ),
+        )
+
+
 def keep(
     context: Context, service: Service, sequences: set[int], up: Up, now_ns: int, *, seen: ServiceSurvey | None
 ) -> None:

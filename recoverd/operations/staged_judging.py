@@ -22,8 +22,12 @@ _BLOCK_BYTES = 1 << 20
 def problems(context: Context, service: Service, staged: Staging, choice: Choice) -> dict[Target, str]:
     """What is wrong with the staged documents, a sentence for each.
 
-    A verdict on the very bytes (their hashes were checked when they were staged) by the very same rules stands.
+    A verdict on the very bytes (their hashes were checked when they were staged) by the very same rules stands. What
+    was emptied passes where the service's policy accepts that.
     """
+    passes = {Verdict.OK}
+    if service.restore.verdicts.get(Verdict.RESET) == "accept":
+        passes.add(Verdict.RESET)
     found: dict[Target, str] = {}
     judges = context.judges(service)
     settled = _settled(context, service, choice)
@@ -34,12 +38,12 @@ def problems(context: Context, service: Service, staged: Staging, choice: Choice
                 examination.feed(block)
         judgement = judges[replacement.item].named(document, examination.finish())
         validation = service.state[replacement.item].validate
-        if validation is not None and judgement.verdict is Verdict.OK:
+        if validation is not None and judgement.verdict in passes:
             name = (document or replacement.target).rpartition("/")[2]
             invalid = validate(validation, name, _blocks(fd), uid=os.fstat(fd).st_uid)
             if invalid is not None:
                 found.setdefault((replacement.item, replacement.relative), invalid.sentence)
-        if judgement.verdict is not Verdict.OK:
+        if judgement.verdict not in passes:
             what = judgement.problems[0].problem if judgement.problems else judgement.verdict.value
             found.setdefault((replacement.item, replacement.relative), what)
     return found

@@ -13,7 +13,7 @@ from recoverd.recovery.survey import ServiceSurvey
 from recoverd.repository.records import ABSENT
 from recoverd.repository.trees import Entry
 from recoverd.state.verdicts import Problem, Verdict
-from recoverd.values import dataclass
+from recoverd.values import dataclass, replace
 
 Target = tuple[str, str]  # state item, document below it ("" is the item itself)
 
@@ -137,6 +137,11 @@ def damages(service: Service, survey: ServiceSurvey, accepted: Mapping[str, Mapp
                 action, reason = Action.LEAVE, "accepted by its operator"
             found.append(Damage(name, finding.document, finding.verdict, finding.problems, action, reason))
     return tuple(found)
+
+
+def accepting_resets(service: Service) -> Service:
+    """The service with state that was emptied on purpose: by a restore that somebody asked for."""
+    return replace(service, restore=replace(service.restore, verdicts={**service.restore.verdicts, "reset": "accept"}))
 
 
 def _action(service: Service, verdict: Verdict) -> tuple[Action, str]:

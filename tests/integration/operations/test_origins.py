@@ -487,3 +487,51 @@ class TestFromADirectory:
         result = house.restore(origin="rebuild")
         assert (result.outcome, result.exit_status) == ("failed", 1)
         assert "declares no `rebuild`" in result.reasons[0]
+
+
+class TestEmptiedOnPurpose:
+    """A guard says that state was emptied; whoever asked for just that need not say it twice."""
+
+    @pytest.fixture(params=["alert", "restore", "block"])
+    def guarded(self, house: Any, request: pytest.FixtureRequest) -> Any:
+        house.write(1)
+        house.snapshot()
+        house.write(2, pad="x" * 4000)
+        house.snapshot()
+        declare(house, guards=Guards(max_shrink=0.5), initial=Initial({"version": "1", "counter": 0}))
+        policy(house, fallback=ALL, verdicts={"reset": request.param})
+        return house
+
+    @pytest.mark.parametrize("asked", [{"snapshot": "app/1"}, {"origin": "initial"}, {"services": ("app",)}])
+    def test_it_stays_and_counts(self, guarded: Any, tmp_path: Path, asked: dict[str, Any]) -> None:
+        """recovery.md: an explicit restore is not taken back by the next one, and what is saved after it is good."""
+        if "services" in asked:
+            (tmp_path / "copy").mkdir()
+            (tmp_path / "copy" / "state.json").write_text('{"version": "1", "counter": 9}')
+            asked = asked | {"origin": str(tmp_path / "copy")}
+        result = guarded.restore(**asked)
+        assert result.outcome in {"restored", "degraded"}, result
+        asked_for = guarded.state.read_bytes()
+        assert len(asked_for) < 200
+        assert guarded.verdict() == "ok"
+        assert guarded.restore().outcome == "untouched"
+        guarded.write(5)
+        assert guarded.snapshot().verdict == "ok", "from now on this is what guards compare with"
+        last = guarded.state.read_bytes()
+        guarded.state.write_bytes(b"")
+        guarded.restore()
+        assert guarded.state.read_bytes() == last
+
+    @pytest.mark.parametrize("asked", [False, True])
+    @pytest.mark.parametrize("reset", ["alert", "restore", "block"])
+    def test_an_initial_document_may_be_empty(self, house: Any, reset: str, asked: bool) -> None:
+        """Nothing else is left: the service is up, degraded, and the guard goes on telling until it has worked."""
+        first = Initial({"version": "1", "counter": 0, "entries": []})
+        declare(house, guards=Guards(min_items={"/entries": 1}), initial=first)
+        policy(house, fallback=ALL, verdicts={"reset": reset})
+        house.state.write_bytes(b"")
+        result = house.restore(origin="initial" if asked else None)
+        assert (result.outcome, source(result)) == ("degraded", ("initial", "initial")), result
+        assert house.verdict() == ("ok" if asked else "reset")
+        house.write(1, entries=[1])
+        assert house.verdict() == "ok"
