@@ -18,6 +18,7 @@ from recoverd.recovery.plan import Action, Damage, Target, plans
 from recoverd.recovery.scratch import Scratch
 from recoverd.recovery.survey import ServiceSurvey
 from recoverd.repository.records import Marks, ServiceRecord, Snapshot
+from recoverd.state.verdicts import Verdict
 from recoverd.system import clock
 from recoverd.values import dataclass, field, replace
 
@@ -81,7 +82,12 @@ class Chooser:
             for name in declared
             if (name, "") not in damaged
         ]
-        forced = tuple(replace(one, action=Action.RESTORE) if one.item in declared else one for one in found.damage)
+        forced = tuple(
+            replace(one, action=Action.RESTORE)
+            if one.item in declared and one.verdict is not Verdict.UNREADABLE  # over a failing disk nothing is written
+            else one
+            for one in found.damage
+        )
         return replace(found, damage=(*forced, *wanted))
 
     def next(self, reader: Source, current: Look) -> Choice | None:
@@ -141,7 +147,8 @@ class Chooser:
             notes=notes,
         )
         self.notes += [sentence for sentence in (*unreadable, *notes) if sentence not in self.notes]
-        exhausted = self.service.restore.exhausted
+        # where one origin was asked for, that it has nothing does not mean that nothing is left
+        exhausted = self.service.restore.exhausted if self.origin is None else "block"
         found = plans(
             self.service.name, current.damage, everything, unusable=frozenset(self.unusable), exhausted=exhausted
         )

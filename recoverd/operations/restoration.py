@@ -53,6 +53,7 @@ class Restoration:
     after: Look | None = None  # live state once it was written
     found: Action | None = None  # what the first look said; None: it is not over yet
     left_running: bool = False
+    damaged: bool = True  # live state, by itself: nothing was only asked for
     _chooser: Chooser | None = None
 
     @property
@@ -74,7 +75,9 @@ class Restoration:
             if not self.request.dry_run:
                 self._finish_before()
             with repository.reader() as reader:
-                first = self.chooser.asked_for(self._look(reader))
+                plain = self._look(reader)
+                self.damaged = plain.action is not Action.LEAVE
+                first = self.chooser.asked_for(plain)
                 if self.request.dry_run:
                     return self._dry_run(first, self.chooser.next(reader, first))
         self.found = first.action
@@ -322,7 +325,9 @@ class Restoration:
         return self._untouched(again)
 
     def _nothing_left(self, current: Look) -> ServiceRestore:
-        """No candidate, or none that is valid: what `restore.exhausted` says."""
+        """No candidate, or none that is valid: what `restore.exhausted` says; state that is fit to run on stays so."""
+        if not self.damaged:
+            return self._result(current, results.FAILED, reasons=self.chooser.reasons, exit_status=1)
         if not self.chooser.given_up:
             return self._blocked(current, self.chooser.reasons)
         up = bring_up(self.context, self.service, start=self.request.start)

@@ -116,7 +116,7 @@ class _Search:
         if self._ground.service.restore.salvage == "tail":
             found += self._salvaged(item, target[1], known)
         origins: dict[str, Callable[[], list[Version]]] = {
-            "siblings": lambda: self._siblings(item, target[1], known),
+            "siblings": lambda: self._siblings(item, target[1], known, older="snapshots" not in fallback),
             "rebuild": lambda: self._rebuilt(item, target[1], known),
             "initial": lambda: self._initial(item, target[1], known),
         }
@@ -131,8 +131,8 @@ class _Search:
 
     # -- the origins --------------------------------------------------------------------------------------
 
-    def _siblings(self, item: StateItem, document: str, known: Sequence[Version]) -> list[Version]:
-        """Newer than the known-good version: better than any snapshot. Older: only where there is no snapshot."""
+    def _siblings(self, item: StateItem, document: str, known: Sequence[Version], *, older: bool) -> list[Version]:
+        """Newer than the known-good version: better than any snapshot. `older` ones too where no snapshot is asked."""
         good = next((version for version in known if version.entry is not None), None)
         if item.kind is ItemKind.DIRECTORY and not document:
             return []
@@ -152,7 +152,7 @@ class _Search:
                 0, one.time_ns, one.entry, parents=_parents(known), origin=Origin.SIBLING, label=f"sibling {one.name}"
             )
             for one in found
-            if good is None or one.time_ns > newest_ns
+            if good is None or older or one.time_ns > newest_ns
         ]
 
     def _salvaged(self, item: StateItem, document: str, known: Sequence[Version]) -> list[Version]:
