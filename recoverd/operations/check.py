@@ -39,6 +39,7 @@ from recoverd.operations.lingering import lingering_of
 from recoverd.operations.opening import changed_since_loaded
 from recoverd.operations.restore_results import RESTORE
 from recoverd.recovery.intents import OpenIntent, open_intents
+from recoverd.repository import layout
 from recoverd.repository.records import ABSENT, ItemRecord, Snapshot
 from recoverd.repository.store import Repository
 from recoverd.repository.trees import EMPTY_TREE
@@ -116,10 +117,14 @@ def _repository(context: Context) -> tuple[Repository | None, RepositoryFacts]:
     if repository is None:
         wrong = "it is not a directory" if os.path.lexists(path) and not os.path.isdir(path) else None
         return None, RepositoryFacts(path, writable=False, exists=wrong is not None, error=wrong)
-    figures = repository.statistics()
+    try:
+        figures = repository.statistics()
+    except RepositoryError as error:  # of services the records tell all the same
+        return repository, RepositoryFacts(path, writable=False, error=error.message, space=_space(path))
+    written = (path, repository.packs_path, os.path.join(path, layout.SNAPSHOTS))
     return repository, RepositoryFacts(
         path,
-        writable=os.access(path, os.W_OK | os.X_OK),
+        writable=all(os.access(one, os.W_OK | os.X_OK) for one in written),
         size_bytes=figures.size_bytes,
         files=figures.files,
         space=_space(path),

@@ -402,6 +402,7 @@ def test_alerts_of_damage_and_of_saves_that_fail(working: Agency) -> None:
             captures = working.checks()["captures"]
             assert captures["figures"]["failures"]["value"] == failures
             assert captures["status"] == ("CRITICAL" if failures >= 3 else "WARNING"), "check.max_failures"
+        assert working.checks()["repository"]["status"] == "CRITICAL"
     working.run("snapshot").fine()
     captures = working.checks()["captures"]
     assert captures["status"] == "OK"

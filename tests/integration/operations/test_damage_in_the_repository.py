@@ -6,6 +6,10 @@ import random
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import pytest
+
+from recoverd.health.results import Status
+
 if TYPE_CHECKING:
     from tests.integration.operations.conftest import House
 
@@ -125,3 +129,19 @@ def test_without_a_catalog_everything_still_works(house: House) -> None:
         house.state.write_bytes(b"")
         assert house.restore().outcome == "restored"
         assert house.state.read_bytes() == good
+
+
+@pytest.mark.parametrize("instead", ["nothing", "a file"])
+def test_check_tells_of_a_repository_that_lost_its_packs(house: House, instead: str) -> None:
+    """cli.md: one list of results; that the repository can't be listed hides nothing that is known of services."""
+    house.snapshot()
+    packs = Path(house.context.repository().packs_path)
+    packs.rename(packs.with_name("elsewhere"))
+    if instead == "a file":
+        packs.touch()
+    house.reopen()
+    results = {one.name: one for one in house.check().results}
+    assert results["repository"].status is Status.CRITICAL
+    assert results["repository"].hint
+    assert "can't be listed" in results["repository"].message
+    assert results["snapshots"].figures["snapshots"].value == 1
