@@ -58,6 +58,7 @@ class SnapshotFacts:
     problems: tuple[ProblemFacts, ...] = ()
     files: int = 0
     size_bytes: int = 0
+    left_alone: bool = False  # all that is wrong is `reset` or `newer`: a restore does not replace it unasked
 
 
 @dataclass(frozen=True, slots=True)

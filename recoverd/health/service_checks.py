@@ -221,6 +221,9 @@ def snapshot_verdict(service: ServiceFacts) -> list[Result]:
     hint = None
     if status is not Status.OK:
         hint = f"`recoverd assess {service.name}`, then `recoverd restore {service.name}` brings back what was good"
+        if newest.left_alone:
+            good = f"`recoverd restore --snapshot {service.name}/good`"
+            hint = f"if that was meant, `recoverd accept {service.name}`; else {good} brings back what was good"
     return [Result("snapshot-verdict", service.name, status, message, hint=hint, figures=figures)]
 
 

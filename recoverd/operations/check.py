@@ -49,6 +49,7 @@ from recoverd.system.walk import UntrustedLink, open_declared_directory, open_pa
 from recoverd.values import dataclass, replace
 
 _NOTHING = "af1349b9f5f9a1a6a0404dea36dcc9499bcb25c9adc112b7cc9a93cae41f3262"  # BLAKE3 of no bytes
+_LEFT_ALONE = frozenset({"ok", "new", "reset", "newer"})
 _MOST_PATIENCE_S = 5.0  # with a file system that does not answer: whoever asks for health waits for us
 _RUNS = 50  # captures that failure rates are computed over
 
@@ -242,6 +243,7 @@ def _snapshot(snapshot: Snapshot | None) -> SnapshotFacts | None:
         ),
         files=snapshot.files,
         size_bytes=snapshot.size_bytes,
+        left_alone={item.verdict for item in snapshot.items.values()} <= _LEFT_ALONE,
     )
 
 

@@ -272,3 +272,21 @@ def _as_anybody(tool: Tool) -> Validation:
     script = tool.script.with_suffix(".sh")
     script.write_text('tail -c 3 "$1" | grep -q END && echo "$(id -u) ${1##*/}" >> "$2"\n')
     return Validation(("sh", str(script), "{path}", str(tool.log)))
+
+
+def test_check_says_what_helps_against_a_reset(house: Any) -> None:
+    """A restore leaves it alone, so it is not what the hint of `check` advises."""
+    house.change(
+        state={**house.service.state, "main": replace(house.service.state["main"], guards=Guards(max_shrink=0.5))}
+    )
+    house.write(1, pad="x" * 1000)
+    house.snapshot()
+    house.write(2)
+    house.snapshot()
+    hint = next(one.hint for one in house.check().results if one.name == "snapshot-verdict")
+    assert "recoverd accept app" in hint
+    house.restore(snapshot="app/good")
+    house.state.write_bytes(b"")
+    house.snapshot()
+    hint = next(one.hint for one in house.check().results if one.name == "snapshot-verdict")
+    assert "recoverd restore app`" in hint

@@ -172,6 +172,11 @@ def test_verdict_of_the_newest_snapshot_with_each_place_and_sentence() -> None:
         "snapshot-verdict", newest=snapshot(1, "invalid", problems=(ProblemFacts("main", "", "is empty"),))
     )
     assert (no_place.status, no_place.message) == (CRITICAL, "svc/7 is invalid: main: is empty")
+    reset = snapshot(1, "invalid", problems=(ProblemFacts("main", "", "shrank"),), left_alone=True)
+    hint = check("snapshot-verdict", newest=reset).hint
+    assert hint is not None
+    assert "recoverd accept" in hint, "a restore leaves it alone, so it would be no help"
+    assert "recoverd restore --snapshot" in hint
     assert check("snapshot-verdict", newest=snapshot(1, "odd")).status is UNKNOWN
 
 
