@@ -30,6 +30,7 @@ PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _NEEDED = ("unshare", "nsenter", "setpriv", "mount", "ip", "pivot_root")
 
 
+@pytest.hookimpl(tryfirst=True)  # before the groups are looked at
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """One worker runs them all, one after the other: they share the machine."""
     for item in items:
