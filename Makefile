@@ -36,7 +36,7 @@ demo: $(STAMP)
 
 test: $(STAMP)
 	@$(BIN)/coverage erase
-	$(BIN)/pytest -n $(WORKERS) --dist loadgroup --cov --cov-report=term
+	$(BIN)/pytest -n $(WORKERS) --dist loadgroup --durations 15 --cov --cov-report=term
 
 torture: $(STAMP)
 	RECOVERD_TORTURE=1 $(BIN)/pytest -n $(WORKERS) --dist loadgroup --timeout 7200 tests/crash \
