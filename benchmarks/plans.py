@@ -35,6 +35,7 @@ class Size:
     rounds: int = 5
     settle_s: float = SETTLE_S
     beside: bool = True  # the other tools are measured in all plans, else in the first only
+    many_rounds: int = 1  # each takes minutes
 
 
 UNTRACED = {"many"}  # what waits for the disk is the same as with fewer documents, and some tools crawl under strace
@@ -56,10 +57,10 @@ class Run:
     def rows(self) -> tuple[Row, ...]:
         return tuple(Row(*key, tuple(samples), self._syncs.get(key)) for key, samples in self._samples.items())
 
-    def rounds(self) -> Iterator[int]:
+    def rounds(self, most: int | None = None) -> Iterator[int]:
         """Round 0 warms up."""
-        for number in range(self.size.rounds + 1):
-            self.tell(f"round {number} of {self.size.rounds}" if number else "warming up")
+        for number in range((most or self.size.rounds) + 1):
+            self.tell(f"round {number} of {most or self.size.rounds}" if number else "warming up")
             yield number
 
     def do(self, plan: str, phase: str, tool: str, work: Work, number: int) -> None:
@@ -109,7 +110,7 @@ def titles(size: Size) -> dict[str, str]:
         "documents": f"{size.documents:,} documents in {size.directories:,} directories",
         "few": f"{size.few:,} documents in one directory",
         "starting": f"commands that only answer, with {size.services:,} services",
-        "many": f"{size.many:,} documents in {size.many_directories:,} directories",
+        "many": f"{size.many:,} documents in {size.many_directories:,} directories, measured once",
     }
 
 
@@ -158,7 +159,7 @@ def many(run: Run) -> None:
     with _scratch(run.place / "many", copy.root) as place:
         tools = [tool for tool in run.tools("many", place, copy.root) if not isinstance(tool, peers.Copy)]
         _untimed(tools, Phase.FIRST)
-        for number in run.rounds():
+        for number in run.rounds(run.size.many_rounds):
             run.settle()
             # What had changed in the last minute before a capture is looked at once more by the next.
             _untimed([tool for tool in tools if isinstance(tool, ours.Recoverd)], Phase.UNCHANGED)
