@@ -431,7 +431,7 @@ def test_a_read_only_medium_can_be_read(lost: str, bench: Any) -> None:
     assert "Read-only file system" in done.stdout
 
 
-@pytest.mark.parametrize("content", [None, b"", os.urandom(9000)])
+@pytest.mark.parametrize("content", [None, b"", os.urandom(9000)], ids=["absent", "empty", "garbage"])
 def test_a_catalog_that_can_not_be_written_is_used_as_a_copy(
     content: bytes | None, bench: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
