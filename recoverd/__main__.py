@@ -6,12 +6,17 @@ import sys
 
 
 def main() -> int:
-    """Call the command line. Until it listens itself, Ctrl-C ends the process without a word."""
+    """Call the command line. Before it listens itself Ctrl-C ends the process, afterwards it changes nothing."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     gc.set_threshold(50_000)  # what a start makes lives to its end: to look for garbage in it costs 5 ms
     from recoverd.cli.main import main as command_line
 
-    return command_line()
+    try:
+        status = command_line()
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # what is done is done: nothing is left but to end
+    except KeyboardInterrupt:
+        status = 130
+    return status
 
 
 if __name__ == "__main__":
