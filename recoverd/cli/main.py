@@ -50,7 +50,7 @@ def _open_standard_streams() -> None:
 
 
 def _main(words: list[str]) -> int:
-    early = Terminal(sys.stdout, sys.stderr, color="never" if "--no-color" in words else "auto", json="--json" in words)
+    early = _early_terminal(words)
     try:
         called = arguments.parse(words)
     except UsageError as error:
@@ -96,13 +96,28 @@ class _Interrupted(RecoverdError):
     exit_status = INTERRUPTED
 
 
-def _interrupt(_number: int, _frame: FrameType | None) -> None:
+def _interrupt(_number: int, frame: FrameType | None) -> None:
     """Ctrl-C: what is under way comes to a safe point first; pressed again, the process ends at once.
 
-    Ending at once loses nothing either: what was begun is finished or taken back by the next command.
+    Ending at once loses nothing either: what was begun is finished or taken back by the next command. So it does while
+    a module is being imported, which nothing may break off: Python would keep its lock, or make another error of it.
     """
     signal.signal(signal.SIGINT, lambda *_: os._exit(INTERRUPTED))
+    while frame is not None:
+        if frame.f_code.co_filename.startswith("<frozen importlib"):
+            words = sys.argv[1:]
+            _failed(_early_terminal(words), _command_in(words), _Interrupted("interrupted"))
+            with suppress(OSError):
+                sys.stdout.flush()
+            os._exit(INTERRUPTED)
+        frame = frame.f_back
     raise KeyboardInterrupt
+
+
+def _early_terminal(words: list[str]) -> Terminal:
+    """The terminal as far as it is known before the words are understood."""
+    color = "never" if "--no-color" in words else "auto"
+    return Terminal(sys.stdout, sys.stderr, color=color, json="--json" in words)
 
 
 def _command_in(words: list[str]) -> str | None:

@@ -177,6 +177,21 @@ def test_ctrl_c_with_json(saved: Any) -> None:
         assert b'"exit_status": 130' in child.stdout.read()
 
 
+def test_ctrl_c_while_a_module_is_imported(tmp_path: Path) -> None:
+    """Python would keep the module's lock, and another thread wait for it: the process ends, with its answer."""
+    (tmp_path / "slow.py").write_text("import os, signal, time\nos.kill(os.getpid(), signal.SIGINT)\ntime.sleep(60)\n")
+    code = (
+        "import signal, sys; sys.argv = ['recoverd', '--json', 'snapshot']; import recoverd.cli.main as front;"
+        "signal.signal(signal.SIGINT, front._interrupt); import slow"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, timeout=50, check=False
+    )
+    assert done.returncode == 130, done.stderr
+    assert '"exit_status": 130' in done.stdout
+    assert "Traceback" not in done.stderr
+
+
 @contextlib.contextmanager
 def saved_lock(world: Any) -> Any:
     """Hold the lock of service notes, as another recoverd does."""
