@@ -56,24 +56,27 @@ class Gathered:
         return self._listed(like, hashes, len(data))
 
     def put_file(self, like: Entry, fd: int, size: int) -> Entry:
-        """The same with the first `size` bytes of an open file, which belongs to this object from now on.
+        """The same with the first `size` bytes of an open file, which belongs to this object when this returns.
 
-        Raises OSError, EOFError when the file is shorter.
+        Raises OSError, EOFError when the file is shorter; then it is still the caller's.
         """
-        self._fds.append(fd)
         if size <= BLOCK_THRESHOLD:
             data = os.pread(fd, size, 0)
             if len(data) != size:
                 raise EOFError
+            os.close(fd)
             return self.put(like, data)
         hashes: list[str | None] = []
+        blocks: dict[str, _Block] = {}
         for offset in range(0, size, BLOCK_SIZE):
             length = min(BLOCK_SIZE, size - offset)
             data = os.pread(fd, length, offset)
             if len(data) != length:
                 raise EOFError
             hashes.append(_content(data))
-            self._blocks[hashes[-1] or ""] = _Block(fd, offset, length)
+            blocks[hashes[-1] or ""] = _Block(fd, offset, length)
+        self._fds.append(fd)
+        self._blocks |= blocks
         return self._listed(like, hashes, size)
 
     def _listed(self, like: Entry, hashes: Sequence[str | None], size: int) -> Entry:

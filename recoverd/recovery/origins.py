@@ -173,6 +173,7 @@ class _Search:
         try:
             entry = self._gathered.put_file(file_entry(name, status, "", 0, (), None), fd, size)
         except (OSError, EOFError):
+            os.close(fd)
             return []
         good = next((version.entry for version in known if version.entry is not None), None)
         first = good is None or self._goes_on(entry, good)

@@ -30,13 +30,15 @@ def validate(validation: Validation, name: str, blocks: Iterable[bytes], *, uid:
     The copy has the last part of the document's `name`, in a directory that only the owner `uid` (and root) can
     enter. A tool that is missing, takes too long or is killed says nothing about the document.
     """
+    import shutil
     import tempfile  # late, as the next: few documents have such a tool
 
     from recoverd.services.commands import run_command
 
     program = validation.command[0]
     try:
-        with tempfile.TemporaryDirectory(prefix="recoverd-validate-", ignore_cleanup_errors=True) as directory:
+        directory = tempfile.mkdtemp(prefix="recoverd-validate-")
+        try:
             path = os.path.join(directory, name)
             with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600), "wb") as copy:
                 copy.writelines(blocks)
@@ -46,6 +48,9 @@ def validate(validation: Validation, name: str, blocks: Iterable[bytes], *, uid:
                 os.chown(directory, uid, -1)
             command = [word.replace("{path}", path) for word in validation.command]
             ran = run_command(command, timeout_s=validation.timeout_s, env=_environment(directory), uid=uid)
+        finally:
+            # by descriptors, through no link; TemporaryDirectory of older Pythons would chmod what a link leads to
+            shutil.rmtree(directory, ignore_errors=True)
     except OSError as error:
         sentence = f"could not be validated: {program} can't be run: {error.strerror or error}"
         return Invalid(Verdict.UNREADABLE, sentence)

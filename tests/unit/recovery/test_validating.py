@@ -1,0 +1,42 @@
+"""What a tool leaves beside the copy that it judged is cleared away without following where it leads."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import tempfile
+from pathlib import Path
+
+from recoverd.config.model import Validation
+from recoverd.recovery.validating import validate
+
+NOBODY = 65534
+PLANT = 'cd "$(dirname "$0")" && mkdir d && ln -s "$1" d/link && chmod 500 d'
+
+
+def test_a_planted_link_is_not_followed(tmp_path: Path) -> None:
+    """Promise 12: tempfile of Pythons before 3.11.8 gives what such a link leads to another mode."""
+    loaded = (shutil, subprocess, tempfile)  # once we are somebody else, the interpreter may be out of reach
+    victim = Path(tempfile.mkdtemp()) / "victim"
+    victim.parent.chmod(0o777)  # where the copy goes too
+    victim.touch(mode=0o644)
+    if os.geteuid() == 0:
+        os.chown(victim, NOBODY, -1)
+    child = os.fork()
+    if child == 0:
+        try:
+            if os.geteuid() == 0:
+                os.setuid(NOBODY)
+            tempfile.tempdir = str(victim.parent)
+            validation = Validation(("sh", "-c", PLANT, "{path}", str(victim)))
+            os._exit(0 if validate(validation, "a.json", [b"{}"], uid=os.geteuid()) is None else 1)
+        finally:
+            os._exit(2)
+    status = os.waitpid(child, 0)[1]
+    mode = victim.stat().st_mode & 0o777
+    for left in victim.parent.glob("*/d"):
+        left.chmod(0o700)
+    shutil.rmtree(victim.parent)
+    assert loaded
+    assert (os.waitstatus_to_exitcode(status), oct(mode)) == (0, "0o644")
