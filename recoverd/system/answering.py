@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 
 from recoverd.errors import StateError
+from recoverd.system.clock import monotonic_s
 from recoverd.system.mounts import mount_points
 from recoverd.system.walk import lstat_at, open_declared_directory, open_parent
 
@@ -37,9 +38,9 @@ def silent(paths: Sequence[str], *, within_s: float) -> frozenset[str]:
     fresh = {mount: thread for mount, thread in threads.items() if thread.ident is None}
     for thread in fresh.values():
         thread.start()
-    until = _deadline(within_s)
+    until = monotonic_s() + within_s
     for thread in fresh.values():
-        thread.join(max(0.0, until - _deadline(0.0)))
+        thread.join(max(0.0, until - monotonic_s()))
     dead = {mount for mount, thread in threads.items() if thread.is_alive()}
     with _guard:
         for mount, thread in threads.items():
@@ -48,12 +49,6 @@ def silent(paths: Sequence[str], *, within_s: float) -> frozenset[str]:
             else:
                 _hanging.pop(mount, None)
     return frozenset(path for mount in dead for path in asked[mount])
-
-
-def _deadline(within_s: float) -> float:
-    from time import monotonic
-
-    return monotonic() + within_s
 
 
 def _by_mount(paths: Sequence[str]) -> dict[str, dict[str, str]]:
