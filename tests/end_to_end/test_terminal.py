@@ -162,7 +162,8 @@ def test_ctrl_c_at_once(saved: Any) -> None:
         frames = set(re.findall(r'File "([^"]+)"', said))  # of the interpreter, where it was still starting
         ours = {frame for frame in frames if frame.startswith(house)}
         assert ours <= {f"{house}/__init__.py", f"{house}/__main__.py"}, said
-        assert frames or status in {130, 0, -signal.SIGINT}, (status, said)
+        pythons = "KeyboardInterrupt" in said or "Fatal Python error" in said  # it may name no frame at all
+        assert pythons or status in {130, 0, -signal.SIGINT}, (status, said)
     saved.run("--wait", "0ms", "snapshot").fine()
 
 
