@@ -4,12 +4,13 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 WORKERS ?= 2
+SEED ?= 20261121
 
 .PHONY: demo test torture bench lint format docs lock clean help
 help:
 	@echo "make demo     install into $(VENV) and run the main job for real, for everybody to see"
 	@echo "make test     all tests; attacks are seeded samples"
-	@echo "make torture  the same with every point of every attack (long)"
+	@echo "make torture  the same with every point of every attack (long; SEED=… for another choice)"
 	@echo "make bench    measure recoverd beside restic, borg, rsync and cp (root; see benchmarks/README.md)"
 	@echo "make lint     ruff, mypy --strict, import-linter"
 	@echo "make format   put the code into its one style"
@@ -39,7 +40,8 @@ test: $(STAMP)
 	$(BIN)/pytest -n $(WORKERS) --dist loadgroup --durations 15 --cov --cov-report=term
 
 torture: $(STAMP)
-	RECOVERD_TORTURE=1 $(BIN)/pytest -n $(WORKERS) --dist loadgroup --timeout 7200 tests/crash \
+	RECOVERD_TORTURE=1 RECOVERD_SEED=$(SEED) $(BIN)/pytest -n $(WORKERS) --dist loadgroup --timeout 7200 \
+	    -p no:cacheprovider --hypothesis-seed=$(SEED) tests/crash tests/damage/repository tests/damage/model \
 	    tests/end_to_end/test_killed.py tests/end_to_end/test_crowd.py tests/end_to_end/test_hostile_user.py
 
 bench: $(STAMP)
