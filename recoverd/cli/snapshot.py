@@ -81,11 +81,11 @@ def _time(text: str, context: Context) -> int:
 def _render(result: SnapshotResult, terminal: Terminal) -> None:
     would = "would be " if result.dry_run else ""
     for one in result.services:
-        if terminal.quiet and one.outcome in {"saved", "unchanged"} and one.verdict == "ok":
+        if terminal.quiet and one.outcome in {"saved", "unchanged"} and one.verdict == "ok" and one.error is None:
             continue
         outcome = terminal.style(one.outcome, _STYLES[one.outcome])
         line = f"{terminal.style(one.service, 'bold')}: {would}{outcome}"
-        if one.error is not None:
+        if one.error is not None and one.outcome == "failed":
             line += f": {printable(one.error)}"
         elif one.id is not None or result.dry_run:
             name = f" as {one.id}" if one.id is not None else ""
@@ -95,6 +95,8 @@ def _render(result: SnapshotResult, terminal: Terminal) -> None:
                 f"{name}{partial}: {plural(one.files, 'file')}, {size(one.size_bytes)}{new}, {duration(one.seconds)}"
             )
         terminal.print(line)
+        if one.error is not None and one.outcome != "failed":
+            terminal.print(f"  {terminal.style('failed', 'critical')}: {printable(one.error)}")
         if one.busy:
             terminal.print(terminal.style("  hint: wait for it to finish, or give it longer with --wait TIME", "hint"))
         for item, place, sentence in one.problems[:_MOST]:

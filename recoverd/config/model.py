@@ -82,6 +82,15 @@ class OnChange:
 
 
 @dataclass(frozen=True, slots=True)
+class Consistency:
+    """Commands around each capture, each within `timeout_s`: they hold the state still, and let it go again."""
+
+    before: tuple[tuple[str, ...], ...] = ()
+    after: tuple[tuple[str, ...], ...] = ()
+    timeout_s: float = 30.0
+
+
+@dataclass(frozen=True, slots=True)
 class Autosave:
     every_s: float | None = None
     jitter_s: float = 0.0
@@ -291,6 +300,7 @@ class Service:
     run: Run | None = None
     after: tuple[str, ...] = ()
     state: Mapping[str, StateItem] = field(default_factory=lambda: EMPTY)
+    consistency: Consistency = Consistency()
     autosave: Autosave = Autosave()
     retention: Retention = DEFAULT_RETENTION
     restore: Restore = Restore()

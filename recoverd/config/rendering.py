@@ -57,6 +57,11 @@ def _service(service: Service, *, mask: bool) -> dict[str, Any]:
         plain["run"] = _run(service.run, mask=mask)
     plain["after"] = list(service.after)
     plain["state"] = {name: _item(item) for name, item in service.state.items()}
+    plain["consistency"] = {
+        "before": [[_masked(word, mask=mask) for word in command] for command in service.consistency.before],
+        "after": [[_masked(word, mask=mask) for word in command] for command in service.consistency.after],
+        "timeout": format_duration(service.consistency.timeout_s),
+    }
     plain["autosave"] = _given(
         every=None if autosave.every_s is None else format_duration(autosave.every_s),
         jitter=format_duration(autosave.jitter_s) if autosave.is_scheduled else None,

@@ -17,6 +17,7 @@ from recoverd.config.model import (
     DEFAULT_RETENTION,
     Autosave,
     CheckThresholds,
+    Consistency,
     Health,
     OnChange,
     Probe,
@@ -66,6 +67,7 @@ def build_service(name: str, section: Section, own: Sequence[Own]) -> tuple[Serv
         run=_run(section.section("run")),
         after=tuple(dict.fromkeys(section.texts("after"))),
         state=state,
+        consistency=_consistency(section.section("consistency")),
         autosave=_autosave(section.section("autosave")),
         retention=_retention(section.section("retention")),
         restore=_restore(section.section("restore")),
@@ -214,6 +216,22 @@ def _retention(retention: Section) -> Retention:
             None, f"would keep no snapshot: give at least one of {', '.join((*_RULES, 'tags', 'within'))}"
         )
     return policy
+
+
+def _consistency(consistency: Section) -> Consistency:
+    usual = Consistency()
+    timeout_s = consistency.duration("timeout", usual.timeout_s, positive=True)
+    return Consistency(_programs(consistency, "before"), _programs(consistency, "after"), timeout_s)
+
+
+def _programs(section: Section, key: str) -> tuple[tuple[str, ...], ...]:
+    below = section.node.get(key)
+    nodes = below.content if below is not None and isinstance(below.content, tuple) else ()
+    lists = [node.content for node in nodes if isinstance(node.content, tuple)]
+    commands = tuple(tuple(str(word.content) for word in words) for words in lists)
+    if any(not command or not command[0] for command in commands):
+        section.problem(key, "the program must not be empty")
+    return commands
 
 
 def _restore(restore: Section) -> Restore:

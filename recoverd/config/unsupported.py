@@ -35,7 +35,6 @@ SERVICE = (
     Unsupported("processes"),
     Unsupported("instances"),
     Unsupported("for_each"),
-    Unsupported("consistency"),
     Unsupported("watch"),
     Unsupported("drill"),
     Unsupported("in_flight"),

@@ -8,9 +8,10 @@ from contextlib import ExitStack
 from typing import Any
 
 from recoverd.config.model import EMPTY, ItemKind, Service
-from recoverd.errors import DamagedObject, LockHeld, RecoverdError
+from recoverd.errors import DamagedObject, LockHeld, RecoverdError, ServiceError
 from recoverd.operations import confirmations
 from recoverd.operations.confirmations import Confirmation
+from recoverd.operations.consistency import held_still
 from recoverd.operations.context import Context
 from recoverd.recovery.differences import differ
 from recoverd.recovery.partial import Hints, ServiceHints, unlike
@@ -86,10 +87,11 @@ class SnapshotResult:
 
     @property
     def exit_status(self) -> int:
-        """75 when others work on all of them, 1 when a capture failed or was invalid, 3 when one was partial."""
+        """75 when others work on all of them, 1 when a capture, or a command after one, failed or a capture was
+        invalid, 3 when one was partial."""
         if self.services and all(one.busy for one in self.services):
             return LockHeld.exit_status
-        if any(one.outcome in {FAILED, INVALID} for one in self.services):
+        if any(one.outcome in {FAILED, INVALID} or one.error is not None for one in self.services):
             return 1
         return 3 if any(one.verdict == SnapshotVerdict.PARTIAL for one in self.services) else 0
 
@@ -142,12 +144,14 @@ def capture_locked(
     captures: dict[str, _Capture] = {}
     results: dict[str, ServiceSnapshot] = {}
     committed: dict[str, Snapshot] = {}
+    late: dict[str, list[str]] = {}  # what failed after the capture of a service
     with context.state_changes, repository.writer(wait_s=context.wait_s, what="the repository") as writer:
         try:
             for service in services:
                 try:
-                    captures[service.name] = _capture(context, repository, writer, service, request, now_ns)
-                except DamagedObject as error:
+                    with held_still(service, dry_run=request.dry_run) as late[service.name]:
+                        captures[service.name] = _capture(context, repository, writer, service, request, now_ns)
+                except (DamagedObject, ServiceError) as error:
                     results[service.name] = _failed(context, repository, service.name, error)
             wanted = [one for one in captures.values() if one.changed]
             if not request.dry_run:
@@ -159,7 +163,8 @@ def capture_locked(
             return results
         fresh: dict[str, Confirmation] = {}
         for name, capture in captures.items():
-            results[name] = _outcome(context, repository, capture, committed.get(name), dry_run=request.dry_run)
+            made = committed.get(name)
+            results[name] = _outcome(context, repository, capture, made, late[name], dry_run=request.dry_run)
             if not request.dry_run:
                 save_rows(capture.survey, repository.catalog, committed.get(name) or capture.parent)
                 if not capture.changed and capture.parent is not None:
@@ -306,9 +311,15 @@ def _draft(capture: _Capture, request: SnapshotRequest, now_ns: int) -> Snapshot
 
 
 def _outcome(
-    context: Context, repository: Repository, capture: _Capture, made: Snapshot | None, *, dry_run: bool
+    context: Context,
+    repository: Repository,
+    capture: _Capture,
+    made: Snapshot | None,
+    late: Sequence[str],
+    *,
+    dry_run: bool,
 ) -> ServiceSnapshot:
-    """The result, told to the events, the run history and the service record."""
+    """The result, told to the events, the run history and the service record. `late`: what failed after the capture."""
     name, holder = capture.service.name, made or capture.parent
     items = capture.survey.items
     result = ServiceSnapshot(
@@ -324,14 +335,17 @@ def _outcome(
         sequence=holder.sequence if holder is not None else None,
         directories=sum(item.listed for item in items.values()),
         touched=capture.touched,
+        error="; ".join(late) or None,
     )
     if dry_run:
         return result
-    recovered = bool(repository.record(name).failures)
+    recovered = not late and bool(repository.record(name).failures)
     if recovered or result.outcome != UNCHANGED:
         _record_run(repository, result)
     if recovered:
         repository.update_record(name, lambda record: replace(record, failures=0, last_error=None))
+    elif result.error is not None:
+        _note(context, repository, name, result.error)
     context.events.emit(
         f"snapshot.{result.outcome}",
         service=name,
@@ -357,6 +371,11 @@ def _record_run(repository: Repository, result: ServiceSnapshot) -> None:
 
 def _failed(context: Context, repository: Repository, service: str, error: Exception) -> ServiceSnapshot:
     sentence = error.message if isinstance(error, RecoverdError) else f"{error.__class__.__name__}: {error}"
+    return ServiceSnapshot(service, FAILED, error=_note(context, repository, service, sentence))
+
+
+def _note(context: Context, repository: Repository, service: str, sentence: str) -> str:
+    """Tell and remember what failed. Returns the sentence."""
     context.events.emit("snapshot.failed", service=service, message=sentence)
     try:
         repository.update_record(
@@ -365,7 +384,7 @@ def _failed(context: Context, repository: Repository, service: str, error: Excep
         repository.catalog.record_run(service, "snapshot", clock.now_ns(), 0.0, FAILED, sentence)
     except (RecoverdError, OSError):
         pass  # a full disk takes no note either; the event has been told
-    return ServiceSnapshot(service, FAILED, error=sentence)
+    return sentence
 
 
 def _prune_after(context: Context, services: Sequence[str]) -> int:

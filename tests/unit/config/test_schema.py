@@ -350,7 +350,7 @@ def test_the_schema_accepts_all_of_the_contract() -> None:
                 "processes": {"item": "main", "select": "/services", "pid": "pid"},
                 "instances": {"item": "s", "select": "/s", "where": {"status": "A"}, "command": ["c"], "cwd": "{path}", "most": 20},
                 "for_each": {"glob": "/home/*/x"},
-                "consistency": {"before": [["a"]], "after": []},
+                "consistency": {"before": [["a"]], "after": [], "timeout": "5s"},
                 "autosave": {"every": "30s", "cron": "*/15 * * * *", "on_change": {"quiet": "500ms", "at_most": "5s"}},
                 "restore": {"fallback": ["siblings", "snapshots", "replicas", "rebuild", "initial"], "salvage": "tail"},
                 "watch": {"every": "10s", "restart": "on-failure", "backoff": {"first": "1s", "most": "5m"}, "give_up_after": 5},

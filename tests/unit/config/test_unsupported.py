@@ -27,7 +27,6 @@ SERVICE_USES = {
     "processes": "processes: {item: m, select: /a}",
     "instances": "instances: {item: m, select: /a, command: [x]}",
     "for_each": "for_each: {glob: /a/*}",
-    "consistency": "consistency: {before: [[a]]}",
     "watch": "watch: {}",
     "drill": "drill: {}",
     "in_flight": "in_flight: []",
