@@ -31,6 +31,7 @@ from recoverd.config.model import (
     Place,
     Probe,
     ProbeKind,
+    QuarantineConfig,
     Rebuild,
     RepositoryConfig,
     Restore,
@@ -47,7 +48,7 @@ from recoverd.config.model import (
 )
 from recoverd.config.sources import SourceFile, Sources, digest, search_digest
 
-_REVISION = 2
+_REVISION = 3
 _Decoder = Callable[[Any], Any]
 
 
@@ -206,5 +207,6 @@ _config = _object(
     repository=_object(RepositoryConfig),
     services=_by_name(_service),
     failed=_list(_object(FailedService, problems=tuple)),
+    quarantine=_object(QuarantineConfig),
     log=_object(LogConfig, debug=tuple),
 )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 from recoverd.config.items import Own
-from recoverd.config.model import LogConfig, RepositoryConfig
+from recoverd.config.model import LogConfig, QuarantineConfig, RepositoryConfig
 from recoverd.config.sections import Context, Section, normal_path
 from recoverd.config.wording import suggest
 
@@ -35,7 +35,34 @@ def repository(host: Section, state_dir: str) -> RepositoryConfig:
             host.problem(what, "can't be the root directory")
     if path == state_dir:
         section.problem("path", "must not be `state_dir` itself: it holds snapshots and nothing else")
-    return RepositoryConfig(path, section.integer("compression", RepositoryConfig("").compression))
+    max_bytes = section.size_or_none("max_bytes")
+    if max_bytes == 0:
+        section.problem("max_bytes", "must be more than 0: a repository without any byte keeps nothing")
+    min_free_bytes, min_free_share = _min_free(section)
+    return RepositoryConfig(
+        path,
+        section.integer("compression", RepositoryConfig("").compression),
+        max_bytes=max_bytes,
+        min_free_bytes=min_free_bytes,
+        min_free_share=min_free_share,
+    )
+
+
+def _min_free(section: Section) -> tuple[int | None, float | None]:
+    """`min_free` as a size, or as a share; (None, None) where it is absent."""
+    text = section.text("min_free")
+    if text is None or not text.endswith("%"):
+        return section.size_or_none("min_free"), None
+    share = section.percentage_or_none("min_free")
+    if share == 1.0:
+        section.problem("min_free", "must be less than 100%: the repository itself needs room")
+    return None, share
+
+
+def prune_cron(host: Section) -> str | None:
+    """When the repository is pruned, besides after snapshots; None: never."""
+    section = host.section("prune")
+    return section.crontab_or_none("cron")
 
 
 def own_directories(state_dir: str, repository_path: str) -> tuple[Own, ...]:
@@ -56,6 +83,11 @@ def timezone(host: Section) -> str:
         hint = suggest(name, known) if known else "; this machine has no time zone data (package tzdata)"
         host.problem("timezone", f'there is no time zone "{name}"{hint}')
     return name
+
+
+def quarantine(host: Section) -> QuarantineConfig:
+    section, usual = host.section("quarantine"), QuarantineConfig()
+    return QuarantineConfig(section.duration("keep", usual.keep_s), section.size_or_none("max_bytes"))
 
 
 def log(host: Section) -> LogConfig:

@@ -81,10 +81,12 @@ class _Builder:
             repository=repository,
             services={},
             timezone=host.timezone(section),
+            quarantine=host.quarantine(section),
             log=host.log(section),
             boot_timeout_s=section.duration("boot_timeout", DEFAULT_BOOT_TIMEOUT_S, positive=True),
             boot_late=str(section.text("boot_late", "start")),
             io_timeout_s=section.duration("io_timeout", DEFAULT_IO_TIMEOUT_S, positive=True),
+            prune_cron=host.prune_cron(section),
         )
         own = host.own_directories(state_dir, repository.path)
         services: dict[str, Service] = {}

@@ -310,8 +310,21 @@ class Service:
 
 @dataclass(frozen=True, slots=True)
 class RepositoryConfig:
+    """Where snapshots live, and the bounds within which older ones are kept; None is no bound."""
+
     path: str
     compression: int = 3
+    max_bytes: int | None = None  # of its packs and records
+    min_free_bytes: int | None = None  # on its file system; a size, or
+    min_free_share: float | None = None  # a share of the whole
+
+
+@dataclass(frozen=True, slots=True)
+class QuarantineConfig:
+    """How long what restores replaced is kept, and how many bytes of it; None: no bound."""
+
+    keep_s: float = 30 * 86400.0
+    max_bytes: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -338,7 +351,9 @@ class Config:
     services: Mapping[str, Service]
     failed: tuple[FailedService, ...] = ()
     timezone: str = "UTC"
+    quarantine: QuarantineConfig = QuarantineConfig()
     log: LogConfig = LogConfig()
     boot_timeout_s: float = DEFAULT_BOOT_TIMEOUT_S  # for `restore --boot`
     boot_late: str = "start"  # start | block: what becomes of what was not assessed by then
     io_timeout_s: float = DEFAULT_IO_TIMEOUT_S  # a state path that does not answer by then is unreadable
+    prune_cron: str | None = None  # as config.crontab reads it, in the zone of `timezone`; None: only after snapshots

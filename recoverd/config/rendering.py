@@ -17,6 +17,7 @@ from recoverd.config.model import (
     Probe,
     ProbeKind,
     Rebuild,
+    RepositoryConfig,
     Retention,
     Run,
     RunKind,
@@ -24,7 +25,7 @@ from recoverd.config.model import (
     Service,
     StateItem,
 )
-from recoverd.config.units import format_duration, format_percentage, format_span
+from recoverd.config.units import format_duration, format_percentage, format_size, format_span
 
 _PLAIN_TEXT = re.compile(r"[A-Za-z_./][A-Za-z0-9_./@%+-]*\Z")
 _SHORT_TIME = re.compile(r"(?:[0-9]+[a-z]+)+\Z")
@@ -39,15 +40,28 @@ def as_plain(config: Config, *, mask: bool) -> dict[str, Any]:
     plain: dict[str, Any] = {
         "version": 1,
         "state_dir": config.state_dir,
-        "repository": {"path": config.repository.path, "compression": config.repository.compression},
+        "repository": _given(
+            path=config.repository.path,
+            compression=config.repository.compression,
+            max_bytes=None if config.repository.max_bytes is None else format_size(config.repository.max_bytes),
+            min_free=_min_free(config.repository),
+        ),
+        **({} if config.prune_cron is None else {"prune": {"cron": config.prune_cron}}),
         "timezone": config.timezone,
         "boot_timeout": format_duration(config.boot_timeout_s),
         "boot_late": config.boot_late,
         "io_timeout": format_duration(config.io_timeout_s),
+        "quarantine": _given(keep=format_duration(config.quarantine.keep_s), max_bytes=config.quarantine.max_bytes),
         "log": {"format": config.log.format, "level": config.log.level, "debug": list(config.log.debug)},
         "services": {name: _service(service, mask=mask) for name, service in config.services.items()},
     }
     return plain
+
+
+def _min_free(repository: RepositoryConfig) -> str | None:
+    if repository.min_free_share is not None:
+        return format_percentage(repository.min_free_share)
+    return None if repository.min_free_bytes is None else format_size(repository.min_free_bytes)
 
 
 def _service(service: Service, *, mask: bool) -> dict[str, Any]:

@@ -121,6 +121,20 @@ class Section:
         """A share, from 0 to 1; None where the key is absent."""
         return self._parsed(key, units.parse_percentage, None)
 
+    def crontab_or_none(self, key: str) -> str | None:
+        """An expression that `config.crontab` can read; None where the key is absent or a problem was found."""
+        cron = self.text(key)
+        if cron is None:
+            return None
+        from recoverd.config import crontab
+
+        try:
+            crontab.parse(cron)
+        except ValueError as error:
+            self.problem(key, str(error))
+            return None
+        return cron
+
     def _parsed(self, key: str, parse: Callable[[str], T], default: T, *, positive: bool = False) -> T:
         below = self.node.get(key)
         if below is None:

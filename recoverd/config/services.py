@@ -11,7 +11,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 from urllib.parse import urlsplit
 
-from recoverd.config import crontab
 from recoverd.config.items import Claim, Own, build_item, why_no_name
 from recoverd.config.model import (
     DEFAULT_RETENTION,
@@ -176,13 +175,7 @@ def _autosave(autosave: Section) -> Autosave:
     jitter = autosave.duration("jitter", Autosave().jitter_s)
     if every is not None and jitter >= every:
         autosave.problem("jitter", "must be shorter than `every`")
-    cron = autosave.text("cron")
-    if cron is not None:
-        try:
-            crontab.parse(cron)
-        except ValueError as error:
-            autosave.problem("cron", str(error))
-            cron = None
+    cron = autosave.crontab_or_none("cron")
     on_shutdown = autosave.flag("on_shutdown", default=Autosave().on_shutdown)
     return Autosave(every, jitter, on_shutdown, cron, _on_change(autosave))
 

@@ -20,11 +20,7 @@ class Unsupported:
 
 HOST = (
     Unsupported("repository.spare"),
-    Unsupported("repository.min_free"),
-    Unsupported("repository.max_bytes"),
-    Unsupported("prune"),
     Unsupported("verify"),
-    Unsupported("quarantine"),
     Unsupported("replicas"),
     Unsupported("hooks"),
     Unsupported("heartbeat"),

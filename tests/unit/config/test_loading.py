@@ -193,3 +193,26 @@ def test_only_what_is_needed_is_imported() -> None:
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, env=dict(os.environ)
     )
     assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize(
+    ("given", "max_bytes", "min_free_bytes", "min_free_share"),
+    [
+        ("", None, None, None),
+        ("repository: {max_bytes: 20GiB, min_free: 5%}", 20 * 1024**3, None, 0.05),
+        ("repository: {max_bytes: 500, min_free: 1.5GiB}", 500, 3 * 1024**3 // 2, None),
+        ("repository: {min_free: 4096}", None, 4096, None),
+        ("repository: {min_free: 0%}", None, None, 0.0),
+    ],
+)
+def test_bounds_of_the_repository(
+    given: str, max_bytes: int | None, min_free_bytes: int | None, min_free_share: float | None, load_text: Load
+) -> None:
+    """`min_free` is a size or a share; without a word there is no bound, so that nobody loses history unasked."""
+    found = load_text(f"version: 1\n{given}").config.repository
+    assert (found.max_bytes, found.min_free_bytes, found.min_free_share) == (max_bytes, min_free_bytes, min_free_share)
+
+
+def test_prune_has_times_of_its_own(load_text: Load) -> None:
+    assert load_text("version: 1").config.prune_cron is None
+    assert load_text('prune: {cron: "17 * * * *"}').config.prune_cron == "17 * * * *"

@@ -199,6 +199,13 @@ TABLE = [
         '1:14: log.level: "warn" is not one of debug, info, warning, error; did you mean "warning"?',
         '1:28: log.debug[0]: "wether" is not one of cli, config, events, health, operations, recovery, repository, scheduler, services, state, system']),
     ("repository: {path: /var/lib/recoverd}\n", ["1:20: repository.path: must not be `state_dir` itself: it holds snapshots and nothing else"]),
+    ("repository: {max_bytes: 0, min_free: 100%}\n", [
+        "1:25: repository.max_bytes: must be more than 0: a repository without any byte keeps nothing",
+        "1:38: repository.min_free: must be less than 100%: the repository itself needs room"]),
+    ("repository: {max_bytes: 5%, min_free: 5 GiB}\n", [
+        '1:25: repository.max_bytes: "5%" is not a size such as 500, 10kB, 64KiB or 1.5GiB',
+        '1:39: repository.min_free: "5 GiB" is not a size such as 1GiB, or a percentage such as 5%']),
+    ("prune: {cron: 61 * * * *}\n", ['1:15: prune.cron: minute "61": 61 is not between 0 and 59']),
     ("state_dir: /\n", ["1:12: state_dir: can't be the root directory"]),
     ("state_dir: $" + "{NOT_SET}/x\n", ["1:12: state_dir: the environment variable NOT_SET is not set; ${NOT_SET:-default} gives a default"]),
     # secrets are never quoted back

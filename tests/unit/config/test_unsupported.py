@@ -11,11 +11,7 @@ from recoverd.config.unsupported import HOST, SERVICE, Unsupported
 # One use of each line of the table, as the keys of a service or of recoverd.yaml.
 HOST_USES = {
     "repository.spare": "repository: {spare: /mnt/x}",
-    "repository.min_free": "repository: {min_free: 5%}",
-    "repository.max_bytes": "repository: {max_bytes: 20GiB}",
-    "prune": 'prune: {cron: "17 * * * *"}',
     "verify": "verify: {every: 1d}",
-    "quarantine": "quarantine: {keep: 30d}",
     "replicas": "replicas: {o: {url: 's3://b'}}",
     "hooks": "hooks: [{when: ['*'], command: [a]}]",
     "heartbeat": "heartbeat: {url: 'https://x'}",
