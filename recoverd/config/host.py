@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from recoverd.config.items import Own
+from recoverd.config.items import Own, is_inside
 from recoverd.config.model import LogConfig, QuarantineConfig, RepositoryConfig
 from recoverd.config.sections import Context, Section, normal_path
 from recoverd.config.wording import suggest
@@ -42,10 +42,38 @@ def repository(host: Section, state_dir: str) -> RepositoryConfig:
     return RepositoryConfig(
         path,
         section.integer("compression", RepositoryConfig("").compression),
+        spare=_spare(section, path, state_dir),
         max_bytes=max_bytes,
         min_free_bytes=min_free_bytes,
         min_free_share=min_free_share,
     )
+
+
+def _spare(section: Section, path: str, state_dir: str) -> str | None:
+    """`spare`: a place of its own, so that nothing that befalls the repository's directory befalls it too."""
+    if not section.has("spare"):
+        return None
+    spare = section.expanded("spare")
+    if spare is None:
+        return None
+    if not spare.startswith("/"):
+        section.problem("spare", f"{spare} is relative: give the whole path of a place on another file system")
+        return None
+    if ".." in spare.split("/"):
+        section.problem("spare", f"{spare} must not contain ..: say where the place really is")
+        return None
+    spare = normal_path(spare)
+    if spare == "/":
+        section.problem("spare", "can't be the root directory")
+    elif spare == path:
+        section.problem("spare", "must not be the repository itself: it is for when that can't be written")
+    elif is_inside(spare, path):
+        section.problem("spare", f"must not lie in the repository ({path}): what befalls that would befall it too")
+    elif is_inside(path, spare):
+        section.problem("spare", f"must not contain the repository ({path}): it holds snapshots and nothing else")
+    elif spare == state_dir or is_inside(state_dir, spare):
+        section.problem("spare", f"must not be or contain `state_dir` ({state_dir}): it holds snapshots and nothing else")
+    return spare
 
 
 def _min_free(section: Section) -> tuple[int | None, float | None]:
@@ -65,9 +93,10 @@ def prune_cron(host: Section) -> str | None:
     return section.crontab_or_none("cron")
 
 
-def own_directories(state_dir: str, repository_path: str) -> tuple[Own, ...]:
+def own_directories(state_dir: str, repository: RepositoryConfig) -> tuple[Own, ...]:
     """What no service may declare as its state."""
-    return (Own("the repository", repository_path), Own("the state directory", state_dir))
+    spare = (Own("the spare repository", repository.spare),) if repository.spare is not None else ()
+    return (Own("the repository", repository.path), *spare, Own("the state directory", state_dir))
 
 
 def timezone(host: Section) -> str:

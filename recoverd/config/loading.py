@@ -88,7 +88,7 @@ class _Builder:
             io_timeout_s=section.duration("io_timeout", DEFAULT_IO_TIMEOUT_S, positive=True),
             prune_cron=host.prune_cron(section),
         )
-        own = host.own_directories(state_dir, repository.path)
+        own = host.own_directories(state_dir, repository)
         services: dict[str, Service] = {}
         claims: list[Claim] = []
         for name, service_section in self._services(section.node.get("defaults")).items():

@@ -314,6 +314,7 @@ class RepositoryConfig:
 
     path: str
     compression: int = 3
+    spare: str | None = None  # a second place for captures when the first can't be written
     max_bytes: int | None = None  # of its packs and records
     min_free_bytes: int | None = None  # on its file system; a size, or
     min_free_share: float | None = None  # a share of the whole

@@ -42,6 +42,7 @@ def as_plain(config: Config, *, mask: bool) -> dict[str, Any]:
         "state_dir": config.state_dir,
         "repository": _given(
             path=config.repository.path,
+            spare=config.repository.spare,
             compression=config.repository.compression,
             max_bytes=None if config.repository.max_bytes is None else format_size(config.repository.max_bytes),
             min_free=_min_free(config.repository),

@@ -19,7 +19,6 @@ class Unsupported:
 
 
 HOST = (
-    Unsupported("repository.spare"),
     Unsupported("verify"),
     Unsupported("replicas"),
     Unsupported("hooks"),

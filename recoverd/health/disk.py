@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from recoverd.events.text import size
-from recoverd.health.facts import Space
+from recoverd.events.text import plural, size
+from recoverd.health.facts import QuarantineFacts, Space
 from recoverd.health.limits import disk_limits
 from recoverd.health.results import Figure, Result, Status
 
@@ -23,3 +23,23 @@ def disk_space(name: str, service: str | None, path: str, space: Space) -> Resul
     message = f"{size(space.free_bytes)} of {size(space.total_bytes)} free at {path}"
     hint = None if status is Status.OK else "free some space there, or keep fewer snapshots (`retention`)"
     return Result(name, service, status, message, hint=hint, figures=figures)
+
+
+def quarantine(facts: QuarantineFacts) -> Result:
+    """What restores have replaced, against `quarantine.max_bytes`."""
+    figures = {"quarantines": Figure(facts.count)}
+    message = f"{plural(facts.count, 'quarantine')} with what restores have replaced"
+    if facts.size_bytes is not None:
+        figures["bytes"] = Figure(facts.size_bytes, "B", warn=facts.max_bytes)
+        message += f", {size(facts.size_bytes)}"
+    if facts.size_bytes is None or facts.max_bytes is None or facts.size_bytes <= facts.max_bytes:
+        return Result("quarantine", None, Status.OK, message, figures=figures)
+    return Result(
+        "quarantine",
+        None,
+        Status.WARNING,
+        f"{message}: more than quarantine.max_bytes, and none of it may go yet",
+        hint="the newest of each service stays, and so does what no proven snapshot follows; raise "
+        "quarantine.max_bytes, or delete by hand in the state directory's quarantine/ what nobody needs",
+        figures=figures,
+    )

@@ -23,6 +23,15 @@ class Space:
 
 
 @dataclass(frozen=True, slots=True)
+class QuarantineFacts:
+    """What restores have replaced: so many quarantines, and their bytes when they were last counted."""
+
+    count: int
+    size_bytes: int | None
+    max_bytes: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class PathFacts:
     """One state item's path, looked at now and without reading content."""
 
@@ -187,4 +196,5 @@ class HostFacts:
     scheduler: SchedulerFacts
     repository: RepositoryFacts
     failed: tuple[FailedServiceFacts, ...] = ()
+    quarantine: QuarantineFacts | None = None  # None: there is none
     lingers: bool | None = None  # whether a plain user's units run without a login; None: that does not matter here

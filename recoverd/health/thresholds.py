@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from recoverd.errors import NOTHING_DECLARED
 from recoverd.events.text import plural, size
 from recoverd.health import service_checks
-from recoverd.health.disk import disk_space
+from recoverd.health.disk import disk_space, quarantine
 from recoverd.health.facts import (
     FailedServiceFacts,
     HostFacts,
@@ -25,6 +25,7 @@ def evaluate(facts: HostFacts) -> tuple[Result, ...]:
         scheduler_alive(facts.scheduler, facts.services, facts.now_ns),
         configuration_loaded(facts.scheduler) if facts.services or facts.failed else nothing_declared(),
         *(repository(facts.repository) if facts.services or facts.repository.exists else ()),
+        *([quarantine(facts.quarantine)] if facts.quarantine is not None else []),
         *([lingering(facts.lingers)] if facts.lingers is not None else []),
     ]
     for service in facts.services:

@@ -22,6 +22,7 @@ from recoverd.health.facts import (
     ProbeFacts,
     ProblemFacts,
     ProcessFacts,
+    QuarantineFacts,
     RepositoryFacts,
     RestoreRun,
     SchedulerFacts,
@@ -37,6 +38,7 @@ from recoverd.operations.confirmations import Confirmation
 from recoverd.operations.context import Context
 from recoverd.operations.lingering import lingering_of
 from recoverd.operations.opening import changed_since_loaded
+from recoverd.operations.quarantining import QUARANTINE, count_quarantine
 from recoverd.operations.restore_results import RESTORE
 from recoverd.recovery.intents import OpenIntent, open_intents
 from recoverd.repository import layout
@@ -104,6 +106,7 @@ def check(context: Context, request: CheckRequest) -> CheckResult:
             for one in context.config.failed
             if not request.services or one.name in request.services
         ),
+        quarantine=_quarantine(context, repository),
         lingers=lingering_of(context.config, uid=os.geteuid()),
     )
     return CheckResult(evaluate(host))
@@ -130,6 +133,13 @@ def _repository(context: Context) -> tuple[Repository | None, RepositoryFacts]:
         files=figures.files,
         space=_space(path),
     )
+
+
+def _quarantine(context: Context, repository: Repository | None) -> QuarantineFacts | None:
+    if not (count := count_quarantine(context.state_dir)):
+        return None
+    runs = repository.catalog.runs("", QUARANTINE, 1) if repository is not None else []
+    return QuarantineFacts(count, int(runs[0].detail) if runs else None, context.config.quarantine.max_bytes)
 
 
 def _space(path: str) -> Space | None:

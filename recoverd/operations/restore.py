@@ -14,6 +14,7 @@ from recoverd.operations import blocking
 from recoverd.operations.context import Context
 from recoverd.operations.from_directory import import_directory
 from recoverd.operations.naming import find_snapshot
+from recoverd.operations.quarantining import tend_if_due
 from recoverd.operations.restoration import Restoration
 from recoverd.operations.restore_results import (
     BLOCKED,
@@ -58,6 +59,8 @@ def restore(context: Context, request: RestoreRequest) -> RestoreResult:
         return result
 
     in_order(context, services, work, done, flags=not request.dry_run)
+    if not request.dry_run and not request.boot:
+        tend_if_due(context)
     return result_of(context, done, dry_run=request.dry_run)
 
 

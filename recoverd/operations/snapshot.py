@@ -13,6 +13,7 @@ from recoverd.operations import confirmations
 from recoverd.operations.confirmations import Confirmation
 from recoverd.operations.consistency import held_still
 from recoverd.operations.context import Context
+from recoverd.operations.quarantining import tend_if_due
 from recoverd.recovery.differences import differ
 from recoverd.recovery.partial import Hints, ServiceHints, unlike
 from recoverd.recovery.stores import Trees
@@ -132,6 +133,7 @@ def snapshot(context: Context, request: SnapshotRequest) -> SnapshotResult:
     pruned = 0
     if request.prune and not request.dry_run:
         pruned = _prune_after(context, [one.service for one in results if one.id is not None])
+        tend_if_due(context)
     return SnapshotResult(results, pruned, request.dry_run)
 
 

@@ -15,6 +15,7 @@ from recoverd.values import dataclass
 
 EVIDENCE = "evidence.json"
 PENDING_PREFIX = "evidence-"
+GOING_PREFIX = ".going-"  # of a quarantine that is being removed
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,19 +36,30 @@ def list_quarantine(state_dir: str, service: str) -> list[Quarantined]:
         names = os.listdir(directory)
     except FileNotFoundError:
         return []
-    found = [_read(os.path.join(directory, name), name) for name in names]
+    found = [_read(os.path.join(directory, name), name) for name in names if not name.startswith(GOING_PREFIX)]
     return sorted((one for one in found if one is not None), key=lambda one: (one.sequence, one.time_ns, one.id))
 
 
 def _read(path: str, name: str) -> Quarantined | None:
     if not os.path.isdir(path):
         return None
+    evidence = read_evidence(path)
+    if evidence is None:
+        return Quarantined(name, 0, path, {})
+    return Quarantined(name, int(evidence["time"]), path, evidence, int(evidence["sequence"]))
+
+
+def read_evidence(path: str) -> dict[str, Any] | None:
+    """The evidence in the quarantine at `path`; None when it is damaged."""
     try:
         with open(os.path.join(path, EVIDENCE), "rb") as file:
             evidence = json.loads(file.read())
-        return Quarantined(name, int(evidence["time"]), path, evidence, int(evidence["sequence"]))
+        int(evidence["time"]), int(evidence["sequence"])
+        for place in evidence["places"]:
+            str(place["path"]), int(place["inode"])
     except (OSError, ValueError, KeyError, TypeError):
-        return Quarantined(name, 0, path, {})
+        return None
+    return evidence if isinstance(evidence, dict) else None
 
 
 def next_quarantine(state_dir: str, service: str, transaction: str) -> tuple[str, int, int]:
