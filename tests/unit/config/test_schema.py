@@ -139,6 +139,7 @@ version: 1
 state_dir: /srv/recoverd
 repository: {path: /srv/snapshots, compression: 9, max_bytes: 20GiB, min_free: 5%}
 prune: {cron: "17 * * * *"}
+quarantine: {keep: 20d, max_bytes: 1GiB}
 timezone: UTC
 log: {format: json, level: debug, debug: [state]}
 services:
