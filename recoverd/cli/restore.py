@@ -131,6 +131,8 @@ def _extract(options: argparse.Namespace, terminal: Terminal) -> int:
         return result.exit_status
     for one in result.items:
         terminal.print(f"{one.item} of {one.snapshot}: {printable(one.path)}")
+    for note in result.notes:
+        terminal.print(f"  {printable(note)}")
     for name in result.without:
         terminal.warn(f"service {name} has no snapshot")
     return result.exit_status

@@ -33,6 +33,7 @@ class ExtractResult:
     directory: str
     items: tuple[Extracted, ...]
     without: tuple[str, ...] = ()  # services that have no known-good snapshot
+    notes: tuple[str, ...] = ()  # what could not be brought back, such as owners that this user can't give
 
     @property
     def exit_status(self) -> int:
@@ -46,6 +47,7 @@ class ExtractResult:
                 for one in self.items
             ],
             "without": list(self.without),
+            "notes": list(self.notes),
         }
 
 
@@ -61,6 +63,7 @@ def extract(context: Context, request: ExtractRequest) -> ExtractResult:
         )
     os.makedirs(request.directory, exist_ok=True)
     found: list[Extracted] = []
+    notes: list[str] = []
     with context.repository().reader() as reader:
         for snapshot in snapshots.values():
             for name, record in snapshot.items.items():
@@ -71,12 +74,13 @@ def extract(context: Context, request: ExtractRequest) -> ExtractResult:
                 os.makedirs(below, mode=0o700)
                 fd = os.open(below, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
                 try:
-                    extract_entry(reader, entry, fd, entry.name)
+                    notes += [f"{name}: {note}" for note in extract_entry(reader, entry, fd, entry.name)]
                 finally:
                     os.close(fd)
                 found.append(Extracted(snapshot.service, snapshot.id, name, os.path.join(below, entry.name)))
     without = tuple(service.name for service in context.select(request.services) if service.name not in snapshots)
-    return ExtractResult(request.directory, tuple(found), () if request.snapshot is not None else without)
+    without = () if request.snapshot is not None else without
+    return ExtractResult(request.directory, tuple(found), without, tuple(notes))
 
 
 def _wanted(context: Context, request: ExtractRequest) -> dict[str, Snapshot]:

@@ -294,6 +294,10 @@ def _dressed(writer: Writer, entry: Entry, like: Entry | None, owner: Entry | No
         return entry
     known = like if like is not None and like.type == entry.type else None
     whose = known or owner
+    if (entry.uid, entry.gid) != (whose.uid, whose.gid):  # as chown(2) does: it was given no rights of its new owner
+        bits = stat.S_ISUID | stat.S_ISGID if entry.type == "file" else 0
+        rights = tuple(pair for pair in entry.xattrs if pair[0] != "security.capability")
+        entry = replace(entry, mode=entry.mode & ~bits, xattrs=rights)
     entry = replace(entry, uid=whose.uid, gid=whose.gid, user=whose.user, group=whose.group)
     if known is not None:
         entry = replace(entry, mode=known.mode, xattrs=known.xattrs)

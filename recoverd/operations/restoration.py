@@ -201,6 +201,7 @@ class Restoration:
             bad = sorted(one for one in after.wrong if one in written or (one[0], "") in written)
             if not bad:
                 self.after = after
+                self.notes += [note for note in staged.notes if note not in self.notes]
                 return current, choice
             self.attempts.append(Attempt(choice.candidate, "invalid", f"{bad[0][0]} is not ok after it was written"))
         raise StateError(

@@ -12,7 +12,7 @@ from collections.abc import Collection
 
 from recoverd.errors import StateError
 from recoverd.recovery.board import Board
-from recoverd.recovery.dressing import owner_here
+from recoverd.recovery.dressing import Dresser
 from recoverd.recovery.places import PLACE_PREFIX, create_at
 from recoverd.recovery.staging import Replacement, Staged, Staging, is_mount_root
 from recoverd.recovery.steps import Node, Step, StepKind
@@ -62,25 +62,16 @@ class _Assembly:
 
     def finish(self) -> None:
         """Dress the directories that were made, deepest first, and put them on the disk."""
+        dresser = Dresser()
         for fd, like in reversed(self._made):
             if isinstance(like, Entry):
-                owner, mode = owner_here(like), like.mode
+                dresser.dress(like, fd, like.name)
             else:
-                owner, mode = (like.st_uid, like.st_gid), stat.S_IMODE(like.st_mode)
-            if os.geteuid() == 0:
-                os.fchown(fd, *owner)
-            if isinstance(like, Entry):
-                for key, value in like.xattrs:
-                    try:
-                        os.setxattr(fd, key, value)
-                    except OSError as error:
-                        self._staging.notes.append(
-                            f"{like.name}: the attribute {key} can't be set here: {error.strerror}"
-                        )
-            os.fchmod(fd, mode)
-            if isinstance(like, Entry):
-                os.utime(fd, ns=(like.mtime_ns, like.mtime_ns))
+                if dresser.as_root:
+                    os.fchown(fd, like.st_uid, like.st_gid)
+                os.fchmod(fd, stat.S_IMODE(like.st_mode))
             os.close(fd)
+        self._staging.notes += dresser.notes
         if self._made:
             for place in self._staging.places:
                 syncfs(place.fd)

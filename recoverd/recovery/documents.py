@@ -14,9 +14,10 @@ from blake3 import blake3
 
 from recoverd.config.model import Format, StateItem
 from recoverd.recovery.comparing import NOTHING_ACCEPTED, Accepted, Comparing
-from recoverd.recovery.entries import Xattrs, describe_type, file_entry, large_file_entry, link_entry
+from recoverd.recovery.entries import Xattrs, describe_type, file_entry, large_file_entry, link_entry, may_be_sparse
 from recoverd.recovery.stat_rows import Finding, Row
 from recoverd.recovery.stores import Memo, Store
+from recoverd.repository.blocks import has_hole
 from recoverd.repository.trees import BLOCK_SIZE, BLOCK_THRESHOLD, Entry
 from recoverd.state.judging import Judge, decode_judgement, encode_judgement
 from recoverd.state.verdicts import Judgement, Problem, Verdict
@@ -96,6 +97,7 @@ class _Large:
     torn: bool
     judgement: Judgement
     attributes: Xattrs
+    sparse: bool
 
 
 class Documents:
@@ -215,7 +217,9 @@ class Documents:
             return
         blocks = self._store.put_blocks(large.hashes, BLOCK_SIZE, large.size)
         link = self._hard_link(place, name, large.stat)
-        entry = large_file_entry(name, large.stat, blocks, large.size, BLOCK_SIZE, large.attributes, link)
+        entry = large_file_entry(
+            name, large.stat, blocks, large.size, BLOCK_SIZE, large.attributes, link, sparse=large.sparse
+        )
         judgement = _TORN if large.torn else large.judgement
         if self._validates:
             judgement = self._comparing.validated(
@@ -236,13 +240,16 @@ class Documents:
         examination = self._judge.begin(place.path(name))
         hashes: list[str | None] = []
         size = 0
+        sparse = False
         with stream_stable(place.fd, name, BLOCK_SIZE, append_only=self._append_only) as stream:
+            suspect = may_be_sparse(stream.stat)
             for block in stream:
                 examination.feed(block)
                 size += len(block)
                 hashes.append(self._store.put(block) if block.count(0) != len(block) else None)
+                sparse = sparse or (suspect and (hashes[-1] is None or has_hole(block)))
             attributes = attributes_of(stream.fileno())
-        return _Large(hashes, size, stream.stat, stream.torn, examination.finish(), attributes)
+        return _Large(hashes, size, stream.stat, stream.torn, examination.finish(), attributes, sparse)
 
     def _hard_link(self, place: Place, name: str, status: os.stat_result) -> str | None:
         """The group of a file with several names: the path at which the walk met it first.
@@ -294,7 +301,8 @@ class Documents:
                     place.path(name), judgement, partial(_blocks, read.data), read.stat.st_uid
                 )
             link = self._hard_link(place, name, read.stat)
-            entry = file_entry(name, read.stat, content, len(read.data), read.attributes, link)
+            sparse = may_be_sparse(read.stat) and has_hole(read.data)
+            entry = file_entry(name, read.stat, content, len(read.data), read.attributes, link, sparse=sparse)
             self._file(place, entry, judgement, content, settled=not read.torn and content not in asked)
         if len(self._learnt) > _MOST_LEARNT:
             self.remember()
@@ -343,7 +351,8 @@ class Documents:
             except OSError:
                 return  # it vanished or changed its kind: the next look sees what it is now
             # the path goes through the held descriptor and has one component below it: nothing can be planted in it
-            entry = link_entry(name, status, target, attributes_of(f"/proc/self/fd/{place.fd}/{name}"))
+            attributes = attributes_of(f"/proc/self/fd/{place.fd}/{name}")
+            entry = link_entry(name, status, target, attributes, self._hard_link(place, name, status))
             place.root.append(entry)
             place.good.append(entry)
         else:

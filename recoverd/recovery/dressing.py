@@ -5,51 +5,113 @@ from __future__ import annotations
 import errno
 import functools
 import os
+import stat
 import time
+from collections.abc import Callable
 
 from recoverd.repository.trees import Entry
 from recoverd.system.reading import attributes_of
-from recoverd.system.walk import owner_names
+from recoverd.system.mounts import free_bytes
+from recoverd.system.walk import lstat_at, owner_names
 
-_NOT_HERE = frozenset({errno.EOPNOTSUPP, errno.EPERM, errno.EACCES})
+# of attributes that this user may not set, that the file system has not, or that are too large for it
+_NOT_HERE = frozenset({errno.EOPNOTSUPP, errno.EPERM, errno.EACCES, errno.EINVAL, errno.E2BIG, errno.ERANGE})
+_ROOM_BYTES = 1 << 20
+_REFUSED = frozenset({errno.EPERM, errno.EINVAL, errno.EOPNOTSUPP})
+_SPECIAL = stat.S_ISUID | stat.S_ISGID
 
 
 class Dresser:
-    """Dresses what an extraction creates. `notes` tell what could not be brought back and does no harm."""
+    """Dresses what an extraction creates. `notes` tell what could not be brought back and does no harm.
 
-    def __init__(self) -> None:
+    `lenient`: so it is with owners that root can't give here, on a file system that has none. Else that is an error.
+    """
+
+    def __init__(self, *, lenient: bool = False) -> None:
         self.as_root = os.geteuid() == 0
-        self.notes: list[str] = []
+        self._lenient = lenient
+        self._told: dict[str, tuple[str, int]] = {}  # sentence -> the first that it was told of, of how many
+
+    @property
+    def notes(self) -> list[str]:
+        """One sentence for each thing that is missing, however many files it is missing from."""
+        return [
+            f"{first}: {sentence}" if count == 1 else f"{first} and {count - 1} more: {sentence}"
+            for sentence, (first, count) in self._told.items()
+        ]
 
     def dress(self, entry: Entry, fd: int, label: str) -> None:
         """Make an open file or directory what its entry says. Raises OSError."""
         # chown clears setuid bits and capabilities, so it comes first; attributes need write permission, which
         # the mode may take away; ACLs hold their mask in the mode's group bits, so the mode agrees with them
-        if self.as_root:
-            owner, status = owner_here(entry), os.fstat(fd)
-            if owner != (status.st_uid, status.st_gid):
-                os.fchown(fd, *owner)
+        self._own(entry, os.fstat(fd), lambda uid, gid: os.fchown(fd, uid, gid), label)
         for key, value in entry.xattrs:
             self._attribute(fd, key, value, label)
-        os.fchmod(fd, entry.mode)
+        mode = entry.mode
+        if mode & _SPECIAL:
+            mode = self._without_strangers(entry, os.fstat(fd), label)
+        os.fchmod(fd, mode)
         os.utime(fd, ns=(time.time_ns(), entry.mtime_ns))
 
     def dress_link(self, entry: Entry, dir_fd: int, name: str, label: str) -> None:
         """The same for a symlink. Raises OSError."""
-        if self.as_root:
-            os.chown(name, *owner_here(entry), dir_fd=dir_fd, follow_symlinks=False)
+
+        def change(uid: int, gid: int) -> None:
+            os.chown(name, uid, gid, dir_fd=dir_fd, follow_symlinks=False)
+
+        self._own(entry, lstat_at(dir_fd, name), change, label)
         path = f"/proc/self/fd/{dir_fd}/{name}"
         for key, value in entry.xattrs:
             self._attribute(path, key, value, label)
         os.utime(name, ns=(time.time_ns(), entry.mtime_ns), dir_fd=dir_fd, follow_symlinks=False)
 
+    def _own(self, entry: Entry, status: os.stat_result, change: Callable[[int, int], None], label: str) -> None:
+        """Owner and group; who is not root can give only groups that are his own."""
+        uid, gid = owner_here(entry)
+        try:
+            if self.as_root and (uid, gid) != (status.st_uid, status.st_gid):
+                change(uid, gid)
+                return
+            if gid != status.st_gid:
+                change(-1, gid)
+        except OSError as error:
+            if error.errno not in _REFUSED or (self.as_root and not self._lenient):
+                raise
+            self._tell(label, f"can't be given to the group {entry.group or gid} here: {error.strerror}")
+        if uid != status.st_uid:
+            self._tell(label, f"can't be given to the user {entry.user or uid} here")
+
+    def _without_strangers(self, entry: Entry, status: os.stat_result, label: str) -> int:
+        """The mode without setuid and setgid bits that would act for somebody else than they did.
+
+        So it is where the owner could not be given, and where only the number is known here, and is another's.
+        """
+        mode, names = entry.mode, owner_names(status.st_uid, status.st_gid)
+        uid, gid = owner_here(entry)
+        if status.st_uid != uid or names[0] != entry.user:
+            mode &= ~stat.S_ISUID
+        if entry.type == "file" and (status.st_gid != gid or names[1] != entry.group):
+            mode &= ~stat.S_ISGID
+        if mode != entry.mode:
+            self._tell(label, "its setuid or setgid bit is left out: its owner is not the one that it was")
+        return mode
+
     def _attribute(self, where: int | str, key: str, value: bytes, label: str) -> None:
         try:
             os.setxattr(where, key, value, follow_symlinks=isinstance(where, int))
         except OSError as error:
-            if error.errno not in _NOT_HERE:
+            if error.errno not in _NOT_HERE and not _is_too_large(error, where):
                 raise
-            self.notes.append(f"{label}: the attribute {key} can't be set here: {error.strerror}")
+            self._tell(label, f"the attribute {key} can't be set here: {error.strerror}")
+
+    def _tell(self, label: str, sentence: str) -> None:
+        first, count = self._told.get(sentence, (label, 0))
+        self._told[sentence] = first, count + 1
+
+
+def _is_too_large(error: OSError, where: int | str) -> bool:
+    """Whether it is the attribute for which there is no room, and not the disk that is full."""
+    return error.errno == errno.ENOSPC and isinstance(where, int) and free_bytes(where)[0] > _ROOM_BYTES
 
 
 def is_exact(entry: Entry, status: os.stat_result) -> bool:

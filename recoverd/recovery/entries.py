@@ -32,16 +32,29 @@ def xattrs_of(fd: int) -> Xattrs:
     return attributes_of(f"/proc/self/fd/{fd}/.")  # a descriptor that may only enter (O_PATH) does for this
 
 
-def file_entry(name: str, status: os.stat_result, content: str, size: int, xattrs: Xattrs, link: str | None) -> Entry:
+def may_be_sparse(status: os.stat_result) -> bool:
+    """Whether a file takes less of the disk than it is long; its bytes tell whether that is for its holes."""
+    return status.st_blocks * 512 < status.st_size
+
+
+def file_entry(
+    name: str,
+    status: os.stat_result,
+    content: str,
+    size: int,
+    xattrs: Xattrs = (),
+    link: str | None = None,
+    *,
+    sparse: bool = False,
+) -> Entry:
     """A file whose bytes are one object."""
     uid, gid = status.st_uid, status.st_gid
     user, group = owner_names(uid, gid)
     mode, mtime_ns = status.st_mode & 0o7777, status.st_mtime_ns
-    if xattrs or link:
-        return Entry(
-            name, "file", mode, uid, gid, user, group, size, mtime_ns, hash=content, xattrs=xattrs, hard_link=link
-        )
-    return Entry(name, "file", mode, uid, gid, user, group, size, mtime_ns, content)
+    plain = Entry(name, "file", mode, uid, gid, user, group, size, mtime_ns, content)
+    if xattrs or link or sparse:
+        return replace(plain, xattrs=xattrs, hard_link=link, sparse=sparse)
+    return plain
 
 
 def large_file_entry(
@@ -52,6 +65,8 @@ def large_file_entry(
     block_size: int,
     xattrs: Xattrs,
     link: str | None,
+    *,
+    sparse: bool,
 ) -> Entry:
     """A file whose bytes are a list of blocks."""
     return replace(
@@ -61,12 +76,12 @@ def large_file_entry(
         block_size=block_size,
         xattrs=xattrs,
         hard_link=link,
-        sparse=status.st_blocks * 512 < size,
+        sparse=sparse,
     )
 
 
-def link_entry(name: str, status: os.stat_result, target: str, xattrs: Xattrs) -> Entry:
-    return replace(_entry(name, "symlink", status), target=target, xattrs=xattrs)
+def link_entry(name: str, status: os.stat_result, target: str, xattrs: Xattrs, link: str | None) -> Entry:
+    return replace(_entry(name, "symlink", status), target=target, xattrs=xattrs, hard_link=link)
 
 
 def directory_entry(name: str, status: os.stat_result, tree: str, xattrs: Xattrs) -> Entry:

@@ -7,6 +7,7 @@ ends the extraction.
 
 from __future__ import annotations
 
+import errno
 import os
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -16,6 +17,7 @@ from recoverd.errors import RepositoryError, StateError
 from recoverd.recovery.dressing import Dresser, has_attributes, is_exact, owner_here
 from recoverd.recovery.stat_rows import pack_stat
 from recoverd.recovery.written import WrittenDirectory
+from recoverd.repository.blocks import data_runs
 from recoverd.repository.trees import Entry
 from recoverd.system.durable import write_all
 from recoverd.system.walk import lstat_at, open_directory_at
@@ -40,7 +42,7 @@ def extract_tree(source: Source, tree_hash: str, dir_fd: int) -> list[str]:
     Returns notes: what could not be brought back and does no harm (extended attributes that the file system or
     the user can't have). Raises DamagedObject, RepositoryError, FileExistsError, OSError.
     """
-    extraction = Extraction(source, dir_fd)
+    extraction = Extraction(source, dir_fd, lenient=True)
     for entry in source.tree(tree_hash):
         extraction.write(entry, entry.name)
     return extraction.notes
@@ -48,7 +50,7 @@ def extract_tree(source: Source, tree_hash: str, dir_fd: int) -> list[str]:
 
 def extract_entry(source: Source, entry: Entry, dir_fd: int, name: str) -> list[str]:
     """Write one entry, whatever its type, as `name` into an open directory. Returns and raises as `extract_tree`."""
-    extraction = Extraction(source, dir_fd)
+    extraction = Extraction(source, dir_fd, lenient=True)
     extraction.write(entry, name)
     return extraction.notes
 
@@ -71,15 +73,17 @@ class _Directory:
 class Extraction:
     """Several entries written below one directory; hard links are kept among those of the same `group`.
 
-    `wrote` hears how many bytes have been written, now and then.
+    `wrote` hears how many bytes have been written, now and then. `lenient`: see `Dresser`.
     """
 
-    def __init__(self, source: Source, root_fd: int, wrote: Callable[[int], None] | None = None) -> None:
+    def __init__(
+        self, source: Source, root_fd: int, wrote: Callable[[int], None] | None = None, *, lenient: bool = False
+    ) -> None:
         self._source = source
         self._root_fd = root_fd
         self._wrote = wrote or (lambda _: None)
-        self._links: dict[tuple[str, str], tuple[str, ...]] = {}  # (group, hard link id) -> the first one's place
-        self._dresser = Dresser()
+        self._links: dict[tuple[str, str, str], tuple[str, ...]] = {}  # (group, link id, content) -> the first's place
+        self._dresser = Dresser(lenient=lenient)
         self._own = os.geteuid(), os.getegid()  # who owns what is created, as a rule
         self._as_asked = True  # whether created files get owner and mode that way (no umask, no setgid directory)
 
@@ -140,13 +144,16 @@ class Extraction:
         for (entry, name), data in zip(group, contents, strict=True):
             if len(data) != entry.size:
                 raise _other_length(entry, len(data))
-            if entry.hard_link is not None and self._linked(entry.hard_link, name, where):
+            if entry.hard_link is not None and self._linked(entry, name, where):
                 continue
             # few system calls a file: mostly it gets its owner and mode as it is created
             plain = self._as_asked and not entry.xattrs and entry.mode < 0o1000 and self._will_own(entry)
             fd = os.open(name, _CREATE, entry.mode if plain else 0o600, dir_fd=where.fd)
             try:
-                write_all(fd, data)
+                if entry.sparse:
+                    _write_sparse(fd, data, 0)
+                else:
+                    write_all(fd, data)
                 _read_back(fd, data, 0, entry)
                 if plain:
                     os.utime(fd, ns=(now_ns, entry.mtime_ns))
@@ -161,31 +168,36 @@ class Extraction:
         self._wrote(sum([entry.size for entry, _ in group]))
 
     def _will_own(self, entry: Entry) -> bool:
-        return not self._dresser.as_root or owner_here(entry) == self._own
+        return owner_here(entry) == self._own
 
     def _owns(self, status: os.stat_result) -> bool:
-        return not self._dresser.as_root or (status.st_uid, status.st_gid) == self._own
+        return (status.st_uid, status.st_gid) == self._own
 
     def _large(self, entry: Entry, name: str, where: _Directory) -> None:
-        if entry.hard_link is not None and self._linked(entry.hard_link, name, where):
+        if entry.hard_link is not None and self._linked(entry, name, where):
             return
         fd = os.open(name, _CREATE, 0o600, dir_fd=where.fd)
         try:
             length = 0
-            chunk: bytes | int = b""
             for chunk in self._source.file_chunks(entry):
                 if isinstance(chunk, int):
+                    if length + chunk > entry.size:
+                        raise _other_length(entry, length + chunk)
+                    if not entry.sparse:
+                        _allocate(fd, length, chunk)
                     length += chunk
+                    os.ftruncate(fd, length)
                     os.lseek(fd, length, os.SEEK_SET)
+                    continue
+                if entry.sparse:
+                    _write_sparse(fd, chunk, length)
                 else:
                     write_all(fd, chunk)
-                    _read_back(fd, chunk, length, entry)
-                    length += len(chunk)
-                    self._wrote(len(chunk))
+                _read_back(fd, chunk, length, entry)
+                length += len(chunk)
+                self._wrote(len(chunk))
             if length != entry.size:
                 raise _other_length(entry, length)
-            if isinstance(chunk, int):
-                os.ftruncate(fd, length)  # a hole at the end leaves the file short
             self._dresser.dress(entry, fd, where.label(name))
             self._note(entry, name, fd, os.fstat(fd), where)
         finally:
@@ -204,11 +216,16 @@ class Extraction:
             where.looked = True  # a default ACL gives all files here some
             written.exact = has_attributes(entry, fd)
 
-    def _linked(self, link: str, name: str, where: _Directory) -> bool:
-        """Whether it is another name of a file that lies here already; it got that name then."""
+    def _linked(self, entry: Entry, name: str, where: _Directory) -> bool:
+        """Whether it is another name of a file that lies here already; it got that name then.
+
+        Of two versions of one group, which may come from two snapshots or from a file that was written to while it was
+        captured, each is a file of its own.
+        """
         where.written.exact = False
         place = (*where.place, name)
-        first = self._links.setdefault((where.group, link), place)
+        content = entry.hash or entry.blocks or f"{entry.type} {entry.target}"
+        first = self._links.setdefault((where.group, entry.hard_link or "", content), place)
         if first == place:
             return False
         here = os.dup(self._root_fd)
@@ -225,6 +242,8 @@ class Extraction:
     # -- links and directories ----------------------------------------------------------------------------
 
     def _symlink(self, entry: Entry, name: str, where: _Directory) -> None:
+        if entry.hard_link is not None and self._linked(entry, name, where):
+            return
         os.symlink(entry.target or "", name, dir_fd=where.fd)
         self._dresser.dress_link(entry, where.fd, name, where.label(name))
         status, written = lstat_at(where.fd, name), where.written
@@ -253,6 +272,24 @@ class Extraction:
         finally:
             os.close(fd)
         found["/".join(place[1:])] = below.written
+
+
+def _write_sparse(fd: int, data: bytes, at: int) -> None:
+    """Write what follows `at` in a file that has holes: aligned zeros are among them."""
+    for start, end in data_runs(data):
+        os.lseek(fd, at + start, os.SEEK_SET)
+        write_all(fd, data[start:end])
+    os.ftruncate(fd, at + len(data))
+    os.lseek(fd, at + len(data), os.SEEK_SET)
+
+
+def _allocate(fd: int, at: int, length: int) -> None:
+    """Zeros that take room on the disk: a file without holes keeps the room that it had, as databases count on it."""
+    try:
+        os.posix_fallocate(fd, at, length)
+    except OSError as error:
+        if error.errno not in {errno.EOPNOTSUPP, errno.EINVAL}:  # a file system that can't promise room
+            raise
 
 
 def _read_back(fd: int, data: bytes, at: int, entry: Entry) -> None:

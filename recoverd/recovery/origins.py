@@ -272,7 +272,7 @@ class _Search:
                 status = os.fstat(parent)
             finally:
                 os.close(parent)
-            return replace(file_entry(name, status, "", 0, (), None), mode=status.st_mode & 0o666)
+            return replace(file_entry(name, status, "", 0), mode=status.st_mode & 0o666)
         return Entry(name, "file", 0o600, os.geteuid(), os.getegid(), "", "", 0, 0, "")
 
     def _live(self, item: StateItem, document: str) -> Entry | None:
@@ -280,7 +280,7 @@ class _Search:
         with suppress(OSError):
             fd = self._open(item, document)
             try:
-                return file_entry((document or item.path).rpartition("/")[2], os.fstat(fd), "", 0, (), None)
+                return file_entry((document or item.path).rpartition("/")[2], os.fstat(fd), "", 0)
             finally:
                 os.close(fd)
         return None

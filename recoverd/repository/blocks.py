@@ -11,6 +11,9 @@ from recoverd.errors import RepositoryError
 from recoverd.values import dataclass
 
 BLOCKS_VERSION = 1
+HOLE_BYTES = 4096
+"""What a hole is measured in: what most file systems allocate at once, and the page of most machines."""
+_HOLE = bytes(HOLE_BYTES)
 _CANONICAL = re.compile(
     rb'\{"blocks":1,"block_size":[1-9][0-9]{0,15},"size":"(?:0|[1-9][0-9]{0,18})",'
     rb'"list":\[(?:(?:"[0-9a-f]{64}"|[1-9][0-9]{0,18})(?:,(?:"[0-9a-f]{64}"|[1-9][0-9]{0,18}))*)?\]\}'
@@ -71,3 +74,24 @@ def decode_blocks(data: bytes) -> BlockList:
     if blocks != -(-found.size // found.block_size) or holes_meet:
         raise RepositoryError("a block list does not fit the size of its file")
     return found
+
+
+def has_hole(data: bytes) -> bool:
+    """Whether bytes that begin at a multiple of HOLE_BYTES could have a hole in them: an aligned piece of zeros."""
+    if not data.count(0):
+        return False
+    return any(data[at : at + HOLE_BYTES] == _HOLE[: len(data) - at] for at in range(0, len(data), HOLE_BYTES))
+
+
+def data_runs(data: bytes) -> Iterator[tuple[int, int]]:
+    """(start, end) of what must be written of such bytes, where zeros may be holes."""
+    start: int | None = None
+    for at in range(0, len(data), HOLE_BYTES):
+        is_hole = data[at : at + HOLE_BYTES] == _HOLE[: len(data) - at]
+        if is_hole and start is not None:
+            yield start, at
+            start = None
+        elif not is_hole and start is None:
+            start = at
+    if start is not None:
+        yield start, len(data)

@@ -28,7 +28,7 @@ class TarStream:
 
     def __init__(self, write: Callable[[bytes], object]) -> None:
         self._write_out = write
-        self._links: dict[tuple[str, str], bytes] = {}  # (group, hard link id) -> the first name
+        self._links: dict[tuple[str, str, str], bytes] = {}  # (group, hard link id, content) -> the first name
         self.size_bytes = 0
 
     def add(
@@ -49,7 +49,7 @@ class TarStream:
         """
         name = raw_name(path) + (b"/" if entry.type == "dir" else b"")
         if entry.type == "file" and entry.hard_link is not None:
-            first = self._links.setdefault((group, entry.hard_link), name)
+            first = self._links.setdefault((group, entry.hard_link, entry.hash or entry.blocks or ""), name)
             if first != name:
                 self._header(replace(entry, xattrs=()), name, _HARD_LINK, 0, link=first)
                 return

@@ -12,6 +12,7 @@ import os
 import stat as modes
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from types import TracebackType
 
 from recoverd.values import dataclass
@@ -67,15 +68,17 @@ def _is_recent(ctime_ns: int) -> bool:
 
 def attributes_of(where: int | str) -> tuple[tuple[str, bytes], ...]:
     """Extended attributes (ACLs and capabilities are among them) of an open file or directory, or of a path, never
-    through a link; none where they can't be read."""
+    through a link; without those that can't be read."""
+    follow = isinstance(where, int)
     try:
-        if isinstance(where, int):
-            names = os.listxattr(where)
-            return tuple((name, os.getxattr(where, name)) for name in sorted(names)) if names else ()
-        names = os.listxattr(where, follow_symlinks=False)
-        return tuple((name, os.getxattr(where, name, follow_symlinks=False)) for name in sorted(names))
+        names = os.listxattr(where, follow_symlinks=follow)
     except OSError:
         return ()  # the file system has none, or the file vanished
+    found = []
+    for name in sorted(names) if names else ():
+        with suppress(OSError):  # removed meanwhile, or only for others to read: that takes none of the rest
+            found.append((name, os.getxattr(where, name, follow_symlinks=follow)))
+    return tuple(found)
 
 
 def read_stable(

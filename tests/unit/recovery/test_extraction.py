@@ -12,6 +12,7 @@ from recoverd.errors import RepositoryError, StateError
 from recoverd.recovery.dressing import owner_here
 from recoverd.recovery.extraction import Extraction, extract_entry, extract_tree
 from recoverd.repository.trees import Entry
+from recoverd.system.walk import owner_names
 
 MIB = 1 << 20
 
@@ -27,7 +28,9 @@ def out(tmp_path: Path) -> Any:
 def test_everything_about_a_file_comes_back(bench: Any, out: Any) -> None:
     """Content, mode with its special bits, time to the nanosecond, attributes; directories' times last."""
     path, fd = out
-    program = bench.entry("p", b"#!", mode=0o4751, xattrs=(("user.note", b"\0\xff"),))
+    user, group = owner_names(os.geteuid(), os.getegid())
+    note = (("user.note", b"\0\xff"),)
+    program = bench.entry("p", b"#!", mode=0o4751, xattrs=note, user=user, group=group)
     inside = bench.entry("d", {"p": program, "odd": b"1"}, mode=0o2750, mtime_ns=-5_000_000_001)
     notes = extract_entry(bench.source, inside, fd, "d")
     found = (path / "d" / "p").stat()
@@ -53,6 +56,38 @@ def test_a_tree_with_links_of_both_kinds(bench: Any, out: Any) -> None:
     assert os.lstat(path / "link").st_mtime_ns == link.mtime_ns
 
 
+def test_two_versions_of_one_link_group_are_two_files(bench: Any, out: Any) -> None:
+    """Promise 7: names that were one file come back with the content that each was recorded with, be it that they come
+    from two snapshots, or that the file was written to between two reads of it."""
+    path, fd = out
+    one, two, three = (
+        bench.entry(name, data, hard_link="a") for name, data in zip("abc", (b"1", b"2", b"1"), strict=True)
+    )
+    extraction = Extraction(bench.source, fd)
+    for entry in (one, two, three):
+        extraction.write(entry, entry.name)
+    assert [(path / name).read_bytes() for name in "abc"] == [b"1", b"2", b"1"]
+    assert os.path.samefile(path / "a", path / "c")
+
+
+def test_setuid_bits_act_for_nobody_else(bench: Any, out: Any) -> None:
+    """Promise 12: a setuid program whose owner has no name here does not come back as one of whoever has his number;
+    nor does one whose owner could not be given. That is told once, for however many."""
+    path, fd = out
+    user, group = owner_names(os.geteuid(), os.getegid())
+    mine = bench.entry("mine", b"#!", mode=0o6755, user=user, group=group)
+    strangers = {
+        name: bench.entry(name, b"#!", mode=0o6755, user="no-such-user-here", group="no-such-group-here")
+        for name in ("s1", "s2")
+    }
+    shared = bench.entry("shared", {}, mode=0o2775, user=user, group="no-such-group-here")
+    tree = bench.source.put_tree([mine, *strangers.values(), shared])
+    notes = extract_tree(bench.source, tree, fd)
+    modes = {name: stat.S_IMODE((path / name).stat().st_mode) for name in ("mine", "s1", "s2", "shared")}
+    assert modes == {"mine": 0o6755, "s1": 0o755, "s2": 0o755, "shared": 0o2775}
+    assert notes == ["s1 and 1 more: its setuid or setgid bit is left out: its owner is not the one that it was"]
+
+
 def test_groups_keep_items_apart(bench: Any, out: Any) -> None:
     """Link ids count within an item: the same id in two items is two files."""
     path, fd = out
@@ -70,6 +105,9 @@ def test_sparse_files_stay_sparse(bench: Any, out: Any) -> None:
     big = bench.entry("big", b"")
     big = replace(big, hash=None, blocks=blocks, block_size=MIB, size=4 * MIB - 5, sparse=True)
     extract_entry(bench.source, big, fd, "big")
+    solid = replace(big, name="solid", sparse=False)
+    extract_entry(bench.source, solid, fd, "solid")
+    assert (path / "solid").stat().st_blocks * 512 >= 4 * MIB - 5  # zeros that were no holes keep their room
     found = (path / "big").stat()
     assert found.st_size == 4 * MIB - 5
     assert found.st_blocks * 512 < 2 * MIB
@@ -137,8 +175,11 @@ def test_attributes_that_can_not_be_set_are_told(bench: Any, out: Any, monkeypat
     (note,) = extract_entry(bench.source, entry, out[1], "d")
     assert note.startswith("f: the attribute user.x can't be set here")
     monkeypatch.setattr(os, "setxattr", lambda *_, **__: (_ for _ in ()).throw(OSError(28, "No space left")))
+    (note,) = extract_entry(bench.source, entry, out[1], "e")
+    assert "No space left" in note  # there is plenty: it is too large for this file system
+    monkeypatch.setattr("recoverd.recovery.dressing.free_bytes", lambda _: (0, 0))
     with pytest.raises(OSError, match="No space"):
-        extract_entry(bench.source, entry, out[1], "e")
+        extract_entry(bench.source, entry, out[1], "g")
 
 
 def test_owners_by_name_then_by_number(bench: Any, out: Any) -> None:
