@@ -1,7 +1,7 @@
 """The main job: recover what is not ok, bring services up, prove that they are healthy.
 
 State that is ok is left alone. What a restore replaces goes to quarantine, and `recoverd undo` puts it back.
-With --snapshot, that snapshot's known-good state replaces what is there, also if that is ok.
+With --snapshot or --at, the known-good state of that snapshot or time replaces what is there, also if that is ok.
 Exit status: 0 state is valid and every probe passed, 1 not so, 75 another recoverd is at it.
 """
 
@@ -33,6 +33,7 @@ _MOST = 12
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("services", nargs="*", metavar="SERVICE", help="all by default")
     parser.add_argument("--snapshot", metavar="SNAPSHOT", help="restore this one, also over good state")
+    parser.add_argument("--at", metavar="TIME", help="restore what was known-good then, also over good state")
     parser.add_argument(
         "--from",
         dest="origin",
@@ -54,8 +55,6 @@ def run(options: argparse.Namespace, terminal: Terminal) -> int:
     from recoverd.operations.restore_results import RestoreRequest
 
     _refuse_mixtures(options)
-    if options.snapshot is not None and options.origin is not None:
-        raise UsageError("--snapshot and --from do not go together", hint="leave one of them out")
     context = context_of(options, terminal, tolerant=True, told=True)
     if options.boot:
         return _boot(context, terminal)
@@ -68,6 +67,7 @@ def run(options: argparse.Namespace, terminal: Terminal) -> int:
         services=tuple(options.services),
         snapshot=options.snapshot,
         origin=options.origin,
+        at_ns=_at(options, context),
         dry_run=options.dry_run,
         start=not options.no_start,
     )
@@ -85,11 +85,15 @@ def _finish(result: RestoreResult, terminal: Terminal) -> int:
 
 
 def _refuse_mixtures(options: argparse.Namespace) -> None:
-    """--boot and --unit say by themselves what is restored and how."""
+    """--boot and --unit say by themselves what is restored and how; three options say what it is restored from."""
+    origins = {"--snapshot": options.snapshot, "--at": options.at, "--from": options.origin}
+    if len(named := [name for name, value in origins.items() if value is not None]) > 1:
+        raise UsageError(f"{named[0]} and {named[1]} do not go together", hint="leave one of them out")
     mode = "--boot" if options.boot else "--unit" if options.unit is not None else None
     given = {
         "a service": options.services,
         "--snapshot": options.snapshot,
+        "--at": options.at,
         "--from": options.origin,
         "--to": options.to,
         "--dry-run": options.dry_run,
@@ -98,6 +102,15 @@ def _refuse_mixtures(options: argparse.Namespace) -> None:
     for name, value in given.items():
         if mode is not None and value:
             raise UsageError(f"{mode} and {name} do not go together", hint="leave one of them out")
+
+
+def _at(options: argparse.Namespace, context: Context) -> int | None:
+    """What --at says. Raises UsageError."""
+    if options.at is None:
+        return None
+    from recoverd.recovery.dated_names import asked_time
+
+    return asked_time(options.at, context.config.timezone, option="--at")
 
 
 def _boot(context: Context, terminal: Terminal) -> int:
@@ -117,15 +130,16 @@ def _boot(context: Context, terminal: Terminal) -> int:
 def _extract(options: argparse.Namespace, terminal: Terminal) -> int:
     from recoverd.operations.extract import ExtractRequest, extract
 
+    _refuse_mixtures(options)
     if options.origin is not None:
         raise UsageError("--to and --from do not go together", hint="leave one of them out")
     if options.dry_run:
         raise UsageError(
             "--to and --dry-run do not go together", hint="`recoverd show SNAPSHOT --good` lists the files"
         )
-    result = extract(
-        context_of(options, terminal), ExtractRequest(options.to, tuple(options.services), options.snapshot)
-    )
+    context = context_of(options, terminal)
+    request = ExtractRequest(options.to, tuple(options.services), options.snapshot, _at(options, context))
+    result = extract(context, request)
     if terminal.json:
         terminal.print_json("restore", **result.to_json())
         return result.exit_status

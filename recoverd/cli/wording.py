@@ -13,7 +13,7 @@ from recoverd.errors import UsageError
 
 # command -> options of the manual that this version does not have
 NOT_YET_OPTIONS: Mapping[str, frozenset[str]] = {
-    "restore": frozenset({"--at", "--only"}),
+    "restore": frozenset({"--only"}),
 }
 _WIDEST = 100  # longer lines are hard to read, however wide the terminal is
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from recoverd.errors import UsageError
 from recoverd.operations.context import Context
-from recoverd.operations.naming import find_snapshot
+from recoverd.operations.naming import find_snapshot, good_at
 from recoverd.recovery.extraction import extract_entry
 from recoverd.repository.records import Snapshot
 from recoverd.values import dataclass
@@ -18,6 +18,7 @@ class ExtractRequest:
     directory: str
     services: tuple[str, ...] = ()
     snapshot: str | None = None
+    at_ns: int | None = None  # of each service its newest known-good snapshot at or before then
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,5 +89,8 @@ def _wanted(context: Context, request: ExtractRequest) -> dict[str, Snapshot]:
         snapshot = find_snapshot(context, request.snapshot)
         return {snapshot.service: snapshot}
     repository = context.repository()
+    if request.at_ns is not None:
+        names = [service.name for service in context.select(request.services) if service.state]
+        return {name: good_at(context, name, request.at_ns) for name in names}
     newest = {service.name: repository.newest(service.name) for service in context.select(request.services)}
     return {name: snapshot for name, snapshot in newest.items() if snapshot is not None}

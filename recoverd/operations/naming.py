@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from recoverd.errors import UsageError
 from recoverd.operations.context import Context, unknown_service
 from recoverd.repository.records import Snapshot
@@ -21,11 +19,16 @@ def find_snapshot(context: Context, name: str) -> Snapshot:
     repository = context.repository()
     if service not in context.config.services and service not in repository.services():
         raise unknown_service(service, context.config.services)
-    snapshots = [one for one in repository.snapshots(service) if not one.imported] or repository.snapshots(service)
+    snapshots = _named_by_time(context, service)
     if not snapshots:
         raise UsageError(f"service {service} has no snapshots", hint=f"recoverd snapshot {service}")
     if separator == "@":
-        return _at(service, rest, snapshots)
+        try:
+            time_ns = clock.parse_rfc3339(rest)
+        except ValueError:
+            example = f"{service}@{clock.rfc3339(snapshots[-1].time_ns)}"
+            raise UsageError(f"{rest!r} is not a time", hint=f"for example {example}") from None
+        return good_at(context, service, time_ns)
     if rest == "latest":
         return snapshots[-1]
     if rest == "good":
@@ -42,17 +45,20 @@ def find_snapshot(context: Context, name: str) -> Snapshot:
     )
 
 
-def _at(service: str, time: str, snapshots: Sequence[Snapshot]) -> Snapshot:
-    try:
-        time_ns = clock.parse_rfc3339(time)
-    except ValueError:
-        raise UsageError(
-            f"{time!r} is not a time", hint=f"for example {service}@{clock.rfc3339(snapshots[-1].time_ns)}"
-        ) from None
+def good_at(context: Context, service: str, time_ns: int) -> Snapshot:
+    """The newest known-good one at or before a time. Raises UsageError when there is none, RepositoryError."""
+    snapshots = _named_by_time(context, service)
     before = [one for one in snapshots if one.verdict.counts and one.time_ns <= time_ns]
     if not before:
+        oldest = f"the oldest is {snapshots[0].id} of {clock.rfc3339(snapshots[0].time_ns)}" if snapshots else None
         raise UsageError(
             f"service {service} has no known-good snapshot at or before {clock.rfc3339(time_ns)}",
-            hint=f"the oldest is {snapshots[0].id} of {clock.rfc3339(snapshots[0].time_ns)}",
+            hint=oldest or f"recoverd snapshot {service}",
         )
     return before[-1]
+
+
+def _named_by_time(context: Context, service: str) -> list[Snapshot]:
+    """Ascending. Imports are of the past, and stand for something only where there is nothing else."""
+    snapshots = context.repository().snapshots(service)
+    return [one for one in snapshots if not one.imported] or snapshots

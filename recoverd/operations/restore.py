@@ -13,7 +13,7 @@ from recoverd.errors import LockHeld, RecoverdError, UsageError
 from recoverd.operations import blocking
 from recoverd.operations.context import Context
 from recoverd.operations.from_directory import import_directory
-from recoverd.operations.naming import find_snapshot
+from recoverd.operations.naming import find_snapshot, good_at
 from recoverd.operations.quarantining import tend_if_due
 from recoverd.operations.restoration import Restoration
 from recoverd.operations.restore_results import (
@@ -40,20 +40,24 @@ def restore(context: Context, request: RestoreRequest) -> RestoreResult:
     What fails for one service is a value in the result and stops no other, but for those that come after it.
     Raises UsageError for unknown names or snapshots, RepositoryError when the repository can't be used.
     """
-    explicit = find_snapshot(context, request.snapshot) if request.snapshot is not None else None
-    if explicit is not None:
+    asked: dict[str, Snapshot] = {}
+    if request.snapshot is not None:
+        explicit = find_snapshot(context, request.snapshot)
         services = {explicit.service: _declared(context, request, explicit)}
+        asked = {explicit.service: explicit}
     else:
         services = {service.name: service for service in context.select(request.services)}
     _check_origin(request)
     if not request.dry_run:
         context.repository(create=True)
+    if request.at_ns is not None:  # one service without such a snapshot ends all, before anything is touched
+        asked = {name: good_at(context, name, request.at_ns) for name, one in services.items() if one.state}
     done: dict[str, ServiceRestore] = {}
     if not request.services:
         done |= {failed.name: broken(failed) for failed in context.config.failed}
 
     def work(service: Service) -> ServiceRestore:
-        result = guarded(context, service, request, lambda: _locked(context, service, request, explicit))
+        result = guarded(context, service, request, lambda: _locked(context, service, request, asked.get(service.name)))
         if not request.dry_run and result.exit_status != LockHeld.exit_status:
             _note(context, result)
         return result

@@ -14,6 +14,7 @@ UNTOUCHED, RESTORED, DEGRADED, BLOCKED, FAILED = "untouched", "restored", "degra
 class RestoreRequest:
     services: tuple[str, ...] = ()  # empty: all enabled ones
     snapshot: str | None = None  # an explicit restore, also over good state
+    at_ns: int | None = None  # the same, of each service's newest known-good snapshot at or before then
     origin: str | None = None  # the only one to restore from: siblings, snapshots, rebuild, initial
     dry_run: bool = False
     start: bool = True

@@ -36,14 +36,14 @@ def parse_time(text: str, zone: tzinfo) -> int:
         return time_ns
 
 
-def asked_time(text: str, zone: str) -> int:
-    """What --time says, in nanoseconds; `zone` is the name of a time zone. Raises UsageError, also for the future."""
+def asked_time(text: str, zone: str, *, option: str = "--time") -> int:
+    """What an option says, in nanoseconds; `zone` is the name of a time zone. Raises UsageError, also for the future."""
     try:
         time_ns = parse_time(text, zone_named(zone))
     except ValueError as error:
-        raise UsageError(f"--time: {error}", hint=f"times without Z or offset are in {zone}") from None
+        raise UsageError(f"{option}: {error}", hint=f"times without Z or offset are in {zone}") from None
     if time_ns > clock.now_ns():
-        raise UsageError(f"--time: {text} lies in the future", hint="an import is of the past")
+        raise UsageError(f"{option}: {text} lies in the future", hint="give a time of the past")
     return time_ns
 
 
