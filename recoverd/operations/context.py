@@ -35,6 +35,7 @@ class Context:
     problems: tuple[ConfigProblem, ...] = ()  # of the configuration, where it was loaded tolerantly
     command: tuple[str, ...] = ()  # recoverd with its global options, where we run in a unit that will end
     told_damage: set[str] = field(default_factory=set)
+    told_low: set[str] = field(default_factory=set)  # bounds of the repository that are not met, and told
     state_changes: threading.RLock = field(default_factory=threading.RLock)  # services are proven side by side
 
     def tell_damage(self, service: str, message: str) -> None:

@@ -2,25 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from typing import Any
 
-from recoverd.config.model import Service
-from recoverd.errors import LockHeld
+from recoverd.config.model import EMPTY, Service
+from recoverd.errors import LockHeld, RecoverdError
+from recoverd.operations import bounding, growth
+from recoverd.operations.bounding import Bounded
 from recoverd.operations.context import Context
 from recoverd.repository import pruning, retention
+from recoverd.repository.bounds import Unmet
 from recoverd.repository.records import Marks, Snapshot
+from recoverd.repository.reserve import Reserve, is_full
 from recoverd.repository.store import Repository
 from recoverd.system import clock
-from recoverd.values import dataclass, replace
+from recoverd.values import dataclass, field, replace
+
+RETENTION = "retention"  # why a snapshot went, where it was not for a bound
 
 
 @dataclass(frozen=True, slots=True)
 class PruneRequest:
     services: tuple[str, ...] = ()  # empty: all declared ones
     dry_run: bool = False
-    if_due: bool = False  # look for data to free only if a snapshot goes
+    if_due: bool = False  # look for data to free only if a snapshot goes, or a bound is not met
+    held: frozenset[str] = frozenset()  # services whose lock the caller holds
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,67 +39,145 @@ class PruneResult:
     freed_bytes: int
     notes: tuple[str, ...] = ()  # why something was put off
     dry_run: bool = False
+    bounded: Mapping[str, tuple[str, ...]] = field(
+        default_factory=lambda: EMPTY
+    )  # which of `removed` retention would have kept -> bounds
+    unmet: tuple[Unmet, ...] = ()  # bounds that are not met even so
 
-    exit_status: int = 0
+    @property
+    def exit_status(self) -> int:
+        """1 when the repository is not within its bounds."""
+        return 1 if self.unmet and not self.dry_run else 0
 
     def to_json(self) -> dict[str, Any]:
         return {
             "kept": [{"id": snapshot, "rules": list(rules)} for snapshot, rules in self.kept],
-            "removed": [{"id": snapshot} for snapshot in self.removed],
+            "removed": [{"id": one, "because": list(self.bounded.get(one, (RETENTION,)))} for one in self.removed],
             "freed_bytes": self.freed_bytes,
             "notes": list(self.notes),
+            "unmet": [
+                {"bound": one.bound, "limit_bytes": one.limit_bytes, "found_bytes": one.found_bytes}
+                for one in self.unmet
+            ],
             "dry_run": self.dry_run,
         }
 
 
 def prune(context: Context, request: PruneRequest) -> PruneResult:
-    """Apply the retention of each service. A service that another recoverd works on is left for next time.
+    """Apply the retention of each service, then the bounds of the repository, to all services. A service that another
+    recoverd works on is left for next time. A full disk is pruned with the room of the space reserve.
 
     Raises UsageError, LockHeld (another writer), RepositoryError.
     """
-    services = context.select(request.services, enabled_only=False)
     repository = context.repository()
-    kept: list[tuple[str, tuple[str, ...]]] = []
-    doomed: dict[str, list[int]] = {}
+    if request.dry_run:
+        return _prune(context, repository, request, Reserve(()))
+    reserve = Reserve.of(context.state_dir, repository.path)
+    try:
+        try:
+            result = _prune(context, repository, request, reserve)
+        except (RecoverdError, OSError) as error:
+            if not is_full(error) or not reserve.release():
+                raise
+            result = _prune(context, repository, request, reserve)
+    finally:
+        reserve.set_up()
+    growth.note_size(repository)
+    return result
+
+
+def _prune(context: Context, repository: Repository, request: PruneRequest, reserve: Reserve) -> PruneResult:
+    services = context.select(request.services, enabled_only=False)
     notes: list[str] = []
     with ExitStack() as locks:
         locks.enter_context(context.state_changes)
         if not request.dry_run:
             writer = locks.enter_context(repository.writer(wait_s=context.wait_s, what="the repository"))
+        over = bounding.unmet(context, repository)
+        if over:  # that concerns all of them
+            services = context.select((), enabled_only=False)
+        decided: dict[str, list[retention.Decision]] = {}
         for service in services:
             try:
-                if not request.dry_run:
+                if not request.dry_run and service.name not in request.held:
                     what = f"service {service.name}"
                     locks.enter_context(repository.service_lock(service.name, wait_s=0, what=what))
             except LockHeld as error:
                 notes.append(f"{service.name} is left for next time: {error.message}")
                 continue
-            for decision in decisions(context, repository, service):
-                if decision.keep:
-                    kept.append((f"{service.name}/{decision.sequence}", decision.rules))
-                else:
-                    doomed.setdefault(service.name, []).append(decision.sequence)
+            decided[service.name] = decisions(context, repository, service)
+        doomed = {name: [one.sequence for one in found if not one.keep] for name, found in decided.items()}
         removed = tuple(f"{name}/{sequence}" for name, sequences in doomed.items() for sequence in sequences)
-        if request.dry_run or (request.if_due and not removed):
-            return PruneResult(tuple(kept), removed, 0, tuple(notes), dry_run=request.dry_run)
+        if request.dry_run:
+            return _result(decided, removed, bounding.foreseen(context, repository, decided), 0, notes, dry_run=True)
+        if request.if_due and not removed and not over:
+            _tell_unmet(context, ())
+            return _result(decided, removed, Bounded(), 0, notes)
+        if removed or over:
+            reserve.release_if_full()
         pruned = pruning.prune(repository, writer, doomed)
-    if pruned.kept_data is not None:
-        notes.append(pruned.kept_data)
-    if removed:
-        context.events.emit("prune.finished", removed=len(removed), freed_bytes=pruned.freed_bytes)
-    return PruneResult(tuple(kept), removed, pruned.freed_bytes, tuple(notes))
+        if pruned.kept_data is not None:
+            notes.append(pruned.kept_data)
+            bounded = Bounded(unmet=bounding.unmet(context, repository))
+        else:
+            bounded = bounding.enforce(context, repository, writer, decided)
+    if bounded.kept_data is not None:
+        notes.append(bounded.kept_data)
+    freed_bytes = pruned.freed_bytes + bounded.freed_bytes
+    gone = len(removed) + len(bounded.removed)
+    if gone:
+        context.events.emit("prune.finished", removed=gone, freed_bytes=freed_bytes)
+    _tell_unmet(context, bounded.unmet)
+    return _result(decided, removed, bounded, freed_bytes, notes)
+
+
+def _result(
+    decided: Mapping[str, Sequence[retention.Decision]],
+    removed: tuple[str, ...],
+    bounded: Bounded,
+    freed_bytes: int,
+    notes: Sequence[str],
+    *,
+    dry_run: bool = False,
+) -> PruneResult:
+    kept = tuple(
+        (snapshot, one.rules)
+        for name, found in decided.items()
+        for one in found
+        if one.keep and (snapshot := f"{name}/{one.sequence}") not in bounded.removed
+    )
+    return PruneResult(
+        kept,
+        (*removed, *bounded.removed),
+        freed_bytes,
+        (*notes, *(f"{bounding.sentence(one)}; no more snapshots may go" for one in bounded.unmet)),
+        dry_run,
+        bounded.removed,
+        bounded.unmet,
+    )
+
+
+def _tell_unmet(context: Context, unmet: Sequence[Unmet]) -> None:
+    """One event for each bound that is not met any more; the next one after it was met again."""
+    context.told_low &= {one.bound for one in unmet}
+    for one in unmet:
+        if one.bound not in context.told_low:
+            context.told_low.add(one.bound)
+            message = f"{bounding.sentence(one)}; what is left may not be deleted"
+            context.events.emit("disk.low", message=message, path=context.config.repository.path, bound=one.bound)
 
 
 def decisions(context: Context, repository: Repository, service: Service) -> list[retention.Decision]:
     """What retention says of each snapshot of one service, newest first."""
     marks = repository.all_marks(service.name)
     snapshots = repository.snapshots(service.name)
+    restores = bounding.named_by_restores(context, repository, service.name, [one.sequence for one in snapshots])
     found = retention.decide(
         service.retention,
         [candidate(snapshot, marks.get(snapshot.sequence)) for snapshot in snapshots],
         now_ns=clock.now_ns(),
         zone=context.config.timezone,
-        protected=_carriers(snapshots, marks),
+        protected=_carriers(snapshots, marks) | dict.fromkeys(restores, "restore"),
     )
     return [replace(one, rules=tuple(dict.fromkeys(one.rules))) for one in found]
 
