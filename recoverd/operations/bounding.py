@@ -47,6 +47,24 @@ def room_of(repository: Repository) -> Room:
         os.close(fd)
 
 
+def lacks_free(context: Context) -> bool:
+    """Whether less is free than `min_free` asks for; False too where that can't be told."""
+    config = context.config.repository
+    if config.min_free_bytes is None and config.min_free_share is None:
+        return False
+    try:
+        fd = os.open(config.path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except OSError:
+        return False
+    try:
+        free_bytes, total_bytes = mounts.free_bytes(fd)
+    except OSError:
+        return False
+    finally:
+        os.close(fd)
+    return free_bytes < bounds.min_free_bytes(config, total_bytes)
+
+
 def unmet(context: Context, repository: Repository) -> tuple[Unmet, ...]:
     """The bounds that are not met now; without bounds nothing is looked at. Raises RepositoryError, OSError."""
     config = context.config.repository
@@ -123,7 +141,7 @@ def _waiting(repository: Repository, kept: Mapping[str, Sequence[Decision]]) -> 
 def _history(
     snapshots: Iterable[Snapshot], marks: Mapping[int, Marks], decisions: Iterable[Decision]
 ) -> list[Expendable]:
-    """What may go of one service, the first to go first. What a snapshot stored anew took the place of something before."""
+    """What may go of one service, the first to go first. What the next one stored anew is believed to replace it."""
     kept = {one.sequence: one for one in decisions if one.keep}
     order = sorted(
         (one for one in snapshots if one.sequence in kept),

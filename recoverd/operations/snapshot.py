@@ -10,9 +10,11 @@ from typing import Any
 from recoverd.config.model import EMPTY, ItemKind, Service
 from recoverd.errors import DamagedObject, LockHeld, RecoverdError, ServiceError
 from recoverd.operations import confirmations
+from recoverd.operations.capture_notes import forget_failures, note_failure, note_run
 from recoverd.operations.confirmations import Confirmation
 from recoverd.operations.consistency import held_still
 from recoverd.operations.context import Context
+from recoverd.operations.making_room import keep_free, make_room, prune_after
 from recoverd.operations.quarantining import tend_if_due
 from recoverd.recovery.differences import differ
 from recoverd.recovery.partial import Hints, ServiceHints, unlike
@@ -24,7 +26,7 @@ from recoverd.repository.trees import EMPTY_TREE
 from recoverd.repository.writer import Writer
 from recoverd.state.verdicts import Verdict
 from recoverd.system import clock
-from recoverd.values import dataclass, field, replace
+from recoverd.values import dataclass, field
 
 SAVED, UNCHANGED, INVALID, FAILED = "saved", "unchanged", "invalid", "failed"
 FULL_READ = "full-read"  # in the run history
@@ -132,7 +134,7 @@ def snapshot(context: Context, request: SnapshotRequest) -> SnapshotResult:
     results = tuple(failed.get(service.name) or done[service.name] for service in services)
     pruned = 0
     if request.prune and not request.dry_run:
-        pruned = _prune_after(context, [one.service for one in results if one.id is not None])
+        pruned = prune_after(context, [one.service for one in results if one.id is not None])
         tend_if_due(context)
     return SnapshotResult(results, pruned, request.dry_run)
 
@@ -140,8 +142,24 @@ def snapshot(context: Context, request: SnapshotRequest) -> SnapshotResult:
 def capture_locked(
     context: Context, services: Sequence[Service], request: SnapshotRequest
 ) -> dict[str, ServiceSnapshot]:
-    """Capture services whose locks the caller holds; by name."""
+    """Capture services whose locks the caller holds; by name. On a full disk room is made, and all is tried again."""
     repository = context.repository(create=True)
+    held = frozenset(service.name for service in services)
+    if not request.dry_run:
+        keep_free(context, held)
+    results, trouble = _capture_together(context, repository, services, request)
+    if trouble is not None and not request.dry_run and make_room(context, trouble, held):
+        results, trouble = _capture_together(context, repository, services, request)
+    if trouble is not None:
+        for service in services:
+            results.setdefault(service.name, _failed(context, repository, service.name, trouble))
+    return results
+
+
+def _capture_together(
+    context: Context, repository: Repository, services: Sequence[Service], request: SnapshotRequest
+) -> tuple[dict[str, ServiceSnapshot], Exception | None]:
+    """What became of each service. Where nothing could be written: of those that failed alone, and why it was."""
     now_ns = clock.now_ns()
     captures: dict[str, _Capture] = {}
     results: dict[str, ServiceSnapshot] = {}
@@ -160,9 +178,7 @@ def capture_locked(
                 drafts = [_draft(one, request, now_ns) for one in wanted]
                 committed = {one.service: one for one in writer.commit(drafts)}
         except (RecoverdError, OSError) as error:
-            for service in services:
-                results.setdefault(service.name, _failed(context, repository, service.name, error))
-            return results
+            return results, error
         fresh: dict[str, Confirmation] = {}
         for name, capture in captures.items():
             made = committed.get(name)
@@ -172,8 +188,8 @@ def capture_locked(
                 if not capture.changed and capture.parent is not None:
                     fresh[name] = Confirmation(now_ns, capture.parent.sequence)
     for name in confirmations.save(context.runtime_dir, repository, fresh):
-        _record_run(repository, results[name])  # what changes nothing is noted as rarely as it is confirmed
-    return results
+        note_run(repository, name, UNCHANGED, seconds=results[name].seconds)  # as rarely as it is confirmed
+    return results, None
 
 
 def _capture(
@@ -343,11 +359,11 @@ def _outcome(
         return result
     recovered = not late and bool(repository.record(name).failures)
     if recovered or result.outcome != UNCHANGED:
-        _record_run(repository, result)
+        note_run(repository, name, result.outcome, seconds=result.seconds, detail=result.id or "")
     if recovered:
-        repository.update_record(name, lambda record: replace(record, failures=0, last_error=None))
+        forget_failures(repository, name)
     elif result.error is not None:
-        _note(context, repository, name, result.error)
+        note_failure(context, repository, name, result.error)
     context.events.emit(
         f"snapshot.{result.outcome}",
         service=name,
@@ -365,40 +381,6 @@ def _outcome(
     return result
 
 
-def _record_run(repository: Repository, result: ServiceSnapshot) -> None:
-    repository.catalog.record_run(
-        result.service, "snapshot", clock.now_ns(), result.seconds, result.outcome, result.id or ""
-    )
-
-
 def _failed(context: Context, repository: Repository, service: str, error: Exception) -> ServiceSnapshot:
     sentence = error.message if isinstance(error, RecoverdError) else f"{error.__class__.__name__}: {error}"
-    return ServiceSnapshot(service, FAILED, error=_note(context, repository, service, sentence))
-
-
-def _note(context: Context, repository: Repository, service: str, sentence: str) -> str:
-    """Tell and remember what failed. Returns the sentence."""
-    context.events.emit("snapshot.failed", service=service, message=sentence)
-    try:
-        repository.update_record(
-            service, lambda record: replace(record, failures=record.failures + 1, last_error=sentence)
-        )
-        repository.catalog.record_run(service, "snapshot", clock.now_ns(), 0.0, FAILED, sentence)
-    except (RecoverdError, OSError):
-        pass  # a full disk takes no note either; the event has been told
-    return sentence
-
-
-def _prune_after(context: Context, services: Sequence[str]) -> int:
-    """Apply retention to the services that got a snapshot. A failure here fails no capture."""
-    if not services:
-        return 0
-    from recoverd.operations.prune import PruneRequest, prune
-
-    try:
-        return len(prune(context, PruneRequest(services=tuple(services), if_due=True)).removed)
-    except LockHeld:
-        return 0  # next time
-    except (RecoverdError, OSError) as error:
-        context.events.emit("prune.failed", message=str(error))
-        return 0
+    return ServiceSnapshot(service, FAILED, error=note_failure(context, repository, service, sentence))

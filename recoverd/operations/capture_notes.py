@@ -1,0 +1,34 @@
+"""What is remembered of captures: the run history, and how often in a row they failed. A full disk takes no note."""
+
+from __future__ import annotations
+
+from recoverd.errors import RecoverdError
+from recoverd.operations.context import Context
+from recoverd.repository.store import Repository
+from recoverd.system import clock
+from recoverd.values import replace
+
+
+def note_run(repository: Repository, service: str, outcome: str, *, seconds: float = 0.0, detail: str = "") -> None:
+    repository.catalog.record_run(service, "snapshot", clock.now_ns(), seconds, outcome, detail)
+
+
+def note_failure(context: Context, repository: Repository, service: str, sentence: str) -> str:
+    """Tell and remember what failed. Returns the sentence."""
+    context.events.emit("snapshot.failed", service=service, message=sentence)
+    try:
+        repository.update_record(
+            service, lambda record: replace(record, failures=record.failures + 1, last_error=sentence)
+        )
+        note_run(repository, service, "failed", detail=sentence)
+    except (RecoverdError, OSError):
+        pass  # the event has been told
+    return sentence
+
+
+def forget_failures(repository: Repository, service: str) -> None:
+    """After a capture that did not fail."""
+    try:
+        repository.update_record(service, lambda record: replace(record, failures=0, last_error=None))
+    except RecoverdError:
+        pass  # the snapshot is there; the next capture forgets them
