@@ -13,6 +13,11 @@ from typing import TYPE_CHECKING, Any
 
 from recoverd.errors import RepositoryError
 from recoverd.repository.database import Database, Unwritable
+from recoverd.repository.reach_memory import ReachMemory
+from recoverd.repository.trust import FREE_NUMBER as _FREE_NUMBER
+from recoverd.repository.trust import TRUSTED as _TRUSTED
+from recoverd.repository.trust import Trust, all_packs, chunks, forget_missing
+from recoverd.system.clock import now_ns
 from recoverd.values import dataclass
 
 if TYPE_CHECKING:
@@ -23,7 +28,6 @@ if TYPE_CHECKING:
 
 MOST_RUNS = 200  # kept of each service and kind
 MOST_VERDICTS = 500_000  # of judges, kept in the memo
-_CHUNK = 500  # parameters of one statement
 
 _log = logging.getLogger("recoverd.repository")
 
@@ -55,6 +59,8 @@ class Catalog:
     def __init__(self, path: str, packs_path: str, repository_id: str) -> None:
         self._database = Database(path, repository_id)
         self._packs_path = packs_path
+        self.trust = Trust(self._database, self._ready)
+        self.reach = ReachMemory(self._database, self._ready)
         self._caught_up = -1  # the database's generation when it last was
         self._warned: set[str] = set()
 
@@ -80,7 +86,7 @@ class Catalog:
         keys = [bytes.fromhex(value) for value in hashes]
 
         def work(db: sqlite3.Connection) -> None:
-            for chunk in _chunks(keys):
+            for chunk in chunks(keys):
                 query = _ALL_LOCATIONS.format(",".join("?" * len(chunk)))
                 for key, pack, *place in db.execute(query, chunk):
                     found.setdefault(key.hex(), []).append((pack, Location._make(place)))
@@ -89,13 +95,13 @@ class Catalog:
         return found
 
     def knows(self, object_hash: str) -> bool:
-        """Whether an object is stored."""
+        """Whether an object is stored, as far as anybody knows intact."""
         self._ready()
         key = (bytes.fromhex(object_hash),)
         return self._database.read(lambda db: db.execute(_KNOWN, key).fetchone()) is not None
 
     def known(self, hashes: Iterable[str]) -> set[str]:
-        """Those of many objects that are stored."""
+        """Those of many objects that are stored, as far as anybody knows intact."""
         self._ready()
         found: set[str] = set()
         keys = [bytes.fromhex(value) for value in hashes]
@@ -103,38 +109,18 @@ class Catalog:
         def work(db: sqlite3.Connection) -> None:
             if db.execute("SELECT 1 FROM objects LIMIT 1").fetchone() is None:
                 return
-            for chunk in _chunks(keys):
+            for chunk in chunks(keys):
                 marks = ",".join("?" * len(chunk))
-                query = f"SELECT hash FROM objects WHERE hash IN ({marks})"  # noqa: S608 - question marks
+                query = f"SELECT hash FROM objects WHERE hash IN ({marks}) AND {_TRUSTED}"  # noqa: S608 - question marks
                 found.update(key.hex() for (key,) in db.execute(query, chunk))
 
         self._database.read(work)
         return found
 
-    def packs_of(self, hashes: Iterable[str]) -> dict[str, set[int]]:
-        """The numbers of the packs that hold each object; an object that is not stored is left out."""
-        found: dict[str, set[int]] = {}
-        keys = [bytes.fromhex(value) for value in hashes]
-
-        def work(db: sqlite3.Connection) -> None:
-            for chunk in _chunks(keys):
-                marks = ",".join("?" * len(chunk))
-                query = f"SELECT hash, pack FROM objects WHERE hash IN ({marks})"  # noqa: S608 - question marks
-                for key, pack in db.execute(query, chunk):
-                    found.setdefault(key.hex(), set()).add(pack)
-
-        self._database.read(work)
-        return found
-
-    def stamp(self) -> tuple[str, dict[int, tuple[str, int]]]:
-        """Which catalog this is, and every pack in it: (name, bytes) by number. Numbers are small, and used again."""
+    def packs(self) -> dict[str, int]:
+        """Every pack that the catalog knows, and its bytes."""
         self._ready()
-
-        def work(db: sqlite3.Connection) -> tuple[str, dict[int, tuple[str, int]]]:
-            with_name = {number: (name, size) for number, name, size in _all_packs(db)}
-            return db.execute("SELECT instance FROM about").fetchone()[0], with_name
-
-        return self._database.read(work)
+        return {name: size for _, name, size in self._database.read(all_packs)}
 
     def add_packs(self, packs: Mapping[str, tuple[int, Index]]) -> None:
         """Add packs by name: (bytes of the file, index). What can't be added now is found by listing later."""
@@ -146,6 +132,7 @@ class Catalog:
                     continue  # another process was faster
                 rows = sorted([(bytes.fromhex(key), number, *location) for key, location in index.items()])
                 db.executemany("INSERT OR REPLACE INTO objects VALUES (?, ?, ?, ?, ?, ?, ?)", rows)
+                forget_missing(db, number)
 
         self._try(work)
 
@@ -153,18 +140,13 @@ class Catalog:
         """Forget packs that are gone, and all that was concluded from them."""
 
         def work(db: sqlite3.Connection) -> None:
-            numbers = set()
             for name in names:
                 row = db.execute("SELECT id FROM packs WHERE name = ?", (name,)).fetchone()
                 if row is not None:
-                    db.execute("DELETE FROM memo WHERE hash IN (SELECT hash FROM objects WHERE pack = ?)", row)
+                    db.execute(_FORGET_VERDICTS, row)
                     db.execute("DELETE FROM objects WHERE pack = ?", row)
+                    db.execute("DELETE FROM distrusted WHERE pack = ?", row)
                     db.execute("DELETE FROM packs WHERE id = ?", row)
-                    numbers.add(row[0])
-            if numbers:
-                gone = sum(1 << number for number in numbers)
-                stale = [(tree,) for tree, base, bits in db.execute("SELECT * FROM reach") if _bits(base, bits) & gone]
-                db.executemany("DELETE FROM reach WHERE tree = ?", stale)
 
         self._try(work)
 
@@ -173,9 +155,9 @@ class Catalog:
 
         Raises OSError when they can't be listed.
         """
-        known = {name: size for _, name, size in self._database.read(_all_packs)}  # first: packs come before rows
+        known = self.packs()  # first: packs come before rows
         generation = self._database.generation
-        on_disk = self._listed()
+        on_disk = self.listed()
         gone = [name for name, size in known.items() if on_disk.get(name) != size]
         if gone:
             self.drop_packs(gone)
@@ -183,7 +165,12 @@ class Catalog:
             self._add_from_file(name, on_disk[name])
         self._caught_up = generation
 
-    def _listed(self) -> dict[str, int]:
+    def packs(self) -> dict[str, int]:
+        """The packs that the catalog knows, and their bytes."""
+        return {name: size for _, name, size in self._database.read(all_packs)}
+
+    def listed(self) -> dict[str, int]:
+        """The packs that exist now, and their bytes, whatever the catalog says. Raises OSError."""
         from recoverd.repository.packs import PACK_NAME
 
         found: dict[str, int] = {}
@@ -197,45 +184,49 @@ class Catalog:
                                 found[match[1]] = file.stat(follow_symlinks=False).st_size
         return found
 
+    def correct(self, names: Iterable[str]) -> None:
+        """Compare what is known of some packs with their own indexes, and believe those."""
+        known = self.packs()
+        for name in names:
+            index = self._index_of(name) if name in known else None
+            if index is None:
+                continue
+            if not self.trust.agrees(name, index[0]):
+                _log.warning("the catalog was wrong about the pack %s, and is corrected", name)
+                self.trust.correct(name, known[name], index[0], self.trust.of_pack(name), now_ns())
+
     def _add_from_file(self, name: str, size: int) -> None:
-        from recoverd.repository.packs import SUFFIX, read_index
+        found = self._index_of(name)
+        if found is not None:
+            index, whole = found
+            self.add_packs({name: (size, index)})
+            if not whole:
+                self.trust.suspect(name, now_ns())
+
+    def _index_of(self, name: str) -> tuple[Index, bool] | None:
+        """What a pack holds by its own index, or (then False) by its frames; None, told once, when neither says it."""
+        from recoverd.repository.pack_check import index_of
+        from recoverd.repository.packs import SUFFIX
 
         try:
             fd = os.open(f"{self._packs_path}/{name[:2]}/{name}{SUFFIX}", os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
             try:
-                index = read_index(fd, name)
+                return index_of(fd, name)
             finally:
                 os.close(fd)
         except (OSError, RepositoryError) as error:
             if name not in self._warned:
                 self._warned.add(name)
                 _log.warning("the pack %s can't be read: %s", name, error)
-            return
-        self.add_packs({name: (size, index)})
+            return None
 
     def _ready(self) -> None:
         """A catalog that was empty when it was opened is filled before it is asked."""
         if self._caught_up < 0:
-            self._database.read(_all_packs)  # opens it, and so tells whether it is a new one
+            self._database.read(all_packs)  # opens it, and so tells whether it is a new one
             self._caught_up = 0
         if self._caught_up < self._database.generation:
             self.catch_up()
-
-    # --- what prune remembers: the packs that a tree reaches, itself included
-
-    def reached(self, tree_hash: str) -> int | None:
-        """A bit for the number of every pack that the tree needs; None when nobody has looked."""
-        key = (bytes.fromhex(tree_hash),)
-        row = self._database.read(lambda db: db.execute("SELECT base, bits FROM reach WHERE tree = ?", key).fetchone())
-        return _bits(*row) if row else None
-
-    def remember_reached(self, reached: Mapping[str, int]) -> None:
-        rows = []
-        for tree, bits in reached.items():
-            base = ((bits & -bits).bit_length() - 1) // 8 if bits else 0
-            shifted = bits >> (8 * base)
-            rows.append((bytes.fromhex(tree), base, shifted.to_bytes((shifted.bit_length() + 7) // 8, "little")))
-        self._try(lambda db: db.executemany("INSERT OR REPLACE INTO reach VALUES (?, ?, ?)", rows))
 
     # --- snapshot records
 
@@ -264,7 +255,7 @@ class Catalog:
         found: dict[str, bytes] = {}
 
         def work(db: sqlite3.Connection) -> None:
-            for chunk in _chunks([bytes.fromhex(value) for value in hashes]):
+            for chunk in chunks([bytes.fromhex(value) for value in hashes]):
                 marks = ",".join("?" * len(chunk))
                 query = f"SELECT hash, verdict FROM memo WHERE judge = ? AND hash IN ({marks})"  # noqa: S608 - question marks
                 found.update((key.hex(), verdict) for key, verdict in db.execute(query, [judge, *chunk]))
@@ -355,25 +346,14 @@ class Catalog:
 _LOCATIONS = (
     "SELECT name, frame_offset, frame_length, frame_size, offset, objects.size"
     " FROM objects JOIN packs ON packs.id = objects.pack WHERE hash = ?"
+    " ORDER BY (SELECT count(*) FROM distrusted AS d WHERE d.hash = objects.hash AND d.pack = objects.pack)"
 )
 _ALL_LOCATIONS = (
     "SELECT hash, name, frame_offset, frame_length, frame_size, offset, objects.size"
     " FROM objects JOIN packs ON packs.id = objects.pack WHERE hash IN ({})"
 )
-_KNOWN = "SELECT 1 FROM objects WHERE hash = ? LIMIT 1"
-_FREE_NUMBER = (
-    "SELECT CASE WHEN NOT EXISTS (SELECT 1 FROM packs WHERE id = 1) THEN 1 ELSE (SELECT id + 1 FROM packs AS a"
-    " WHERE NOT EXISTS (SELECT 1 FROM packs AS b WHERE b.id = a.id + 1) ORDER BY id LIMIT 1) END"
+_FORGET_VERDICTS = (  # of what lies in no other pack
+    "DELETE FROM memo WHERE hash IN (SELECT hash FROM objects AS a WHERE pack = ?1"
+    " AND NOT EXISTS (SELECT 1 FROM objects AS b WHERE b.hash = a.hash AND b.pack != ?1))"
 )
-
-
-def _all_packs(db: sqlite3.Connection) -> list[tuple[int, str, int]]:
-    return db.execute("SELECT id, name, size FROM packs").fetchall()
-
-
-def _chunks(keys: list[bytes]) -> Iterable[list[bytes]]:
-    return (keys[start : start + _CHUNK] for start in range(0, len(keys), _CHUNK))
-
-
-def _bits(base: int, bits: bytes) -> int:
-    return int.from_bytes(bits, "little") << (8 * base)
+_KNOWN = f"SELECT 1 FROM objects WHERE hash = ? AND {_TRUSTED} LIMIT 1"  # noqa: S608 - constants

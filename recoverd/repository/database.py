@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     import sqlite3
 
 T = TypeVar("T")
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 PATIENCE_MS = 10_000  # how long a write waits for that of another process
 
 _SCHEMA = """
@@ -33,7 +33,9 @@ CREATE TABLE objects (
     frame_size INTEGER NOT NULL, offset INTEGER NOT NULL, size INTEGER NOT NULL, PRIMARY KEY (hash, pack)
 ) WITHOUT ROWID;
 CREATE INDEX objects_by_pack ON objects (pack);
-CREATE TABLE reach (tree BLOB PRIMARY KEY, base INTEGER NOT NULL, bits BLOB NOT NULL) WITHOUT ROWID;
+CREATE TABLE distrusted (hash BLOB NOT NULL, pack INTEGER NOT NULL, time_ns INTEGER NOT NULL, PRIMARY KEY (hash, pack))
+    WITHOUT ROWID;
+CREATE TABLE reach (node BLOB PRIMARY KEY, nodes BLOB NOT NULL, leaves BLOB NOT NULL, checksum BLOB NOT NULL);
 CREATE TABLE snapshots (
     service TEXT NOT NULL, sequence INTEGER NOT NULL, size INTEGER NOT NULL, mtime_ns INTEGER NOT NULL,
     record BLOB NOT NULL, PRIMARY KEY (service, sequence)

@@ -18,6 +18,7 @@ from recoverd.repository.packs import FRAME_BYTES, SUFFIX, Location, read_frame
 from recoverd.repository.tree_reading import decode_parts, decode_tree, join_parts
 from recoverd.repository.trees import EMPTY_TREE, Entry
 from recoverd.repository.zstandard import ZstdError
+from recoverd.system import clock
 from recoverd.system.locks import FileLock
 
 _CACHED_FRAMES = 64  # of about FRAME_BYTES; larger ones hold one object and are not kept
@@ -43,6 +44,7 @@ class Reader:
         self._located: dict[str, list[tuple[str, Location]]] = {}  # where the last neighbours asked for lie
         self._trees: OrderedDict[str, tuple[Entry, ...]] = OrderedDict()
         self._tree_entries = 0  # in all of `_trees`
+        self._asked: set[str] = set()  # packs whose own index was compared with the catalog
 
     def __enter__(self) -> Self:
         return self
@@ -62,17 +64,28 @@ class Reader:
 
     def read(self, object_hash: str) -> bytes:
         """The bytes of an object. Raises DamagedObject when no intact copy is stored, RepositoryError."""
+        tried: list[tuple[str, Location]] = []
         problem: DamagedObject | None = None
-        for caught_up in (False, True):
-            if caught_up:  # it may lie in a pack that the catalog has not heard of
+        for again in (False, True):
+            if again:  # the catalog may be behind, or wrong
                 self._forget_files()
-                self._catch_up()
-            for pack, location in self._locations(object_hash):
+                self._look_again(object_hash, tried)
+            tried = self._locations(object_hash)
+            for pack, location in tried:
                 try:
                     return self._read_at(object_hash, pack, location)
                 except DamagedObject as error:
                     problem = error
+        self._catalog.trust.distrust([(object_hash, pack) for pack, _ in tried], clock.now_ns())
         raise problem or DamagedObject(object_hash, f"object {object_hash} is not in the repository")
+
+    def is_intact(self, object_hash: str, pack: str, location: Location) -> bool:
+        """Whether this copy of an object can be read and has the right hash."""
+        try:
+            self._read_at(object_hash, pack, location)
+        except DamagedObject:
+            return False
+        return True
 
     def _locations(self, object_hash: str) -> list[tuple[str, Location]]:
         """Where an object lies. Who reads one file of a directory mostly reads all: they are asked for together."""
@@ -210,8 +223,18 @@ class Reader:
         while self._files:
             os.close(self._files.popitem()[1])
 
-    def _catch_up(self) -> None:
+    def _look_again(self, object_hash: str, tried: Sequence[tuple[str, Location]]) -> None:
+        """Ask the packs themselves where an object is that was not where the catalog says."""
         try:
             self._catalog.catch_up()
+            if tried:
+                self._catalog.correct([pack for pack, _ in tried if pack not in self._asked])
+                self._asked.update(pack for pack, _ in tried)
+            elif not self._catalog.locations(object_hash) and object_hash not in self._catalog.trust.known_damage():
+                packs = self._catalog.listed().keys() - self._asked
+                self._catalog.correct(packs)
+                self._asked |= packs
+                if not self._catalog.locations(object_hash):
+                    self._catalog.trust.miss([object_hash], clock.now_ns())  # all packs need not be asked again
         except OSError as error:
             raise RepositoryError(f"the packs can't be listed: {error}") from None

@@ -31,7 +31,7 @@ SUFFIX = ".tar.zst"
 INDEX_NAME = "index.json"
 FRAME_BYTES = 128 * 1024  # small objects share a frame of about this many bytes of tar archive
 PACK_BYTES = 64 * 1024 * 1024  # a pack is closed when it has grown to this
-_MOST_FRAME_BYTES = 8 * 1024**3  # the largest member a ustar header can hold
+MOST_FRAME_BYTES = 8 * 1024**3  # the largest member a ustar header can hold
 _MOST_WAITING = 16  # frames that wait for compression, to bound memory
 _WRITE_OUT_BYTES = 1024 * 1024  # so much is handed to the disk at a time while the pack grows
 
@@ -40,7 +40,8 @@ _END_OF_ARCHIVE = bytes(2 * _BLOCK)
 _FOOTER = struct.Struct("<II16sQQQ32s")  # frame magic, bytes that follow, what, offset and length, index size, hash
 _FOOTER_FRAME = 0x184D2A5E
 _FOOTER_WHAT = b"recoverd pack %d\n" % PACK_VERSION
-_HASH = re.compile(r"[0-9a-f]{64}")
+_FOOTER_KIN = re.compile(rb"recoverd pack [0-9]+\n")
+HASH = re.compile(r"[0-9a-f]{64}")
 PACK_NAME = re.compile(r"([0-9a-f]{64})\.tar\.zst")
 
 
@@ -147,6 +148,12 @@ class PackWriter:
             self._frames.append((self._submit(self._write_frame, self._parts), self._open_size, self._open_objects))
             self._parts, self._open_size, self._open_objects = [], 0, []
 
+    def add_frame(self, frame: bytes, size: int, objects: Sequence[tuple[str, int, int]]) -> None:
+        """Append a whole frame of another pack: `size` bytes of archive, with objects (hash, offset, size) that must
+        not be in the pack yet. Raises OSError when writing fails, perhaps later."""
+        self.flush()
+        self._frames.append((self._submit(self._write_compressed, frame), size, list(objects)))
+
     def reaches(self, size: int) -> bool:
         """Whether the frames closed so far take `size` bytes or more. The same objects give the same answer.
 
@@ -211,8 +218,11 @@ class PackWriter:
         return self._thread.submit(work, *arguments)
 
     def _write_frame(self, parts: list[bytes]) -> tuple[int, int]:
+        return self._write_compressed(self._compressor.frame(b"".join(parts)))
+
+    def _write_compressed(self, frame: bytes) -> tuple[int, int]:
         offset = self._written
-        self._append(self._compressor.frame(b"".join(parts)))
+        self._append(frame)
         if self._written - self._handed_out >= _WRITE_OUT_BYTES:
             # The disk begins now what the sync at the end would wait for. Advice only: no error of it matters.
             with suppress(OSError):
@@ -247,10 +257,12 @@ def read_index(fd: int, pack: str) -> Index:
     if len(footer) < _FOOTER.size:
         raise _damaged(pack, "it is too short")
     magic, following, what, offset, length, index_size, digest = _FOOTER.unpack(footer)
+    if magic == _FOOTER_FRAME and what != _FOOTER_WHAT and _FOOTER_KIN.fullmatch(what):
+        raise _unknown(pack, f"its footer has version {what.split()[-1].decode()[:8]}")
     if (magic, following) != (_FOOTER_FRAME, _FOOTER.size - 8) or what != _FOOTER_WHAT:
         raise _damaged(pack, "it has no footer")
     room = size - _FOOTER.size
-    if offset + length != room or index_size > _MOST_FRAME_BYTES:
+    if offset + length != room or index_size > MOST_FRAME_BYTES:
         raise _damaged(pack, "its footer does not fit its size")
     try:
         frame = decompress(read_exactly(fd, offset, length), _BLOCK + index_size + -index_size % _BLOCK + 2 * _BLOCK)
@@ -285,14 +297,14 @@ def _parse_index(document: bytes, room: int, pack: str) -> Index:
     try:
         parsed = json.loads(document)
         if parsed["pack"] != PACK_VERSION:
-            raise _damaged(pack, f"its index has version {parsed['pack']!r}, not {PACK_VERSION}")
+            raise _unknown(pack, f"its index has version {parsed['pack']!r}")
         for frame in parsed["frames"]:
             offset, length, size = (_whole(frame[key]) for key in ("offset", "length", "size"))
-            if offset + length > room or size > _MOST_FRAME_BYTES:
+            if offset + length > room or size > MOST_FRAME_BYTES:
                 raise ValueError("a frame lies outside the file")
             for entry in frame["objects"]:
                 at, object_size = _whole(entry["offset"]), _whole(entry["size"])
-                if at + object_size > size or not _HASH.fullmatch(entry["hash"]):
+                if at + object_size > size or not HASH.fullmatch(entry["hash"]):
                     raise ValueError("an object lies outside its frame")
                 index[entry["hash"]] = Location(offset, length, size, at, object_size)
     except (ValueError, TypeError, KeyError, RecursionError) as error:
@@ -304,6 +316,17 @@ def _whole(value: Any) -> int:
     if type(value) is not int or value < 0:
         raise ValueError("a number is expected")
     return value
+
+
+class UnknownPackVersion(RepositoryError):
+    """A pack that another recoverd wrote: nobody can say here what it holds."""
+
+
+def _unknown(pack: str, found: str) -> UnknownPackVersion:
+    return UnknownPackVersion(
+        f"pack {pack}{SUFFIX} can't be used: {found}, and this recoverd understands {PACK_VERSION}",
+        hint="use the recoverd that wrote it, or a newer one",
+    )
 
 
 def _damaged(pack: str, why: str) -> RepositoryError:

@@ -1,44 +1,63 @@
-"""Pruning: records first, then the packs that nothing needs any more.
+"""Pruning: records first, then the packs that nothing needs any more; sparse and small ones are rewritten.
 
-Interrupted anywhere, it leaves a valid repository, and the next one finishes. What a tree needs is remembered in the
-catalog as a set of pack numbers, so that the cost follows what changed: an unchanged tree is never read twice.
+Interrupted anywhere, it leaves a valid repository, and the next one finishes: a new pack is on the disk before an old
+one goes, and that the same object lies in two packs harms nobody.
 """
 
 from __future__ import annotations
 
-import logging
+import errno
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from typing import TYPE_CHECKING
 
-from recoverd.errors import DamagedObject, LockHeld, RepositoryError
+from recoverd.errors import LockHeld, RepositoryError
 from recoverd.repository.packs import SUFFIX
-from recoverd.repository.store import Repository
-from recoverd.repository.tree_reading import decode_parts, decode_tree
-from recoverd.repository.trees import EMPTY_TREE
-from recoverd.repository.writer import Writer
+from recoverd.repository.reachability import Unknowable, needed_by_all
+from recoverd.repository.repack_plan import PackFigures, RepackLimits, RepackPlan, plan
+from recoverd.repository.repacking import holds_needed, repack
 from recoverd.values import dataclass
 
-_log = logging.getLogger("recoverd.repository")
+if TYPE_CHECKING:
+    from recoverd.repository.reach_memory import Needed
+    from recoverd.repository.store import Repository
+    from recoverd.repository.writer import Writer
+
+LIMITS = RepackLimits()
+_NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 
 @dataclass(frozen=True, slots=True)
 class Pruned:
-    """What a prune did, or with `dry_run` would do. `kept_data` says why packs were left alone, if they were."""
+    """What a prune did, or with `dry_run` would do (then `freed_bytes` is an estimate where packs are rewritten).
+
+    `kept_data` says why packs that are not needed were left alone, if they were; `notes` what else there is to say.
+    """
 
     removed: tuple[str, ...]  # ids of snapshots: service/sequence
-    freed_bytes: int
-    packs_removed: int
+    freed_bytes: int  # of files that were deleted, less those that were written
+    packs_removed: int  # nothing needed them
     kept_data: str | None = None
+    packs_rewritten: int = 0  # what was needed of them is in new packs
+    packs_written: int = 0
+    written_bytes: int = 0  # of these new packs
+    notes: tuple[str, ...] = ()
 
 
 def prune(
-    repository: Repository, writer: Writer, doomed: Mapping[str, Sequence[int]], *, dry_run: bool = False
+    repository: Repository,
+    writer: Writer,
+    doomed: Mapping[str, Sequence[int]],
+    *,
+    dry_run: bool = False,
+    most_copied_bytes: int | None = None,
+    limits: RepackLimits = LIMITS,
 ) -> Pruned:
-    """Delete the records of the doomed snapshots, and every pack that no remaining snapshot needs.
+    """Delete the records of the doomed snapshots, and every pack that no remaining snapshot needs; rewrite others.
 
     `doomed` holds sequences by service; one that is gone already is no error. Packs are deleted only when every
-    remaining record and tree can be read and nobody reads: else they wait for the next prune.
-    Raises RepositoryError.
+    remaining record and tree can be read and nobody reads: else they wait for the next prune. `most_copied_bytes`
+    bounds what rewriting takes on: no new pack is begun when that much was written. Raises RepositoryError.
     """
     if writer.busy:
         raise RepositoryError("a prune can't run between putting objects and committing them")
@@ -52,134 +71,138 @@ def prune(
             for service, sequences in going.items():
                 if sequences:
                     repository.delete_records(service, sequences)
-        dead, why = _dead_packs(repository, writer, going)
-        if dead and not dry_run:
-            dead, why = _delete(repository, dead)
+        try:
+            needed = needed_by_all(repository, writer, going)
+        except Unknowable as error:
+            return Pruned(removed, freed, 0, str(error))
+        work = _Work(repository, writer, needed, limits)
+        if dry_run:
+            work.foresee()
+        else:
+            work.run(most_copied_bytes)
     except OSError as error:
         raise RepositoryError(f"the repository can't be pruned: {error.strerror or error}") from error
-    return Pruned(removed, freed + sum(dead.values()), len(dead), why)
+    return Pruned(
+        removed,
+        freed + work.freed_bytes - work.written_bytes,
+        work.packs_removed,
+        work.kept_data,
+        work.packs_rewritten,
+        work.packs_written,
+        work.written_bytes,
+        tuple(work.notes),
+    )
 
 
 def _record_size(repository: Repository, service: str, sequence: int) -> int:
     return os.stat(repository.record_path(service, sequence)).st_size
 
 
-def _dead_packs(
-    repository: Repository, writer: Writer, going: Mapping[str, Sequence[int]]
-) -> tuple[dict[str, int], str | None]:
-    """The packs that nothing needs: bytes by name. And why none can be told, if so."""
-    needed = 0
-    before = repository.catalog.stamp()
-    reach = _Reach(repository, writer)
-    for service in repository.services():
-        skipped = set(going.get(service, ()))
-        for snapshot in repository.snapshots(service):
-            if snapshot.sequence in skipped:
-                continue
-            for item in snapshot.items.values():
-                for root in {item.root, item.good or item.root}:
-                    try:
-                        needed |= reach.of(root)
-                    except DamagedObject as error:
-                        return {}, f"what snapshot {snapshot.id} needs can't be told: {error.message}"
-        unreadable = sorted(repository.unreadable_records(service).keys() - skipped)
-        if unreadable:
-            return {}, f"what snapshot {service}/{unreadable[0]} needs can't be told: its record can't be read"
-    if repository.catalog.stamp() != before:  # numbers of packs mean something only within one and the same catalog
-        return {}, "the catalog was replaced meanwhile; the next prune deletes what is not needed"
-    reach.save()
-    packs = before[1]
-    return {name: size for number, (name, size) in packs.items() if not needed >> number & 1}, None
+class _Work:
+    """One prune of packs, and what came of it so far."""
 
+    def __init__(self, repository: Repository, writer: Writer, needed: Needed, limits: RepackLimits) -> None:
+        self._repository = repository
+        self._writer = writer
+        self._needed = needed
+        self._limits = limits
+        self.freed_bytes = self.packs_removed = self.packs_rewritten = self.packs_written = self.written_bytes = 0
+        self.kept_data: str | None = None
+        self.notes: list[str] = []
 
-def _delete(repository: Repository, dead: Mapping[str, int]) -> tuple[dict[str, int], str | None]:
-    """Delete packs unless somebody reads. Returns those that are gone, and why others are not."""
-    try:
-        lock = repository.exclusive_readers_lock()
-    except LockHeld as error:
-        return {}, f"the next prune deletes {len(dead)} packs, because {error.message}"
-    gone: dict[str, int] = {}
-    try:
-        for name, size in dead.items():
-            try:
-                os.unlink(f"{repository.packs_path}/{name[:2]}/{name}{SUFFIX}")
-            except FileNotFoundError:
-                pass
-            gone[name] = size
-    finally:
-        lock.release()
-        repository.catalog.drop_packs(gone)
-    return gone, None
+    def foresee(self) -> None:
+        """What `run` would begin with."""
+        figures, step = self._plan()
+        sizes = {pack.name: pack for pack in figures}
+        self.packs_removed, self.packs_rewritten = len(step.dead), len(step.sources)
+        self.freed_bytes = sum(sizes[one.name].size_bytes for one in (*step.dead, *step.sources))
+        self.written_bytes = sum(sizes[one.name].live_bytes for one in step.sources)
+        self.packs_written = bool(self.written_bytes)
 
+    def run(self, most_copied_bytes: int | None) -> None:
+        """Delete, rewrite, look again, until nothing is left to do or enough is done."""
+        going_on = True
+        while going_on:
+            figures, step = self._plan()
+            dead = [one.name for one in step.dead]
+            gone = self._delete([name for name in dead if self._is_dead(name)])
+            self.packs_removed += len(gone)
+            going_on = False
+            enough = most_copied_bytes is not None and self.written_bytes >= most_copied_bytes
+            if step.sources and not enough and self.kept_data is None:
+                going_on = self._rewrite([one.name for one in step.sources])
+        self.notes += [f"pack {one.name} stays: what snapshots need of it is damaged" for one in figures if one.held]
 
-class _Reach:
-    """Which packs a tree needs, as a number with one bit for each."""
+    def _plan(self) -> tuple[list[PackFigures], RepackPlan]:
+        figures = self._repository.catalog.reach.figures(self._needed)
+        return figures, plan(figures, self._limits)
 
-    def __init__(self, repository: Repository, writer: Writer) -> None:
-        self._catalog = repository.catalog
-        self._reader = writer
-        self._known: dict[str, int] = {EMPTY_TREE: 0}
-        self._fresh: dict[str, int] = {}
-        self._incomplete: set[str] = set()  # something below is not stored
-
-    def save(self) -> None:
-        """Remember what was found out, for the next prune."""
-        if self._fresh:
-            self._catalog.remember_reached(self._fresh)
-
-    def of(self, root: str) -> int:
-        """The packs that the tree `root` and all below it lie in. Raises DamagedObject when a tree can't be read."""
-        waiting = [root]
-        children: dict[str, tuple[int, list[str], bool]] = {}  # (packs of itself and its files, trees, all found)
-        while waiting:
-            tree = waiting[-1]
-            if tree in self._known:
-                waiting.pop()
-            elif tree in children:
-                packs, below, complete = children[tree]
-                for child in below:
-                    packs |= self._known[child]
-                self._known[tree] = packs
-                if complete and self._incomplete.isdisjoint(below):
-                    self._fresh[tree] = packs
-                else:
-                    self._incomplete.add(tree)
-                waiting.pop()
-            else:
-                remembered = self._catalog.reached(tree)
-                if remembered is not None:
-                    self._known[tree] = remembered
-                else:
-                    children[tree] = self._look_into(tree)
-                    waiting.extend(child for child in children[tree][1] if child not in self._known)
-        return self._known[root]
-
-    def _look_into(self, tree: str) -> tuple[int, list[str], bool]:
-        data = self._reader.read(tree)
+    def _is_dead(self, name: str) -> bool:
+        """Asks the pack itself: what the catalog says is checked before anything is deleted."""
+        catalog = self._repository.catalog
         try:
-            parts = decode_parts(data)
-            if parts is not None:
-                return self._packs({tree}, list(parts))
-            entries = decode_tree(data)
-        except RepositoryError as error:
-            raise DamagedObject(tree, f"object {tree}: {error.message}") from None
-        objects = {tree}
-        below = []
-        for entry in entries:
-            if entry.type == "dir" and entry.hash is not None:
-                below.append(entry.hash)
-            elif entry.blocks is not None:
-                objects.add(entry.blocks)
-                objects.update(x for x in self._reader.block_list(entry.blocks).runs if isinstance(x, str))
-            elif entry.hash is not None:
-                objects.add(entry.hash)
-        return self._packs(objects, below)
+            if not holds_needed(self._repository.packs_path, name, self._needed):
+                return True
+            catalog.correct([name])
+        except FileNotFoundError:
+            return True
+        except (RepositoryError, OSError):  # nobody knows what else it holds
+            if not catalog.reach.lacks_any(self._needed, without=name):
+                return True
+            self._note(f"pack {name} stays: it can't be read, and something that snapshots need is missing")
+        return False
 
-    def _packs(self, objects: set[str], below: list[str]) -> tuple[int, list[str], bool]:
-        found = self._catalog.packs_of(objects)
-        packs = 0
-        for numbers in found.values():
-            for number in numbers:
-                packs |= 1 << number
-        # what is not stored may turn up in another pack later: nothing is concluded from it for good
-        return packs, below, len(found) == len(objects)
+    def _rewrite(self, sources: Sequence[str]) -> bool:
+        """Whether it is worth looking again."""
+        try:
+            self._repository.exclusive_readers_lock().release()
+        except LockHeld as error:
+            self.kept_data = f"the next prune rewrites {len(sources)} packs, because {error.message}"
+            return False
+        try:
+            done = repack(self._repository.packs_path, self._repository.catalog, self._writer, sources, self._needed)
+        except OSError as error:
+            if error.errno not in _NO_ROOM:
+                raise
+            self._note(f"{len(sources)} packs could not be rewritten, because there is no room for it; nothing is lost")
+            return False
+        except RepositoryError as error:
+            self._note(f"{len(sources)} packs are left as they are: {error.message}")
+            return False
+        if done.new_pack is not None:
+            self.packs_written += 1
+            self.written_bytes += done.new_bytes
+        for _, sentence in done.held:
+            self._note(sentence)
+        gone = self._delete(done.emptied)
+        self.packs_rewritten += len(gone)
+        return bool(gone)
+
+    def _delete(self, names: Collection[str]) -> list[str]:
+        """Delete packs unless somebody reads; returns those that are gone."""
+        if not names:
+            return []
+        try:
+            lock = self._repository.exclusive_readers_lock()
+        except LockHeld as error:
+            self.kept_data = f"the next prune deletes {len(names)} packs, because {error.message}"
+            return []
+        gone: list[str] = []
+        try:
+            for name in names:
+                path = f"{self._repository.packs_path}/{name[:2]}/{name}{SUFFIX}"
+                try:
+                    size = os.stat(path, follow_symlinks=False).st_size
+                    os.unlink(path)
+                    self.freed_bytes += size
+                except FileNotFoundError:
+                    pass
+                gone.append(name)
+        finally:
+            lock.release()
+            self._repository.catalog.drop_packs(gone)
+        return gone
+
+    def _note(self, sentence: str) -> None:
+        if sentence not in self.notes:
+            self.notes.append(sentence)

@@ -11,34 +11,22 @@ from types import TracebackType
 
 from blake3 import blake3
 
-from recoverd.errors import RepositoryError
+from recoverd.errors import DamagedObject, RepositoryError
 from recoverd.repository.blocks import encode_blocks
 from recoverd.repository.catalog import Catalog
+from recoverd.repository.new_packs import NewPack
 from recoverd.repository.objects import Reader
-from recoverd.repository.packs import PACK_BYTES, SUFFIX, Index, Location, PackWriter, read_frame
+from recoverd.repository.packs import PACK_BYTES, Index, Location, read_frame
 from recoverd.repository.records import Snapshot, SnapshotDraft
 from recoverd.repository.trees import EMPTY_TREE, Entry, tree_objects
-from recoverd.system import durable
+from recoverd.system import clock, durable
 from recoverd.system.locks import FileLock
-from recoverd.values import dataclass
 
 _CHILD = re.compile(
     rb'"(?:hash|blocks)":"([0-9a-f]{64})"'
 )  # can't stand inside a JSON string: quotes are escaped there
 _TEXT_HASH = re.compile(rb'"([0-9a-f]{64})"')
 _log = logging.getLogger("recoverd.repository")
-
-
-@dataclass(slots=True)
-class _NewPack:
-    """A pack of this session: `writer` while it grows, then `name` and `index`."""
-
-    temporary: str
-    fd: int
-    writer: PackWriter | None
-    name: str = ""
-    index: Index | None = None
-    size: int = 0
 
 
 class Writer(Reader):
@@ -62,8 +50,8 @@ class Writer(Reader):
         self._compression = compression
         self._sequence = sequence
         self._record = record
-        self._packs: list[_NewPack] = []
-        self._new: dict[str, _NewPack] = {}
+        self._packs: list[NewPack] = []
+        self._new: dict[str, NewPack] = {}
         self._sizes: dict[str, int] = {}  # of new objects, uncompressed
         self._stored: set[str] = set()  # known to the catalog, asked in this session
         self._children: dict[str, tuple[str, ...]] = {}  # of the trees and block lists put in this session
@@ -155,7 +143,11 @@ class Writer(Reader):
     def read(self, object_hash: str) -> bytes:
         pack = self._new.get(object_hash)
         if pack is None:
-            return super().read(object_hash)
+            try:
+                return super().read(object_hash)
+            except DamagedObject:
+                self._stored.discard(object_hash)  # who puts it now stores it anew
+                raise
         with _explained("read back"):
             location = pack.writer.locate(object_hash) if pack.writer else (pack.index or {})[object_hash]
             if pack.writer:
@@ -166,13 +158,17 @@ class Writer(Reader):
             finally:
                 os.close(fd)
 
+    def complete(self, service: str, roots: Mapping[str, tuple[str, str | None]]) -> None:
+        """Nothing: all that a snapshot needs is in this place. Who writes to one of two places copies what is not."""
+
     def commit(self, drafts: Sequence[SnapshotDraft]) -> list[Snapshot]:
-        """Make snapshots durable: packs first, then each record, then the catalog. Without drafts nothing is kept.
+        """Make snapshots durable: packs first, then each record, then the catalog. Without drafts nothing is kept,
+        unless something was put that had been damaged or missing.
 
         After an error no snapshot is there by half: those whose record was written are there, the others are not.
         Raises RepositoryError, also when a draft names an object that was never put.
         """
-        if not drafts:
+        if not drafts and (not self._new or self._new.keys().isdisjoint(self._catalog.trust.known_damage())):
             self.discard()
             return []
         try:
@@ -192,65 +188,36 @@ class Writer(Reader):
     def discard(self) -> None:
         """Forget what was put since the last commit."""
         for pack in self._packs:
-            if pack.writer is not None:
-                pack.writer.close()
-                os.close(pack.fd)
-            try:
-                os.unlink(pack.temporary, dir_fd=self._directory)
-            except OSError:
-                pass  # renamed by a commit that failed later, or left to the next writer
+            pack.discard()
         for known in (self._packs, self._new, self._sizes, self._stored, self._children):
             known.clear()
+
+    def new_pack(self) -> NewPack:
+        """An empty pack that is none of this session's. Raises OSError."""
+        return NewPack.begin(self._directory, compression=self._compression)
 
     def _add(self, object_hash: str, data: bytes) -> None:
         pack = self._packs[-1] if self._packs else None
         if pack is None or pack.writer is None:
-            temporary = durable.temporary_name()
-            flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-            fd = os.open(temporary, flags, 0o600, dir_fd=self._directory)
-            pack = _NewPack(temporary, fd, PackWriter(fd, compression=self._compression))
+            pack = self.new_pack()
             self._packs.append(pack)
         assert pack.writer is not None
         pack.writer.add(object_hash, data)
         self._new[object_hash] = pack
         self._sizes[object_hash] = len(data)
         if pack.writer.reaches(PACK_BYTES):
-            self._finish(pack)
-
-    def _finish(self, pack: _NewPack) -> None:
-        """Complete a pack file and bring it to the disk, still under its temporary name."""
-        if pack.writer is None:
-            return
-        pack.name, pack.index = pack.writer.finish(sync=True)
-        pack.size = os.fstat(pack.fd).st_size
-        pack.writer = None
-        os.close(pack.fd)
+            pack.finish()
 
     def _seal(self) -> dict[str, float]:
         """Give the packs of this session their names, durably. Returns what each new object takes, in bytes."""
         for pack in self._packs:
-            self._finish(pack)
+            pack.finish()
         for pack in self._packs:
-            self._place(pack)
+            pack.place()
         shares: dict[str, float] = dict.fromkeys(self._sizes, 0.0)
         for pack in self._packs:
             shares.update(_shares(pack.index or {}, pack.size))
         return shares
-
-    def _place(self, pack: _NewPack) -> None:
-        directory = pack.name[:2]
-        try:
-            os.mkdir(directory, 0o700, dir_fd=self._directory)
-            durable.fsync_directory(self._directory)
-        except FileExistsError:
-            pass
-        flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-        fd = os.open(directory, flags, dir_fd=self._directory)
-        try:
-            os.rename(pack.temporary, pack.name + SUFFIX, src_dir_fd=self._directory, dst_dir_fd=fd)
-            durable.fsync_directory(fd)
-        finally:
-            os.close(fd)
 
     def _account(self, drafts: Sequence[SnapshotDraft]) -> list[list[str]]:
         """For each draft the new objects that it alone, or it first, needs. Raises RepositoryError for missing ones."""
@@ -271,7 +238,8 @@ class Writer(Reader):
                     older.add(object_hash)
                 waiting.extend(self._children.get(object_hash, ()))
             missing = older - self._catalog.known(older)
-            if missing:
+            if missing and (missing := missing - self._catalog.trust.known_damage()):
+                self._catalog.trust.miss(missing, clock.now_ns())
                 raise RepositoryError(f"a snapshot of {draft.service} needs {min(missing)}, which is not stored")
             shares.append(share)
         return shares

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from typing import Any
 
 
@@ -56,3 +57,31 @@ def decompress(frame: bytes, size: int) -> bytes:
     if len(data) != size or decompressor.unused_data:
         raise ZstdError("a frame is not of the size it should be")
     return data
+
+
+_PIECE_BYTES = 256 * 1024
+
+
+def first_frame(read: Callable[[int, int], bytes], offset: int, most: int) -> tuple[bytes, int] | None:
+    """The content of the frame that begins at `offset`, and its length, where nobody knows either.
+
+    `read` gives so many bytes at an offset, fewer at the end. None when no intact frame begins there, or its content is
+    larger than `most` bytes.
+    """
+    zstd = _zstd()
+    decompressor = zstd.ZstdDecompressor()
+    parts: list[bytes] = []
+    have = taken = 0
+    try:
+        while not decompressor.eof:
+            piece = read(offset + taken, _PIECE_BYTES) if decompressor.needs_input else b""
+            if decompressor.needs_input and not piece:
+                return None
+            taken += len(piece)
+            parts.append(decompressor.decompress(piece, max_length=most + 1 - have))
+            have += len(parts[-1])
+            if have > most:
+                return None
+    except (zstd.ZstdError, EOFError, MemoryError):
+        return None
+    return b"".join(parts), taken - len(decompressor.unused_data)

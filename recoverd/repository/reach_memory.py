@@ -1,0 +1,199 @@
+"""What the catalog knows for pruning: what each tree refers to, and how much of each pack is needed."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from array import array
+from collections.abc import Callable, Collection, Iterator, Mapping
+from typing import TYPE_CHECKING
+
+from blake3 import blake3
+
+from recoverd.repository.database import Database, Unwritable
+from recoverd.repository.repack_plan import PackFigures
+from recoverd.repository.trust import TRUSTED, chunks
+from recoverd.values import dataclass
+
+if TYPE_CHECKING:
+    import sqlite3
+
+MARK_BYTES = 8
+HASH_BYTES = 32
+_CHECK_BYTES = 16
+_TAR_HEADER = 512  # before each object
+
+_log = logging.getLogger("recoverd.repository")
+_COPIES = (
+    "SELECT hash, pack, CAST(frame_length AS REAL) * (size + ?) / max(frame_size, 1),"
+    " EXISTS (SELECT 1 FROM distrusted AS d WHERE d.hash = objects.hash AND d.pack = objects.pack)"
+    " FROM objects ORDER BY hash, pack"
+)
+_INTACT_ELSEWHERE = f"SELECT hash FROM objects WHERE pack NOT IN (SELECT id FROM packs WHERE name = ?) AND {TRUSTED}"  # noqa: S608 - a constant
+
+
+@dataclass(frozen=True, slots=True)
+class References:
+    """What one tree, list of parts or block list refers to. `nodes`: hashes of those that refer further, one after
+    the other; `leaves`: the first 8 bytes of the hashes of all others."""
+
+    nodes: bytes
+    leaves: bytes
+
+    @property
+    def below(self) -> list[bytes]:
+        return [self.nodes[start : start + HASH_BYTES] for start in range(0, len(self.nodes), HASH_BYTES)]
+
+
+def mark_of(object_hash: bytes) -> int:
+    """The first 8 bytes of a hash, as a number."""
+    return int.from_bytes(object_hash[:MARK_BYTES], sys.byteorder)
+
+
+class Needed:
+    """A set of objects, of each of which the first 8 bytes of the hash are kept: an eighth of the memory.
+
+    Two objects that agree in these are taken for one, so that at worst something is kept that nobody needs.
+    """
+
+    def __init__(self) -> None:
+        self.marks: set[int] = set()
+
+    def __contains__(self, object_hash: bytes) -> bool:
+        return mark_of(object_hash) in self.marks
+
+    def add(self, leaves: bytes) -> None:
+        """Add objects by the first 8 bytes of their hashes, one after the other."""
+        marks = array("Q")
+        marks.frombytes(leaves)
+        self.marks.update(marks)
+
+
+@dataclass(slots=True)
+class _Pack:
+    name: str
+    size: int
+    age: int
+    all_weight: float = 0.0
+    live_weight: float = 0.0
+    shared_weight: float = 0.0  # of needed objects that lie elsewhere too
+    copies: bool = False
+    held: bool = False
+
+
+class ReachMemory:
+    """Part of the catalog. `ready` sees to it that the catalog knows the packs."""
+
+    def __init__(self, database: Database, ready: Callable[[], None]) -> None:
+        self._database = database
+        self._ready = ready
+
+    def references(self, nodes: Collection[bytes]) -> dict[bytes, References]:
+        """What is remembered of trees and block lists, by hash; a row that is damaged is left out."""
+        found: dict[bytes, References] = {}
+
+        def work(db: sqlite3.Connection) -> None:
+            for chunk in chunks(list(nodes)):
+                marks = ",".join("?" * len(chunk))
+                query = f"SELECT node, nodes, leaves, checksum FROM reach WHERE node IN ({marks})"  # noqa: S608 - question marks
+                for node, below, leaves, checksum in db.execute(query, chunk):
+                    if checksum == _checksum(node, below, leaves):
+                        found[node] = References(below, leaves)
+
+        self._database.read(work)
+        return found
+
+    def remember(self, fresh: Mapping[bytes, References], *, keep: Collection[bytes]) -> None:
+        """Add what was found out, and forget all but `keep`."""
+
+        def work(db: sqlite3.Connection) -> None:
+            gone = [(node,) for (node,) in db.execute("SELECT node FROM reach") if node not in keep]
+            db.executemany("DELETE FROM reach WHERE node = ?", gone)
+            db.executemany(
+                "INSERT OR REPLACE INTO reach VALUES (?, ?, ?, ?)",
+                sorted((node, x.nodes, x.leaves, _checksum(node, x.nodes, x.leaves)) for node, x in fresh.items()),
+            )
+
+        try:
+            self._database.write(work)
+        except Unwritable as error:
+            _log.debug("what trees refer to was not remembered: %s", error)
+
+    def figures(self, needed: Needed) -> list[PackFigures]:
+        """How much of each pack is needed. Of several intact copies of an object one counts: that in the pack of which
+        the most is needed. Damaged copies count only where there is no other."""
+        self._ready()
+        return self._database.read(lambda db: _figures(db, needed))
+
+    def lacks_any(self, needed: Needed, without: str) -> bool:
+        """Whether something is needed of which no intact copy is known but in the pack `without`."""
+        self._ready()
+
+        def work(db: sqlite3.Connection) -> bool:
+            missing = set(needed.marks)
+            for (object_hash,) in db.execute(_INTACT_ELSEWHERE, (without,)):
+                missing.discard(mark_of(object_hash))
+            return bool(missing)
+
+        return self._database.read(work)
+
+
+def _figures(db: sqlite3.Connection, needed: Needed) -> list[PackFigures]:
+    listed = db.execute("SELECT id, name, size FROM packs ORDER BY id DESC").fetchall()
+    packs = {number: _Pack(name, size, age) for age, (number, name, size) in enumerate(listed)}
+    shared: list[list[tuple[_Pack, float]]] = []
+    for copies in _by_object(db, packs, needed):
+        intact = [(pack, weight) for pack, weight, distrusted in copies if not distrusted]
+        if len(intact) == 1:
+            intact[0][0].live_weight += intact[0][1]
+        elif intact:
+            shared.append(intact)
+            for pack, weight in intact:
+                pack.shared_weight += weight
+        for pack, _, distrusted in copies:
+            pack.copies |= len(copies) > 1
+            pack.held |= bool(distrusted) and not intact
+    order = {
+        id(pack): place
+        for place, pack in enumerate(
+            sorted(packs.values(), key=lambda one: (-one.live_weight - one.shared_weight, one.name))
+        )
+    }
+    for intact in shared:
+        pack, weight = min(intact, key=lambda one: order[id(one[0])])
+        pack.live_weight += weight
+    return [
+        PackFigures(pack.name, pack.size, _share(pack), pack.age, pack.copies, pack.held) for pack in packs.values()
+    ]
+
+
+def _by_object(
+    db: sqlite3.Connection, packs: Mapping[int, _Pack], needed: Needed
+) -> Iterator[list[tuple[_Pack, float, int]]]:
+    """All copies of each needed object: (pack, weight, whether it is known to be damaged)."""
+    before: bytes | None = None
+    copies: list[tuple[_Pack, float, int]] = []
+    for object_hash, number, weight, distrusted in db.execute(_COPIES, (_TAR_HEADER,)):
+        pack = packs.get(number)
+        if pack is None:
+            continue
+        pack.all_weight += weight
+        if object_hash != before:
+            if copies:
+                yield copies
+            before, copies = object_hash, []
+        if object_hash in needed:
+            copies.append((pack, weight, distrusted))
+    if copies:
+        yield copies
+
+
+def _share(pack: _Pack) -> int:
+    """The bytes of the file that its live objects stand for; all of them where all are live."""
+    if not pack.live_weight:
+        return 0
+    return max(1, min(pack.size, round(pack.size * pack.live_weight / pack.all_weight)))
+
+
+def _checksum(node: bytes, nodes: bytes, leaves: bytes) -> bytes:
+    return blake3(b"%b%d\n%b%b" % (node, len(nodes), nodes, leaves)).digest(_CHECK_BYTES)
