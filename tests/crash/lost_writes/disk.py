@@ -15,7 +15,6 @@ removed, each on its own and in any order. An `Image` is one of the disks that a
 from __future__ import annotations
 
 import os
-import random
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
@@ -41,6 +40,17 @@ class File:
     number: int = 0  # of the inode, when it was recorded
     mode: int = 0o600
     mtime_ns: int = 0
+    frozen: bytes | None = None  # `data`, while it stays as it is
+
+    def change(self, step: Write | Truncate) -> None:
+        self.pending.append(step)
+        apply(self.data, step)
+        self.frozen = None
+
+    def all(self) -> bytes:
+        if self.frozen is None:
+            self.frozen = self.durable if self.durable == self.data else bytes(self.data)
+        return self.frozen
 
 
 @dataclass(eq=False)
@@ -92,7 +102,7 @@ class Directory:
 
 
 Node = File | Symlink | Directory
-Image = dict[str, Node | bytes]  # path -> bytes of a file, or a directory or a symlink
+Image = dict[str, tuple[Node, bytes]]  # path -> what it leads to, and the bytes of a file
 
 
 @dataclass(frozen=True)
@@ -140,6 +150,9 @@ class Disk:
             return False
         return True
 
+    def size(self, path: str) -> int:
+        return len(self._file(path).data)
+
     def create(self, path: str, mode: int = 0o600) -> File:
         made = File(mode=mode)
         self._change(path, made)
@@ -173,15 +186,11 @@ class Disk:
         self._change_both(one, self.find(other), other, self.find(one))
 
     def write(self, path: str, offset: int, data: bytes) -> None:
-        file = self._file(path)
-        file.pending.append(Write(offset, bytes(data)))
-        _apply(file.data, file.pending[-1])
+        self._file(path).change(Write(offset, bytes(data)))
         self.serial += 1
 
     def truncate(self, path: str, size: int) -> None:
-        file = self._file(path)
-        file.pending.append(Truncate(size))
-        _apply(file.data, file.pending[-1])
+        self._file(path).change(Truncate(size))
         self.serial += 1
 
     def sync(self, path: str | None = None) -> None:
@@ -202,8 +211,9 @@ class Disk:
         for file, count in sync.files:
             content = bytearray(file.durable)
             for step in file.pending[:count]:
-                _apply(content, step)
-            file.durable, file.pending = bytes(content), file.pending[count:]
+                apply(content, step)
+            file.pending = file.pending[count:]
+            file.durable = bytes(content) if file.pending else file.all()
         for _, change, directory in sync.changes:
             change.waiting.discard(directory)
         for name, _, _ in sync.changes:
@@ -261,10 +271,8 @@ class Disk:
                 count = kept[id(name)]
                 node = name.pending[count - 1].node if count else name.durable
                 below = f"{path}/{part}" if path else part
-                if isinstance(node, File):
-                    found[below] = choice.data(node)
-                elif node is not None:
-                    found[below] = node
+                if node is not None:
+                    found[below] = node, choice.data(node) if isinstance(node, File) else b""
                 if isinstance(node, Directory):
                     waiting.append((below, node))
         return found
@@ -294,105 +302,13 @@ class Disk:
                         break
 
 
-def _apply(content: bytearray, step: Write | Truncate) -> None:
+def apply(content: bytearray, step: Write | Truncate) -> None:
     end = step.size if isinstance(step, Truncate) else step.offset + len(step.data)
     if isinstance(step, Truncate):
         del content[end:]
     content.extend(bytes(max(0, end - len(content))))
     if isinstance(step, Write):
         content[step.offset : end] = step.data
-
-
-# --- choices
-
-
-def _no_name(name: Name) -> int:
-    return 0
-
-
-def _every_name(name: Name) -> int:
-    return len(name.pending)
-
-
-def _removals(name: Name) -> int:
-    """What was removed is gone; what was made is not there."""
-    return len(name.pending) if name.node is None else 0
-
-
-def _creations(name: Name) -> int:
-    """What was made is there; what was removed is back."""
-    counts = [at + 1 for at, change in enumerate(name.pending) if change.node is not None]
-    return counts[-1] if counts else 0
-
-
-def later(serial: int) -> Callable[[Name], int]:
-    """Names that changed from here on survive, those that changed earlier do not."""
-    return lambda name: len(name.pending) if name.pending and name.pending[-1].serial >= serial else 0
-
-
-def earlier(serial: int) -> Callable[[Name], int]:
-    """As many changes of each name as were made before this."""
-    return lambda name: sum(change.serial < serial for change in name.pending)
-
-
-def _no_data(file: File) -> bytes:
-    return file.durable
-
-
-def _all_data(file: File) -> bytes:
-    return bytes(file.data)
-
-
-def _zeros(file: File) -> bytes:
-    """The size is there, the bytes are not."""
-    return file.durable[: len(file.data)].ljust(len(file.data), b"\0")
-
-
-NOTHING = Choice("nothing that was not synced", _no_name, _no_data)
-NAMES = Choice("all names, no data", _every_name, _no_data)
-ZEROS = Choice("all names, zeros for data", _every_name, _zeros)
-DATA = Choice("all data, no names", _no_name, _all_data)
-EVERYTHING = Choice("everything", _every_name, _all_data)
-REMOVALS = Choice("removed names only", _removals, _all_data)
-CREATIONS = Choice("new names only", _creations, _all_data)
-
-
-def late(serial: int) -> Choice:
-    return Choice(f"names from change {serial} on", later(serial), _all_data)
-
-
-def torn(seed: str) -> Choice:
-    """Any subset: names and sectors by chance."""
-    chance = random.Random(seed)
-
-    def names(name: Name) -> int:
-        return chance.randint(0, len(name.pending))
-
-    return Choice(f"by chance ({seed})", names, lambda file: _torn(file, chance))
-
-
-def _torn(file: File, chance: random.Random) -> bytes:
-    if not file.pending:
-        return file.durable
-    sector, share = chance.choice((512, 4096)), chance.choice((0.1, 0.5, 0.9))
-    content = bytearray(file.durable)
-    for step in file.pending:
-        if isinstance(step, Truncate):
-            if chance.random() < share:
-                _apply(content, step)
-            continue
-        at, end = step.offset, step.offset + len(step.data)
-        while at < end:
-            stop = min(end, (at // sector + 1) * sector)
-            if chance.random() < share:
-                _apply(content, Write(at, step.data[at - step.offset : stop - step.offset]))
-            at = stop
-    if chance.random() < 0.5:  # the size is written separately
-        _apply(content, Truncate(len(file.data)))
-    return bytes(content)
-
-
-# --- from and to a real directory
 
 
 def load(path: str, skip: Callable[[str], bool] = lambda path: False) -> Disk:

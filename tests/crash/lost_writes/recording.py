@@ -10,6 +10,7 @@ import os
 import re
 import shutil
 import subprocess
+import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -45,13 +46,13 @@ class Call:
 class Recorder:
     """Runs commands and replays what they do below `root` on `disk`; `skip` names paths that are not of interest.
 
-    `seen` is called after each replayed call with its name: a power may be cut there. What a command writes to its
-    stdout is the call "told".
+    `seen` is called after each replayed call with its name and path: the power may fail there. What a command writes to
+    its stdout is the call "told".
     """
 
     root: Path
     skip: Callable[[str], bool]
-    seen: Callable[[str], None]
+    seen: Callable[[str, str], None]
     disk: Disk = field(default_factory=Disk)
     _places: dict[tuple[str, int], int] = field(default_factory=dict)  # (descriptor, inode of the model) -> offset
     _syncs: dict[str, Sync] = field(default_factory=dict)  # under way, by process
@@ -61,18 +62,40 @@ class Recorder:
         """What lies there now is durable, and where the replay begins."""
         self.disk = load(str(self.root), self.skip)
 
-    def run(self, command: Sequence[str], env: Mapping[str, str], trace: Path) -> subprocess.CompletedProcess[bytes]:
-        """Run a command under strace and replay it. Raises AssertionError when the replay differs from the disk."""
-        tracer = ["strace", "-f", "--seccomp-bpf", "-y", "-xx", "-s", "100000000", "-e", f"trace={_CALLS}", "-o", trace]
-        done = subprocess.run([*tracer, *command], capture_output=True, env=env, check=False, timeout=120)
+    def run(
+        self,
+        command: Sequence[str],
+        env: Mapping[str, str],
+        ended: Callable[[subprocess.CompletedProcess[bytes]], None] = lambda done: None,
+    ) -> None:
+        """Run a command, tell `ended`, and replay it. Raises AssertionError when the replay differs from the disk."""
+        done, calls = record(command, env)
+        ended(done)
+        self.replay(calls)
+        self.compare()
+
+    def replay(self, calls: Sequence[Call]) -> None:
+        """Do on the disk what one process, and its children, did."""
         self._places.clear()
         self._working.clear()
-        with trace.open() as lines:
-            for call in parse(lines):
-                self._replay(call)
-        trace.unlink()
-        self._compare()
-        return done
+        for call in calls:
+            self._replay(call)
+
+    def compare(self) -> None:
+        """The replayed disk is the real one, and gets its numbers and times. Raises AssertionError."""
+        mine, real = dict(self.disk.walk()), dict(load(str(self.root), self.skip).walk())
+        assert mine.keys() == real.keys(), sorted(mine.keys() ^ real.keys())
+        for path, node in mine.items():
+            other = real[path]
+            assert type(node) is type(other), path
+            node.number = other.number
+            if isinstance(node, File) and isinstance(other, File):
+                assert node.data == other.data or path.endswith("-shm"), path
+                node.mode, node.mtime_ns = other.mode, other.mtime_ns
+            elif isinstance(node, Directory) and isinstance(other, Directory):
+                node.mode = other.mode
+            elif isinstance(node, Symlink) and isinstance(other, Symlink):
+                assert node.target == other.target
 
     # --- replaying
 
@@ -100,7 +123,7 @@ class Recorder:
             path = self._path(call, words[-1], words[1] if name == "symlinkat" else "")
             if path is not None:
                 self.disk.symlink(os.fsdecode(_text(words[0])), path)
-                self.seen(name)
+                self.seen(name, path)
         elif name == "truncate":
             self._at(call, lambda path: self.disk.truncate(path, int(words[1])))
         else:
@@ -116,7 +139,7 @@ class Recorder:
             return
         match = _FD.match(words[0])
         if name in {"write", "writev"} and match and match[1] == "1" and _unescape(match[2]).startswith("pipe:"):
-            self.seen("told")
+            self.seen("told", "")
             return
         target = {"copy_file_range": 2, "sendfile": 0, "splice": 2}.get(name, 0)
         path = self._of(words[target])
@@ -127,16 +150,19 @@ class Recorder:
             self._places[key] = call.result
         elif name == "ftruncate":
             self.disk.truncate(path, int(words[1]))
-            self.seen(name)
+            self.seen(name, path)
+        elif name == "fallocate":
+            assert words[1] == "0", f"fallocate with {words[1]} is not understood"
+            self.disk.truncate(path, max(int(words[2]) + int(words[3]), self.disk.size(path)))
+            self.seen(name, path)
         elif name in {"pwrite64", "write", "writev"}:
             data = b"".join(_texts(words[1]))[: call.result]
             at = int(words[3]) if name == "pwrite64" else self._places[key]
             if name != "pwrite64":
-                file = self.disk.find(path)
-                at = len(file.data) if at < 0 and isinstance(file, File) else at
+                at = self.disk.size(path) if at < 0 else at
                 self._places[key] = at + len(data) if self._places[key] >= 0 else -1
             self.disk.write(path, at, data)
-            self.seen(name)
+            self.seen(name, path)
         elif name in {"dup", "dup2", "dup3"} or (name == "fcntl" and "F_DUPFD" in words[1]):
             self._places[str(call.result), key[1]] = self._places.get(key, 0)  # nobody writes through both
         else:
@@ -152,10 +178,10 @@ class Recorder:
         assert "O_TMPFILE" not in flags
         if not self.disk.exists(path):
             self.disk.create(path, int(call.arguments[-1], 8))
-            self.seen("create")
+            self.seen("create", path)
         elif "O_TRUNC" in flags:
             self.disk.truncate(path, 0)
-            self.seen("truncate")
+            self.seen("truncate", path)
         self._places[str(call.result), id(self.disk.find(path))] = -1 if "O_APPEND" in flags else 0
 
     def _sync(self, call: Call) -> None:
@@ -169,7 +195,7 @@ class Recorder:
             self._syncs[call.process] = self.disk.begin_sync(path)
             return
         self.disk.end_sync(self._syncs.pop(call.process, None) or self.disk.begin_sync(path))
-        self.seen(call.name)
+        self.seen(call.name, path or "")
 
     def _two(self, call: Call) -> None:
         words = call.arguments
@@ -185,14 +211,14 @@ class Recorder:
             self.disk.exchange(old, new)
         else:
             self.disk.rename(old, new)
-        self.seen(call.name)
+        self.seen(call.name, new)
 
     def _at(self, call: Call, act: Callable[[str], object]) -> None:
         words = call.arguments
         path = self._path(call, words[1], words[0]) if _FD.match(words[0]) else self._path(call, words[0])
         if path is not None:
             act(path)
-            self.seen(call.name)
+            self.seen(call.name, path)
 
     def _path(self, call: Call, last: str, above: str = "") -> str | None:
         """A path below the root, None for any other."""
@@ -214,25 +240,21 @@ class Recorder:
         below = path[len(root) + 1 :] if path.startswith(f"{root}/") else None
         return None if below is None or self.skip(below) else below
 
-    def _compare(self) -> None:
-        """The replayed disk is the real one, and gets its numbers and times."""
-        mine, real = dict(self.disk.walk()), dict(load(str(self.root), self.skip).walk())
-        assert mine.keys() == real.keys(), sorted(mine.keys() ^ real.keys())
-        for path, node in mine.items():
-            other = real[path]
-            assert type(node) is type(other), path
-            node.number = other.number
-            if isinstance(node, File) and isinstance(other, File):
-                assert node.data == other.data or path.endswith("-shm"), path
-                node.mode, node.mtime_ns = other.mode, other.mtime_ns
-            elif isinstance(node, Directory) and isinstance(other, Directory):
-                node.mode = other.mode
-            elif isinstance(node, Symlink) and isinstance(other, Symlink):
-                assert node.target == other.target
-
 
 def available() -> bool:
     return shutil.which("strace") is not None
+
+
+def record(
+    command: Sequence[str], env: Mapping[str, str]
+) -> tuple[subprocess.CompletedProcess[bytes], list[Call]]:
+    """Run a command under strace: what became of it, and the calls that it and its children made."""
+    tracer = ["strace", "-f", "--seccomp-bpf", "-y", "-xx", "-s", "100000000", "-e", f"trace={_CALLS}"]
+    with tempfile.NamedTemporaryFile("r", prefix="recoverd-trace-") as trace:
+        done = subprocess.run(
+            [*tracer, "-o", trace.name, *command], capture_output=True, env=env, check=False, timeout=120
+        )
+        return done, list(parse(iter(trace)))
 
 
 def parse(lines: Iterator[str]) -> Iterator[Call]:

@@ -9,8 +9,8 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.crash.lost_writes import disk as model
-from tests.crash.lost_writes.disk import Choice, Disk
+from tests.crash.lost_writes import choices as model
+from tests.crash.lost_writes.disk import Choice, Disk, File
 
 
 def images(disk: Disk, seeds: int = 300) -> set[tuple[tuple[str, bytes], ...]]:
@@ -19,7 +19,7 @@ def images(disk: Disk, seeds: int = 300) -> set[tuple[tuple[str, bytes], ...]]:
 
 
 def files(disk: Disk, choice: Choice) -> tuple[tuple[str, bytes], ...]:
-    return tuple(sorted((path, data) for path, data in disk.image(choice).items() if isinstance(data, bytes)))
+    return tuple(sorted((path, data) for path, (node, data) in disk.image(choice).items() if isinstance(node, File)))
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.crash.lost_writes import disk as model
+from tests.crash.lost_writes import choices as model
 from tests.crash.lost_writes.recording import Recorder, available, parse
 
 pytestmark = pytest.mark.skipif(not available(), reason="needs strace")
@@ -47,28 +47,30 @@ def test_a_replay_is_what_happened(tmp_path: Path) -> None:
     root = tmp_path / "root"
     root.mkdir()
     seen: list[str] = []
-    recorder = Recorder(root, lambda path: False, seen.append)
+    status: list[tuple[int, bytes]] = []
+    recorder = Recorder(root, lambda path: False, lambda name, path: seen.append(name))
     recorder.adopt()
-    done = recorder.run([sys.executable, "-c", EVERYTHING, str(root)], dict(os.environ), tmp_path / "trace")
-    assert (done.returncode, done.stderr) == (0, b"")
+    command = [sys.executable, "-c", EVERYTHING, str(root)]
+    recorder.run(command, dict(os.environ), lambda done: status.append((done.returncode, done.stderr)))
+    assert status == [(0, b"")]
     assert len(seen) > 120
     assert {"create", "mkdir", "rename", "renameat2", "fsync", "sync", "told", "fdatasync"} <= set(seen)
     assert seen[-2:] == ["told", "fdatasync"]
     found = recorder.disk.image(model.NOTHING)
-    assert found["a-2"] == b"x" * 100
+    assert found["a-2"][1] == b"x" * 100
     assert "last" not in found
     everything = recorder.disk.image(model.EVERYTHING)
-    assert everything["last"] == b"l"
-    assert everything['b/one, "two"\n'] == b"012ab567xy\0pq"
+    assert everything["last"][1] == b"l"
+    assert everything['b/one, "two"\n'][1] == b"012ab567xy\0pq"
 
 
 def test_what_is_not_understood_is_an_error(tmp_path: Path) -> None:
     """A write that went by unseen would never be lost."""
     code = "import mmap, os, sys; f = open(sys.argv[1] + '/f', 'wb+'); f.write(b'x' * 9); f.flush(); mmap.mmap(f.fileno(), 9)"
-    recorder = Recorder(tmp_path, lambda path: path == "trace", lambda name: None)
+    recorder = Recorder(tmp_path, lambda path: False, lambda name, path: None)
     recorder.adopt()
     with pytest.raises(AssertionError, match="through memory"):
-        recorder.run([sys.executable, "-c", code, str(tmp_path)], dict(os.environ), tmp_path / "trace")
+        recorder.run([sys.executable, "-c", code, str(tmp_path)], dict(os.environ))
 
 
 def test_a_sync_that_others_interrupt_begins_where_it_began() -> None:
