@@ -2,10 +2,19 @@
 
 from __future__ import annotations
 
-from recoverd.events.text import plural, size
-from recoverd.health.facts import QuarantineFacts, Space
+from recoverd.events.text import duration, plural, size
+from recoverd.health.facts import QuarantineFacts, RepositoryFacts, Space
 from recoverd.health.limits import disk_limits
 from recoverd.health.results import Figure, Result, Status
+from recoverd.values import replace
+
+UNMET_HINT = (
+    "what is left is pinned, the newest known-good or proven one, or of a service that is not declared: unpin or clear "
+    "what nobody needs, free other space, or change the bound"
+)
+_GROWTH_HINT = "keep fewer snapshots (`retention`), bound the repository (`repository.max_bytes`), or free other space"
+_DAY_S = 86400
+_SOON_DAYS, _FAR_DAYS = 7, 1000
 
 
 def disk_space(name: str, service: str | None, path: str, space: Space) -> Result:
@@ -23,6 +32,31 @@ def disk_space(name: str, service: str | None, path: str, space: Space) -> Resul
     message = f"{size(space.free_bytes)} of {size(space.total_bytes)} free at {path}"
     hint = None if status is Status.OK else "free some space there, or keep fewer snapshots (`retention`)"
     return Result(name, service, status, message, hint=hint, figures=figures)
+
+
+def repository_space(facts: RepositoryFacts, space: Space) -> Result:
+    """Room for snapshots: what is free, what `min_free` asks for, how long it lasts, and the space reserve."""
+    first = disk_space("repository-space", None, facts.path, space)
+    figures = dict(first.figures)
+    low, found = figures["free_bytes"], [(first.status, first.message, first.hint)]
+    if facts.min_free_bytes > (low.warn or 0):
+        figures["free_bytes"] = replace(low, warn=facts.min_free_bytes)
+    if space.free_bytes < facts.min_free_bytes:
+        found.append((Status.WARNING, f"min_free asks for {size(facts.min_free_bytes)}", UNMET_HINT))
+    if facts.growth_bytes_per_day is not None:
+        figures["growth_bytes_per_day"] = Figure(round(facts.growth_bytes_per_day), "B")
+    if facts.days_until_full is not None:
+        left_s = round(facts.days_until_full * _DAY_S)
+        figures["seconds_until_full"] = Figure(left_s, "s", warn=_SOON_DAYS * _DAY_S, crit=_DAY_S)
+        status = Status.CRITICAL if left_s < _DAY_S else Status.WARNING if left_s < _SOON_DAYS * _DAY_S else Status.OK
+        if facts.days_until_full < _FAR_DAYS:
+            found.append((status, f"full in {duration(left_s)} at the present growth", _GROWTH_HINT))
+    if facts.without_reserve:
+        sentence = f"there is no space reserve in {' and '.join(facts.without_reserve)}"
+        found.append((Status.WARNING, sentence, "`recoverd prune` sets it up as soon as there is room for it"))
+    worst = max(found, key=lambda one: one[0].severity)
+    hint = None if worst[0] is Status.OK else worst[2]
+    return Result(first.name, None, worst[0], "; ".join(one[1] for one in found), hint=hint, figures=figures)
 
 
 def quarantine(facts: QuarantineFacts) -> Result:

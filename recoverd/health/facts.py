@@ -80,6 +80,17 @@ class CaptureRun:
 
 
 @dataclass(frozen=True, slots=True)
+class DrillFacts:
+    """What is known of a service's drills. `limit_s`: how long ago the last that passed may be; None: for ever."""
+
+    limit_s: float | None
+    passed_ns: int | None = None
+    seconds: float | None = None  # what the last one took
+    data_age_s: float | None = None  # how old what it brought back was
+    failed: str | None = None  # why the last one failed; None: it did not
+
+
+@dataclass(frozen=True, slots=True)
 class RestoreRun:
     """One restore in the run history."""
 
@@ -148,6 +159,7 @@ class ServiceFacts:
     last_error: str | None = None
     runs: tuple[CaptureRun, ...] = ()  # oldest first, bounded
     restores: tuple[RestoreRun, ...] = ()  # oldest first, bounded
+    drill: DrillFacts | None = None  # None: none is declared, and none was held
     blocked: str | None = None  # why the last restore did not bring it up; None: it is not blocked
     open_intent: str | None = None  # of which restore, in words; None: none is open
     process: ProcessFacts | None = None  # None: the service has no process of its own
@@ -176,6 +188,11 @@ class RepositoryFacts:
     size_bytes: int | None = None
     files: int | None = None
     space: Space | None = None
+    max_bytes: int | None = None  # of the configuration; None: no bound
+    min_free_bytes: int = 0  # the same, of this file system
+    growth_bytes_per_day: float | None = None  # None: too little is known
+    days_until_full: float | None = None  # None: the disk does not fill, or too little is known
+    without_reserve: tuple[str, ...] = ()  # directories that should hold a space reserve and do not
 
 
 @dataclass(frozen=True, slots=True)

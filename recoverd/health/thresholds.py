@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from recoverd.errors import NOTHING_DECLARED
 from recoverd.events.text import plural, size
 from recoverd.health import service_checks
-from recoverd.health.disk import disk_space, quarantine
+from recoverd.health.disk import UNMET_HINT, quarantine, repository_space
 from recoverd.health.facts import (
     FailedServiceFacts,
     HostFacts,
@@ -112,7 +112,7 @@ def repository(facts: RepositoryFacts) -> tuple[Result, ...]:
     """Whether the repository can be used, and the room it has."""
     figures: dict[str, Figure] = {}
     if facts.size_bytes is not None:
-        figures["bytes"] = Figure(facts.size_bytes, "B")
+        figures["bytes"] = Figure(facts.size_bytes, "B", warn=facts.max_bytes)
     if facts.files is not None:
         figures["files"] = Figure(facts.files)
     name = "repository"
@@ -145,10 +145,19 @@ def repository(facts: RepositoryFacts) -> tuple[Result, ...]:
     else:
         held = f": {size(facts.size_bytes)}" if facts.size_bytes is not None else ""
         held += f" in {plural(facts.files, 'file')}" if held and facts.files is not None else ""
-        first = Result(name, None, Status.OK, f"{facts.path}{held}", figures=figures)
+        over = facts.max_bytes is not None and facts.size_bytes is not None and facts.size_bytes > facts.max_bytes
+        allowed = f", and max_bytes allows {size(facts.max_bytes)}" if over and facts.max_bytes is not None else ""
+        first = Result(
+            name,
+            None,
+            Status.WARNING if over else Status.OK,
+            f"{facts.path}{held}{allowed}",
+            hint=UNMET_HINT if over else None,
+            figures=figures,
+        )
     if facts.space is None:
         return (first,)
-    return (first, disk_space("repository-space", None, facts.path, facts.space))
+    return (first, repository_space(facts, facts.space))
 
 
 def lingering(lingers: bool) -> Result:

@@ -33,16 +33,18 @@ from recoverd.health.facts import (
 )
 from recoverd.health.results import Result, Status, overall
 from recoverd.health.thresholds import evaluate
-from recoverd.operations import confirmations, watched
+from recoverd.operations import confirmations, drilled, watched
 from recoverd.operations.confirmations import Confirmation
 from recoverd.operations.context import Context
+from recoverd.operations.growth import growth_of
 from recoverd.operations.lingering import lingering_of
 from recoverd.operations.opening import changed_since_loaded
 from recoverd.operations.quarantining import QUARANTINE, count_quarantine
 from recoverd.operations.restore_results import RESTORE
 from recoverd.recovery.intents import OpenIntent, open_intents
-from recoverd.repository import layout
+from recoverd.repository import bounds, layout
 from recoverd.repository.records import ABSENT, ItemRecord, Snapshot
+from recoverd.repository.reserve import Reserve
 from recoverd.repository.store import Repository
 from recoverd.repository.trees import EMPTY_TREE
 from recoverd.system import clock, locks, mounts
@@ -125,13 +127,21 @@ def _repository(context: Context) -> tuple[Repository | None, RepositoryFacts]:
         figures = repository.statistics()
     except RepositoryError as error:  # of services the records tell all the same
         return repository, RepositoryFacts(path, writable=False, error=error.message, space=_space(path))
+    space = _space(path)
+    room = bounds.Room(figures.size_bytes, space.free_bytes, space.total_bytes) if space is not None else None
+    growth = growth_of(repository, room, clock.now_ns()) if room is not None else None
     written = (path, repository.packs_path, os.path.join(path, layout.SNAPSHOTS))
     return repository, RepositoryFacts(
         path,
         writable=all(os.access(one, os.W_OK | os.X_OK) for one in written),
         size_bytes=figures.size_bytes,
         files=figures.files,
-        space=_space(path),
+        space=space,
+        max_bytes=context.config.repository.max_bytes,
+        min_free_bytes=bounds.min_free_bytes(context.config.repository, space.total_bytes) if space else 0,
+        growth_bytes_per_day=growth.bytes_per_day if growth is not None else None,
+        days_until_full=growth.days_until_full if growth is not None else None,
+        without_reserve=Reserve.of(context.state_dir, path).missing(),
     )
 
 
@@ -191,7 +201,7 @@ def _service(
     return ServiceFacts(
         name=service.name,
         every_s=service.autosave.every_s,
-        missed_s=_missed_s(service, context.config.timezone, clock.now_ns()),
+        missed_s=drilled.missed_s(service.autosave.cron, context.config.timezone, MISSED),
         on_change=service.autosave.on_change is not None,
         max_age_s=service.check.max_age_s,
         max_failures=service.check.max_failures,
@@ -211,26 +221,12 @@ def _service(
         last_error=record.last_error if record is not None else None,
         runs=tuple(CaptureRun(run.time_ns, run.seconds, run.outcome == "failed") for run in reversed(runs)),
         restores=tuple(RestoreRun(run.time_ns, run.seconds, run.outcome) for run in reversed(restores)),
+        drill=drilled.facts(service, repository, context.config.timezone),
         blocked=record.blocked if record is not None else None,
         open_intent=_intent(intent),
         process=_process(context, service) if repository is not None else None,
         live=_live(context, service) if request.live else None,
     )
-
-
-def _missed_s(service: Service, zone: str, now_ns: int) -> float | None:
-    """How long ago the MISSEDth last time of its crontab was."""
-    if service.autosave.cron is None:
-        return None
-    from datetime import UTC, datetime, timedelta
-
-    from recoverd.config.crontab import parse, zone_named
-
-    now = time = datetime.fromtimestamp(now_ns // 1_000_000_000, UTC)
-    crontab, where = parse(service.autosave.cron), zone_named(zone)
-    for missed in range(MISSED):
-        time = crontab.at_or_before(time - timedelta(seconds=1) if missed else time, where)
-    return (now - time).total_seconds()
 
 
 def _intent(intent: OpenIntent | None) -> str | None:
