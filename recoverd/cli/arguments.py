@@ -15,6 +15,7 @@ from recoverd.values import dataclass
 COMMANDS: Mapping[str, tuple[str, str]] = {
     "check": ("check", "health of everything, for people and for monitoring"),
     "restore": ("restore", "recover what is not ok, bring services up, prove them"),
+    "drill": ("drill", "rehearse a restore in a scratch directory"),
     "confirm": ("confirm", "the second phase of a boot: start, prove, fall back"),
     "undo": ("undo", "reverse a restore"),
     "assess": ("assess", "the verdict on live state, with problems; changes nothing"),
@@ -32,6 +33,7 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "resume": ("resume", "switch autosave on again"),
     "init": ("init", "write a commented recoverd.yaml and create the repository"),
     "prune": ("prune", "apply retention and free what only deleted snapshots used"),
+    "verify": ("verify", "read the repository, name what is damaged, heal it"),
     "start": ("start", "start services in order, and prove that they are healthy"),
     "stop": ("stop", "stop services, and remember that it was on purpose"),
     "restart": ("restart", "stop services and start them again"),
@@ -45,8 +47,6 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
 NOT_YET = frozenset(
     [
         "adopt",
-        "drill",
-        "verify",
         "replicate",
         "bootstrap",
         "fleet",

@@ -20,6 +20,7 @@ from recoverd.config.model import (
     Computed,
     Config,
     Consistency,
+    Drill,
     FailedService,
     Format,
     Guards,
@@ -44,6 +45,7 @@ from recoverd.config.model import (
     Span,
     StateItem,
     Validation,
+    VerifyConfig,
     VersionRule,
 )
 from recoverd.config.sources import SourceFile, Sources, digest, search_digest
@@ -200,6 +202,7 @@ _service = _object(
     retention=_retention,
     restore=_object(Restore, fallback=tuple),
     health=_object(Health, probes=_list(_object(Probe, kind=ProbeKind, command=tuple))),
+    drill=_object(Drill, command=tuple),
     check=_object(CheckThresholds),
 )
 _config = _object(
@@ -208,5 +211,6 @@ _config = _object(
     services=_by_name(_service),
     failed=_list(_object(FailedService, problems=tuple)),
     quarantine=_object(QuarantineConfig),
+    verify=_object(VerifyConfig),
     log=_object(LogConfig, debug=tuple),
 )

@@ -287,8 +287,18 @@ class Restore:
 
 
 @dataclass(frozen=True, slots=True)
+class Drill:
+    """When a restore is rehearsed, and what is started on it."""
+
+    cron: str | None = None  # as config.crontab reads it, in the zone of `Config.timezone`; None: only by hand
+    command: tuple[str, ...] = ()
+    timeout_s: float = 300.0  # for the command
+
+
+@dataclass(frozen=True, slots=True)
 class CheckThresholds:
     max_age_s: float | None = None  # None: derived from the autosave schedule
+    max_drill_age_s: float | None = None  # None: derived from the schedule of drills
     max_failures: int = 3
 
 
@@ -305,6 +315,7 @@ class Service:
     retention: Retention = DEFAULT_RETENTION
     restore: Restore = Restore()
     health: Health = Health()
+    drill: Drill | None = None
     check: CheckThresholds = CheckThresholds()
 
 
@@ -326,6 +337,14 @@ class QuarantineConfig:
 
     keep_s: float = 30 * 86400.0
     max_bytes: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class VerifyConfig:
+    """How often so much of the repository is read and checked; a `sample` of 0 is never."""
+
+    every_s: float = 86400.0
+    sample: float = 0.05  # share, 0 to 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -353,6 +372,7 @@ class Config:
     failed: tuple[FailedService, ...] = ()
     timezone: str = "UTC"
     quarantine: QuarantineConfig = QuarantineConfig()
+    verify: VerifyConfig = VerifyConfig()
     log: LogConfig = LogConfig()
     boot_timeout_s: float = DEFAULT_BOOT_TIMEOUT_S  # for `restore --boot`
     boot_late: str = "start"  # start | block: what becomes of what was not assessed by then

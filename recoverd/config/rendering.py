@@ -53,6 +53,7 @@ def as_plain(config: Config, *, mask: bool) -> dict[str, Any]:
         "boot_late": config.boot_late,
         "io_timeout": format_duration(config.io_timeout_s),
         "quarantine": _given(keep=format_duration(config.quarantine.keep_s), max_bytes=config.quarantine.max_bytes),
+        "verify": {"every": format_duration(config.verify.every_s), "sample": format_percentage(config.verify.sample)},
         "log": {"format": config.log.format, "level": config.log.level, "debug": list(config.log.debug)},
         "services": {name: _service(service, mask=mask) for name, service in config.services.items()},
     }
@@ -103,8 +104,16 @@ def _service(service: Service, *, mask: bool) -> dict[str, Any]:
         "stable_for": format_duration(health.stable_for_s),
         "probes": [_probe(probe, mask=mask) for probe in health.probes],
     }
+    if service.drill is not None:
+        plain["drill"] = _given(
+            cron=service.drill.cron,
+            command=[_masked(word, mask=mask) for word in service.drill.command] or None,
+            timeout=format_duration(service.drill.timeout_s),
+        )
     plain["check"] = _given(
-        max_age=None if check.max_age_s is None else format_duration(check.max_age_s), max_failures=check.max_failures
+        max_drill_age=None if check.max_drill_age_s is None else format_duration(check.max_drill_age_s),
+        max_age=None if check.max_age_s is None else format_duration(check.max_age_s),
+        max_failures=check.max_failures,
     )
     return plain
 

@@ -17,6 +17,7 @@ from recoverd.config.model import (
     Autosave,
     CheckThresholds,
     Consistency,
+    Drill,
     Health,
     OnChange,
     Probe,
@@ -71,6 +72,7 @@ def build_service(name: str, section: Section, own: Sequence[Own]) -> tuple[Serv
         retention=_retention(section.section("retention")),
         restore=_restore(section.section("restore")),
         health=_health(section.section("health")),
+        drill=_drill(section.section("drill")),
         check=_check(section.section("check")),
     )
     return service, claims
@@ -291,8 +293,18 @@ def why_no_address(address: str) -> str | None:
     return None if 1 <= int(found[3]) <= 65535 else f'"{address}": ports go from 1 to 65535'
 
 
+def _drill(drill: Section) -> Drill | None:
+    if not drill.present:
+        return None
+    command = drill.texts("command")
+    if drill.has("command") and (not command or not command[0]):
+        drill.problem("command", "the program must not be empty")
+    return Drill(drill.crontab_or_none("cron"), command, drill.duration("timeout", Drill().timeout_s, positive=True))
+
+
 def _check(check: Section) -> CheckThresholds:
     return CheckThresholds(
         max_age_s=check.duration_or_none("max_age"),
+        max_drill_age_s=check.duration_or_none("max_drill_age"),
         max_failures=check.integer("max_failures", CheckThresholds().max_failures),
     )

@@ -19,7 +19,6 @@ class Unsupported:
 
 
 HOST = (
-    Unsupported("verify"),
     Unsupported("replicas"),
     Unsupported("hooks"),
     Unsupported("heartbeat"),
@@ -31,10 +30,8 @@ SERVICE = (
     Unsupported("instances"),
     Unsupported("for_each"),
     Unsupported("watch"),
-    Unsupported("drill"),
     Unsupported("in_flight"),
     Unsupported("hooks"),
-    Unsupported("check.max_drill_age"),
     Unsupported("restore.unhealthy", ("fall-back",)),
     Unsupported("restore.fallback.*", ("replicas",)),
     Unsupported("state.*.sqlite"),

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 
 from recoverd.events.text import duration, plural, size
 from recoverd.health.disk import disk_space
+from recoverd.health.drills import drill_age
 from recoverd.health.facts import LiveFacts, PathFacts, ProblemFacts, ProcessFacts, ServiceFacts, SnapshotFacts
 from recoverd.health.limits import Ages, age_s, ages
 from recoverd.health.results import Figure, Result, Status
@@ -32,6 +33,7 @@ def evaluate(service: ServiceFacts, now_ns: int) -> list[Result]:
         captures(service),
         *save_duration(service),
         *load_duration(service),
+        *([drill_age(service.name, service.drill, now_ns)] if service.drill is not None else []),
     ]
     for path in service.paths:
         results += state_path(service.name, path)

@@ -185,7 +185,8 @@ services:
       within: 1m
       stable_for: 1s
       probes: [{http: "http://a/"}, {tcp: "a:1"}, {command: [x]}, {running: true, timeout: 1s}]
-    check: {max_age: 1m, max_failures: 9}
+    drill: {cron: "0 4 * * 0", command: [selftest, "{directory}"], timeout: 2m}
+    check: {max_age: 1m, max_drill_age: 9d, max_failures: 9}
 """
 # Given once and then fixed in every version so far, or looked up when loading: not in the model.
 NOT_SHOWN = {
@@ -356,7 +357,7 @@ def test_the_schema_accepts_all_of_the_contract() -> None:
                 "autosave": {"every": "30s", "cron": "*/15 * * * *", "on_change": {"quiet": "500ms", "at_most": "5s"}},
                 "restore": {"fallback": ["siblings", "snapshots", "replicas", "rebuild", "initial"], "salvage": "tail"},
                 "watch": {"every": "10s", "restart": "on-failure", "backoff": {"first": "1s", "most": "5m"}, "give_up_after": 5},
-                "drill": {"cron": "0 4 * * 0", "command": ["a", "{directory}"]},
+                "drill": {"cron": "0 4 * * 0", "command": ["a", "{directory}"], "timeout": "1m"},
                 "in_flight": [{"item": "m", "select": "/t", "where": {"at": {"within": "1h"}}, "show": ["id"], "exists": "c", "as": "t:{id}"}],
                 "check": {"max_age": "2m", "max_drill_age": "14d", "max_failures": 3},
                 "hooks": [],

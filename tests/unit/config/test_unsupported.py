@@ -24,10 +24,8 @@ SERVICE_USES = {
     "instances": "instances: {item: m, select: /a, command: [x]}",
     "for_each": "for_each: {glob: /a/*}",
     "watch": "watch: {}",
-    "drill": "drill: {}",
     "in_flight": "in_flight: []",
     "hooks": "hooks: []",
-    "check.max_drill_age": "check: {max_drill_age: 1d}",
     "restore.unhealthy": "restore: {unhealthy: VALUE}",
     "restore.fallback.*": "restore: {fallback: [VALUE]}",
     "state.*.sqlite": "state: {m: {sqlite: /srv/x/a}}",
@@ -64,7 +62,7 @@ def test_in_a_service(line: Unsupported, value: str, problems: Callable[..., lis
     assert place == line.pattern
 
 
-@pytest.mark.parametrize("use", ["drill: {}", "watch: {}", "restore: {fallback: [replicas]}"])
+@pytest.mark.parametrize("use", ["watch: {}", "restore: {fallback: [replicas]}"])
 def test_in_defaults(use: str, problems: Callable[..., list[str]]) -> None:
     """What a service can't have, all services can't have; said once, not again for each of them."""
     (found,) = problems(f"defaults: {{{use}}}\nservices:\n  a: {{{ITEM}}}\n  b: {{state: {{m: {{file: /srv/y}}}}}}\n")
