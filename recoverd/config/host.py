@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 from recoverd.config.items import Own, is_inside
-from recoverd.config.model import LogConfig, QuarantineConfig, RepositoryConfig
+from recoverd.config.model import LogConfig, QuarantineConfig, RepositoryConfig, VerifyConfig
 from recoverd.config.sections import Context, Section, normal_path
 from recoverd.config.wording import suggest
 
@@ -72,7 +72,7 @@ def _spare(section: Section, path: str, state_dir: str) -> str | None:
     elif is_inside(path, spare):
         section.problem("spare", f"must not contain the repository ({path}): it holds snapshots and nothing else")
     elif spare == state_dir or is_inside(state_dir, spare):
-        section.problem("spare", f"must not be or contain `state_dir` ({state_dir}): it holds snapshots and nothing else")
+        section.problem("spare", f"must not be or contain `state_dir` ({state_dir}): it holds snapshots only")
     return spare
 
 
@@ -117,6 +117,13 @@ def timezone(host: Section) -> str:
 def quarantine(host: Section) -> QuarantineConfig:
     section, usual = host.section("quarantine"), QuarantineConfig()
     return QuarantineConfig(section.duration("keep", usual.keep_s), section.size_or_none("max_bytes"))
+
+
+def verify(host: Section) -> VerifyConfig:
+    section, usual = host.section("verify"), VerifyConfig()
+    sample = section.percentage_or_none("sample")
+    every_s = section.duration("every", usual.every_s, positive=True)
+    return VerifyConfig(every_s, usual.sample if sample is None else sample)
 
 
 def log(host: Section) -> LogConfig:

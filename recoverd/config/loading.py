@@ -82,6 +82,7 @@ class _Builder:
             services={},
             timezone=host.timezone(section),
             quarantine=host.quarantine(section),
+            verify=host.verify(section),
             log=host.log(section),
             boot_timeout_s=section.duration("boot_timeout", DEFAULT_BOOT_TIMEOUT_S, positive=True),
             boot_late=str(section.text("boot_late", "start")),

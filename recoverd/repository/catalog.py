@@ -18,6 +18,7 @@ from recoverd.repository.trust import FREE_NUMBER as _FREE_NUMBER
 from recoverd.repository.trust import TRUSTED as _TRUSTED
 from recoverd.repository.trust import Trust, all_packs, chunks, forget_missing
 from recoverd.system.clock import now_ns
+from recoverd.system.durable import open_own_fd
 from recoverd.values import dataclass
 
 if TYPE_CHECKING:
@@ -66,6 +67,10 @@ class Catalog:
 
     def close(self) -> None:
         self._database.close()
+
+    def shrink(self) -> None:
+        """Give free space back to the file system, a bounded piece at a time."""
+        self._database.shrink()
 
     # --- objects
 
@@ -155,7 +160,7 @@ class Catalog:
 
         Raises OSError when they can't be listed.
         """
-        known = self.packs()  # first: packs come before rows
+        known = {name: size for _, name, size in self._database.read(all_packs)}  # first: packs come before rows
         generation = self._database.generation
         on_disk = self.listed()
         gone = [name for name, size in known.items() if on_disk.get(name) != size]
@@ -164,10 +169,6 @@ class Catalog:
         for name in sorted(on_disk.keys() - (known.keys() - set(gone))):
             self._add_from_file(name, on_disk[name])
         self._caught_up = generation
-
-    def packs(self) -> dict[str, int]:
-        """The packs that the catalog knows, and their bytes."""
-        return {name: size for _, name, size in self._database.read(all_packs)}
 
     def listed(self) -> dict[str, int]:
         """The packs that exist now, and their bytes, whatever the catalog says. Raises OSError."""
@@ -186,7 +187,7 @@ class Catalog:
 
     def correct(self, names: Iterable[str]) -> None:
         """Compare what is known of some packs with their own indexes, and believe those."""
-        known = self.packs()
+        known = {name: size for _, name, size in self._database.read(all_packs)}
         for name in names:
             index = self._index_of(name) if name in known else None
             if index is None:
@@ -209,7 +210,7 @@ class Catalog:
         from recoverd.repository.packs import SUFFIX
 
         try:
-            fd = os.open(f"{self._packs_path}/{name[:2]}/{name}{SUFFIX}", os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+            fd = open_own_fd(f"{self._packs_path}/{name[:2]}/{name}{SUFFIX}")
             try:
                 return index_of(fd, name)
             finally:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 SCHEMA_VERSION = 2
+_FREE_PAGES = 256  # of 4 KiB: so many may be free, and so many are given back at a time
 PATIENCE_MS = 10_000  # how long a write waits for that of another process
 
 _SCHEMA = """
@@ -36,6 +37,7 @@ CREATE INDEX objects_by_pack ON objects (pack);
 CREATE TABLE distrusted (hash BLOB NOT NULL, pack INTEGER NOT NULL, time_ns INTEGER NOT NULL, PRIMARY KEY (hash, pack))
     WITHOUT ROWID;
 CREATE TABLE reach (node BLOB PRIMARY KEY, nodes BLOB NOT NULL, leaves BLOB NOT NULL, checksum BLOB NOT NULL);
+CREATE TABLE looked (newest_pack INTEGER NOT NULL, bytes INTEGER NOT NULL, objects INTEGER NOT NULL);
 CREATE TABLE snapshots (
     service TEXT NOT NULL, sequence INTEGER NOT NULL, size INTEGER NOT NULL, mtime_ns INTEGER NOT NULL,
     record BLOB NOT NULL, PRIMARY KEY (service, sequence)
@@ -103,6 +105,21 @@ class Database:
                     self._start_anew(f"it is damaged: {error}")
             raise AssertionError  # pragma: no cover - the loop returns or raises
 
+    def shrink(self) -> None:
+        """Give some free pages back to the file system, where a quarter of the file is free. A bounded pause."""
+        with self._lock:
+            import sqlite3
+
+            try:
+                connection = self._open()
+                free, pages = (
+                    connection.execute(f"PRAGMA {x}").fetchone()[0] for x in ("freelist_count", "page_count")
+                )
+                if free > _FREE_PAGES and 4 * free > pages:
+                    connection.execute(f"PRAGMA incremental_vacuum({_FREE_PAGES})").fetchall()
+            except sqlite3.DatabaseError as error:
+                _log.debug("the catalog was not shrunk: %s", error)
+
     def close(self) -> None:
         with self._lock:
             if self._connection is not None:
@@ -138,6 +155,7 @@ class Database:
             _prepare(connection)
             problem = self._unusable(connection)
             if problem == "it is empty":
+                connection.execute("PRAGMA auto_vacuum = INCREMENTAL")  # can't be had later
                 connection.execute("PRAGMA journal_mode = WAL")
                 with _transaction(connection):
                     problem = self._unusable(connection)  # another process may have been faster

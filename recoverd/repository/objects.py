@@ -19,6 +19,7 @@ from recoverd.repository.tree_reading import decode_parts, decode_tree, join_par
 from recoverd.repository.trees import EMPTY_TREE, Entry
 from recoverd.repository.zstandard import ZstdError
 from recoverd.system import clock
+from recoverd.system.durable import open_own_fd
 from recoverd.system.locks import FileLock
 
 _CACHED_FRAMES = 64  # of about FRAME_BYTES; larger ones hold one object and are not kept
@@ -204,7 +205,7 @@ class Reader:
     def _file(self, pack: str) -> int:
         fd = self._files.get(pack)
         if fd is None:
-            fd = os.open(self._pack_path(pack), os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+            fd = open_own_fd(self._pack_path(pack))
             self._files[pack] = fd
             if len(self._files) > _OPEN_PACKS:
                 os.close(self._files.popitem(last=False)[1])

@@ -238,8 +238,8 @@ class Writer(Reader):
                     older.add(object_hash)
                 waiting.extend(self._children.get(object_hash, ()))
             missing = older - self._catalog.known(older)
-            if missing and (missing := missing - self._catalog.trust.known_damage()):
-                self._catalog.trust.miss(missing, clock.now_ns())
+            if missing and (missing := missing - self._catalog.trust.distrusted().keys()):
+                self._catalog.trust.miss(missing, clock.now_ns())  # the next capture reads everything
                 raise RepositoryError(f"a snapshot of {draft.service} needs {min(missing)}, which is not stored")
             shares.append(share)
         return shares

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import functools
 import os
 import re
+import stat
+from typing import BinaryIO
 
 from recoverd.system.clock import boot_id
 from recoverd.system.processes import ProcessIdentity, is_alive, own_identity
@@ -93,6 +96,28 @@ def write_path(path: str, data: bytes, *, mode: int = 0o600) -> None:
         write_file(dir_fd, os.path.basename(path), data, mode=mode)
     finally:
         os.close(dir_fd)
+
+
+def open_own_fd(path: str) -> int:
+    """Open one of recoverd's own files for reading. What lies there instead of it is not followed, nor waited for.
+
+    Raises OSError, also for anything but a regular file.
+    """
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            raise OSError(errno.ELOOP, "it is a link", path) from None
+        raise
+    if not stat.S_ISREG(os.fstat(fd).st_mode):
+        os.close(fd)
+        raise OSError(errno.EINVAL, "it is no regular file", path)
+    return fd
+
+
+def open_own(path: str) -> BinaryIO:
+    """The same, as a file."""
+    return os.fdopen(open_own_fd(path), "rb")
 
 
 def make_directories(path: str, *, mode: int = 0o700) -> None:

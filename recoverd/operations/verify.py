@@ -1,0 +1,159 @@
+"""`recoverd verify`: read the repository, name what is damaged and whom it hurts; `--heal` gets back what it can."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from typing import Any
+
+from recoverd.errors import LockHeld, RecoverdError
+from recoverd.operations.context import Context
+from recoverd.repository import verify_record, verifying
+from recoverd.repository.store import Repository
+from recoverd.repository.verify_record import Damage
+from recoverd.system import clock, locks
+from recoverd.values import dataclass
+
+_LOCK_NAME = "verify.lock"
+_NICE = 19
+_IDLE_CLASS = 3  # ioprio_set(2): the disk is given when nobody else wants it
+_TOLD = 20  # damages that are told one by one
+
+
+@dataclass(frozen=True, slots=True)
+class VerifyRequest:
+    sample: float | None = None  # share of the packs to read, 0 < share <= 1; None: everything
+    heal: bool = False
+    background: bool = False  # give way to everybody else
+
+
+@dataclass(frozen=True, slots=True)
+class VerifyResult:
+    """What was read, all damage that is known now, and what was healed."""
+
+    checked_bytes: int
+    objects: int
+    packs: int
+    of_packs: int
+    damage: tuple[Damage, ...]
+    snapshots: tuple[str, ...]  # that are hurt
+    seconds: float
+    healed: tuple[str, ...] = ()  # objects, packs and records, in words
+    notes: tuple[str, ...] = ()
+
+    @property
+    def exit_status(self) -> int:
+        return 1 if self.damage else 0
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "checked_bytes": self.checked_bytes,
+            "objects": self.objects,
+            "damage": [
+                {
+                    "object": one.object,
+                    "pack": one.pack,
+                    "snapshots": list(one.snapshots),
+                    "files": list(one.files),
+                    "path": one.path,
+                    "problem": one.problem,
+                    "more": one.more,
+                }
+                for one in self.damage
+            ],
+            "healed": list(self.healed),
+            "packs": self.packs,
+            "of_packs": self.of_packs,
+            "snapshots": list(self.snapshots),
+            "seconds": round(self.seconds, 3),
+            "notes": list(self.notes),
+        }
+
+
+def bytes_to_read(context: Context, request: VerifyRequest) -> int:
+    """How much a verify will read, about. Raises RepositoryError."""
+    return verifying.bytes_to_read(context.repository(), request.sample)
+
+
+def verify(context: Context, request: VerifyRequest, told: Callable[[int], None] | None = None) -> VerifyResult:
+    """Verify the repository. `told` gets bytes as they are read.
+
+    Readers, captures and restores go on meanwhile; a prune leaves the data for its next time. Raises LockHeld when
+    another verify is under way or a prune deletes packs, RepositoryError.
+    """
+    started = time.monotonic()
+    repository = context.repository()
+    if request.background:
+        give_way()
+    with _alone(repository, context.wait_s):
+        found = verifying.verify(repository, sample=request.sample, told=told)
+    for one in found.damage[:_TOLD]:
+        context.events.emit("verify.damage", message=sentence(one))
+    return VerifyResult(
+        found.checked_bytes,
+        found.objects,
+        found.packs,
+        found.of_packs,
+        found.damage,
+        found.hurt,
+        time.monotonic() - started,
+    )
+
+
+def verify_if_due(context: Context) -> VerifyResult | None:
+    """A sample, if the schedule asks for one now; for those who call from cron. None when it does not, or can't be."""
+    try:
+        repository = context.repository_if_any()
+        if repository is None or not is_due(context, repository):
+            return None
+        return verify(context, VerifyRequest(context.config.verify.sample, background=True))
+    except LockHeld:
+        return None  # next time
+    except (RecoverdError, OSError) as error:
+        context.events.emit("verify.damage", message=str(error))
+        return None
+
+
+def is_due(context: Context, repository: Repository) -> bool:
+    """Whether the last verify was so long ago that another sample is due. A time in the future is of a wrong clock."""
+    schedule = context.config.verify
+    if not schedule.sample:
+        return False
+    last_ns = verify_record.load(repository.state_dir, repository.id).verified_ns
+    return last_ns is None or not 0 <= clock.now_ns() - last_ns < schedule.every_s * 1e9
+
+
+def sentence(damage: Damage) -> str:
+    """One damage in words: what, why, whom it hurts."""
+    where = f" in pack {damage.pack}" if damage.object is not None and damage.pack is not None else ""
+    return f"{damage.what}{where}: {damage.problem}{whom(damage)}"
+
+
+def whom(damage: Damage) -> str:
+    """Whom a damage hurts, as the end of a sentence."""
+    if not damage.snapshots:
+        return ""
+    more = "" if len(damage.snapshots) == 1 else f" and {len(damage.snapshots) - 1} more"
+    files = f" ({damage.files[0]}{'' if len(damage.files) == 1 else ', …'})" if damage.files else ""
+    return f"; it hurts {damage.snapshots[-1]}{more}{files}"
+
+
+def give_way() -> None:
+    """From now on this process gets what processor and disk have to spare."""
+    os.nice(_NICE)
+    try:
+        import psutil
+
+        psutil.Process().ionice(_IDLE_CLASS)
+    except (ImportError, OSError, AttributeError, ValueError):
+        pass  # a kernel without it; the processor matters more
+
+
+def _alone(repository: Repository, wait_s: float) -> locks.FileLock:
+    """One verify at a time: two would only take the disk from each other."""
+    path = os.path.join(repository.state_dir, _LOCK_NAME)
+    try:
+        return locks.acquire(path, wait_s=wait_s, what="the verify of the repository")
+    except OSError:
+        return locks.FileLock(-1, path)  # on a read-only medium any number may read
