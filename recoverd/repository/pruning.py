@@ -68,6 +68,7 @@ def prune(
     try:
         freed = sum(_record_size(repository, service, n) for service, numbers in going.items() for n in numbers)
         if not dry_run:
+            repository.remove_leftovers()
             for service, sequences in going.items():
                 if sequences:
                     repository.delete_records(service, sequences)

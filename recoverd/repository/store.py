@@ -268,6 +268,15 @@ class Repository:
             os.close(directory)
         self.marks_of(service).forget(sequences)
 
+    def remove_leftovers(self) -> None:
+        """Delete what processes that are gone left half written beside records and marks. Raises OSError."""
+        places = [self.path, f"{self.state_dir}/services"]
+        for name in (layout.SNAPSHOTS, layout.MARKS):
+            places += _directories(f"{self.path}/{name}")
+        for place in places:
+            if os.path.isdir(place):
+                layout.remove_leftovers(place)
+
     def record_path(self, service: str, sequence: int) -> str:
         """Where a snapshot's record is. Raises ValueError for what can't be a sequence."""
         return f"{self.path}/{layout.SNAPSHOTS}/{service}/{record_name(sequence)}"
