@@ -123,8 +123,7 @@ class Catalog:
         return found
 
     def packs(self) -> dict[str, int]:
-        """Every pack that the catalog knows, and its bytes."""
-        self._ready()
+        """The packs that the catalog knows, and their bytes."""
         return {name: size for _, name, size in self._database.read(all_packs)}
 
     def add_packs(self, packs: Mapping[str, tuple[int, Index]]) -> None:

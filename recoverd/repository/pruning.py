@@ -23,7 +23,8 @@ if TYPE_CHECKING:
     from recoverd.repository.store import Repository
     from recoverd.repository.writer import Writer
 
-LIMITS = RepackLimits()
+THOROUGH = RepackLimits(waste_share=0)
+AUTOMATIC = RepackLimits()
 _NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 
@@ -50,14 +51,15 @@ def prune(
     doomed: Mapping[str, Sequence[int]],
     *,
     dry_run: bool = False,
-    most_copied_bytes: int | None = None,
-    limits: RepackLimits = LIMITS,
+    automatic: bool = False,
+    limits: RepackLimits | None = None,
 ) -> Pruned:
     """Delete the records of the doomed snapshots, and every pack that no remaining snapshot needs; rewrite others.
 
     `doomed` holds sequences by service; one that is gone already is no error. Packs are deleted only when every
-    remaining record and tree can be read and nobody reads: else they wait for the next prune. `most_copied_bytes`
-    bounds what rewriting takes on: no new pack is begun when that much was written. Raises RepositoryError.
+    remaining record and tree can be read and nobody reads: else they wait for the next prune. `automatic`: nobody asked
+    for it, so packs are left alone until enough has changed, and one new pack is written at most.
+    Raises RepositoryError.
     """
     if writer.busy:
         raise RepositoryError("a prune can't run between putting objects and committing them")
@@ -72,15 +74,18 @@ def prune(
             for service, sequences in going.items():
                 if sequences:
                     repository.delete_records(service, sequences)
+        if automatic and not repository.catalog.reach.is_due():
+            return Pruned(removed, freed, 0)
         try:
             needed = needed_by_all(repository, writer, going)
         except Unknowable as error:
             return Pruned(removed, freed, 0, str(error))
-        work = _Work(repository, writer, needed, limits)
+        work = _Work(repository, writer, needed, limits or (AUTOMATIC if automatic else THOROUGH))
         if dry_run:
             work.foresee()
         else:
-            work.run(most_copied_bytes)
+            work.run(once=automatic)
+            repository.catalog.shrink()
     except OSError as error:
         raise RepositoryError(f"the repository can't be pruned: {error.strerror or error}") from error
     return Pruned(
@@ -120,8 +125,8 @@ class _Work:
         self.written_bytes = sum(sizes[one.name].live_bytes for one in step.sources)
         self.packs_written = bool(self.written_bytes)
 
-    def run(self, most_copied_bytes: int | None) -> None:
-        """Delete, rewrite, look again, until nothing is left to do or enough is done."""
+    def run(self, *, once: bool) -> None:
+        """Delete, rewrite, look again, until nothing is left to do; or once."""
         going_on = True
         while going_on:
             figures, step = self._plan()
@@ -129,9 +134,10 @@ class _Work:
             gone = self._delete([name for name in dead if self._is_dead(name)])
             self.packs_removed += len(gone)
             going_on = False
-            enough = most_copied_bytes is not None and self.written_bytes >= most_copied_bytes
-            if step.sources and not enough and self.kept_data is None:
-                going_on = self._rewrite([one.name for one in step.sources])
+            if step.sources and self.kept_data is None and self._rewrite([one.name for one in step.sources]):
+                going_on = not once
+        if self.kept_data is None:
+            self._repository.catalog.reach.note_looked()
         self.notes += [f"pack {one.name} stays: what snapshots need of it is damaged" for one in figures if one.held]
 
     def _plan(self) -> tuple[list[PackFigures], RepackPlan]:

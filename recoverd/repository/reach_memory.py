@@ -24,6 +24,9 @@ _CHECK_BYTES = 16
 _TAR_HEADER = 512  # before each object
 
 _log = logging.getLogger("recoverd.repository")
+_OBJECTS_PER_PACK = 4096
+_MOST_NEW_PACKS = 32
+_NEW_PACKS = "SELECT count(*), total(size) FROM packs WHERE id > ?"
 _COPIES = (
     "SELECT hash, pack, CAST(frame_length AS REAL) * (size + ?) / max(frame_size, 1),"
     " EXISTS (SELECT 1 FROM distrusted AS d WHERE d.hash = objects.hash AND d.pack = objects.pack)"
@@ -103,27 +106,59 @@ class ReachMemory:
         self._database.read(work)
         return found
 
-    def remember(self, fresh: Mapping[bytes, References], *, keep: Collection[bytes]) -> None:
-        """Add what was found out, and forget all but `keep`."""
+    def remember(self, fresh: Mapping[bytes, References], *, keep: Collection[bytes] | None) -> None:
+        """Add what was found out, and forget all but `keep`; None: nothing."""
 
         def work(db: sqlite3.Connection) -> None:
-            gone = [(node,) for (node,) in db.execute("SELECT node FROM reach") if node not in keep]
-            db.executemany("DELETE FROM reach WHERE node = ?", gone)
+            if keep is not None:
+                gone = [(node,) for (node,) in db.execute("SELECT node FROM reach") if node not in keep]
+                db.executemany("DELETE FROM reach WHERE node = ?", gone)
             db.executemany(
                 "INSERT OR REPLACE INTO reach VALUES (?, ?, ?, ?)",
                 sorted((node, x.nodes, x.leaves, _checksum(node, x.nodes, x.leaves)) for node, x in fresh.items()),
             )
 
-        try:
-            self._database.write(work)
-        except Unwritable as error:
-            _log.debug("what trees refer to was not remembered: %s", error)
+        self._try(work)
 
     def figures(self, needed: Needed) -> list[PackFigures]:
         """How much of each pack is needed. Of several intact copies of an object one counts: that in the pack of which
         the most is needed. Damaged copies count only where there is no other."""
         self._ready()
         return self._database.read(lambda db: _figures(db, needed))
+
+    def is_due(self) -> bool:
+        """Whether enough was stored since `note_looked` that figures are worth what they cost: a look at all objects.
+
+        So that this follows what changed: a look for each new pack up to 4096 objects, for each 32 packs at most.
+        """
+        self._ready()
+
+        def work(db: sqlite3.Connection) -> bool:
+            row = db.execute("SELECT newest_pack, bytes, objects FROM looked").fetchone()
+            if row is None:
+                return True
+            newest, size, objects = row
+            packs, added = db.execute(_NEW_PACKS, (newest,)).fetchone()
+            return bool(packs >= min(1 + objects // _OBJECTS_PER_PACK, _MOST_NEW_PACKS) or added * 8 >= size)
+
+        return self._database.read(work)
+
+    def note_looked(self) -> None:
+        """All was looked at, and done."""
+
+        def work(db: sqlite3.Connection) -> None:
+            db.execute("DELETE FROM looked")
+            db.execute(
+                "INSERT INTO looked SELECT ifnull(max(id), 0), total(size), (SELECT count(*) FROM objects) FROM packs"
+            )
+
+        self._try(work)
+
+    def _try(self, work: Callable[[sqlite3.Connection], None]) -> None:
+        try:
+            self._database.write(work)
+        except Unwritable as error:
+            _log.debug("what prune found out was not remembered: %s", error)
 
     def lacks_any(self, needed: Needed, without: str) -> bool:
         """Whether something is needed of which no intact copy is known but in the pack `without`."""

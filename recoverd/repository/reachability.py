@@ -34,6 +34,16 @@ def needed_by_all(repository: Repository, reader: Reader, without: Mapping[str, 
     Leaves out nothing that a tree refers to, also if it is not stored.
     """
     walk = _Walk(repository, reader)
+    try:
+        _walk_all(repository, walk, without)
+    except Unknowable:
+        walk.finish(forget=False)
+        raise
+    walk.finish(forget=True)
+    return walk.needed
+
+
+def _walk_all(repository: Repository, walk: _Walk, without: Mapping[str, Iterable[int]]) -> None:
     for service in repository.services():
         skipped = set(without.get(service, ()))
         for snapshot in repository.snapshots(service):
@@ -48,8 +58,6 @@ def needed_by_all(repository: Repository, reader: Reader, without: Mapping[str, 
         unreadable = sorted(repository.unreadable_records(service).keys() - skipped)
         if unreadable:
             raise Unknowable(f"what snapshot {service}/{unreadable[0]} needs can't be told: its record can't be read")
-    walk.finish()
-    return walk.needed
 
 
 class _Walk:
@@ -76,9 +84,9 @@ class _Walk:
                 below.update(found.below)
             level = below - self._seen
 
-    def finish(self) -> None:
-        """Remember what was found out, and forget what no snapshot reaches any more."""
-        self._memory.remember(self._fresh, keep=self._seen)
+    def finish(self, *, forget: bool) -> None:
+        """Remember what was found out, and with `forget` nothing else."""
+        self._memory.remember(self._fresh, keep=self._seen if forget else None)
 
     def _look(self, node: bytes) -> References:
         name = node.hex()

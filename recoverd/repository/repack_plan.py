@@ -1,9 +1,9 @@
 """Which packs to delete, and which to write anew together. Pure: figures in, choices with reasons out.
 
 - What nothing needs is deleted.
-- **Sparse** packs, below half needed, are rewritten as soon as their waste is a quarter of all that is needed. Copying
-  costs less than it frees, so each byte that dies is paid for at most once; and the packs never take much more than
-  twice what is needed.
+- **Sparse** packs, below half needed, are rewritten once their waste is more than a share of all that is needed.
+  Copying costs less than it frees, so each byte that dies is paid for at most once; and the packs never take much more
+  than twice what is needed.
 - **Small** packs are merged by tiers: one tier for each power of 8 of the bytes needed in them. Eight of a tier become
   one of the next, so that a byte is copied once for each tier (logarithmic: flash memory), and only so many files stay
   as there are tiers, times seven. The newest packs wait: most of what is captured is gone after a few snapshots.
@@ -44,11 +44,13 @@ class PackFigures:
 @dataclass(frozen=True, slots=True)
 class RepackLimits:
     """`copy_bytes`: copied by one plan at most. `small_bytes`: larger packs are not merged. `young`: so many of the
-    newest packs are not merged either."""
+    newest packs are not merged either. `waste_share`: sparse packs wait while their waste is no more than this share of
+    what is needed."""
 
     copy_bytes: int = 32 * 1024 * 1024
     small_bytes: int = 4 * 1024 * 1024
     young: int = 16
+    waste_share: float = 0.25
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +79,8 @@ def plan(packs: Sequence[PackFigures], limits: RepackLimits) -> RepackPlan:
     chosen: dict[str, str] = {pack.name: COPIED for pack in rest if not pack.live_bytes}
     room = limits.copy_bytes
     sparse = [pack for pack in rest if pack.name not in chosen and _is_sparse(pack)]
-    if 4 * sum(pack.size_bytes - pack.live_bytes for pack in sparse) > sum(pack.live_bytes for pack in rest):
+    waste = sum(pack.size_bytes - pack.live_bytes for pack in sparse)
+    if waste > limits.waste_share * sum(pack.live_bytes for pack in rest):
         for pack in sorted(sparse, key=lambda one: (one.live_bytes / one.size_bytes, one.name)):
             if pack.live_bytes <= room:
                 room -= pack.live_bytes
