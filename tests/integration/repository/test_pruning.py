@@ -15,6 +15,7 @@ from recoverd.errors import RepositoryError
 from recoverd.repository.pruning import Pruned, prune
 from recoverd.repository.records import SnapshotVerdict
 from recoverd.repository.trees import Entry
+from recoverd.system.durable import temporary_name
 
 
 def pruned(bench: Any, doomed: dict[str, list[int]], **options: Any) -> Pruned:
@@ -224,3 +225,21 @@ def test_the_cost_of_a_prune_follows_what_changed(bench: Any, monkeypatch: pytes
         assert time.monotonic() - started < 1.0
     assert len(reads) == 2
     assert reads[0] == new.items["main"].root
+
+
+def test_what_dead_processes_left_half_written_goes(bench: Any) -> None:
+    """Wherever recoverd writes: of another boot, never what a living process has in hand."""
+    bench.capture({"a": b"1"})
+    dead = f".tmp-{'0' * 8}-0000-0000-0000-{'0' * 12}-1-1-ab"
+    alive = temporary_name()
+    (bench.path / "marks" / "svc").mkdir()
+    (bench.state_dir / "services").mkdir(exist_ok=True)
+    places = [bench.path, bench.path / "marks/svc", bench.path / "snapshots/svc", bench.state_dir / "services"]
+    for place in places:
+        (place / dead).write_bytes(b"half")
+        (place / alive).write_bytes(b"in hand")
+    assert pruned(bench, {}, dry_run=True).removed == ()
+    assert len(list(bench.state_dir.rglob(dead))) == 4
+    pruned(bench, {})
+    assert list(bench.state_dir.rglob(dead)) == []
+    assert len(list(bench.state_dir.rglob(alive))) == 4
