@@ -148,7 +148,7 @@ def _extract(options: argparse.Namespace, terminal: Terminal) -> int:
     for note in result.notes:
         terminal.print(f"  {printable(note)}")
     for name in result.without:
-        terminal.warn(f"service {name} has no snapshot")
+        terminal.warn(f"service {name} has no snapshot that can be read")
     return result.exit_status
 
 

@@ -32,7 +32,7 @@ def _path(runtime_dir: str, repository_id: str) -> str:
 def load(runtime_dir: str, repository: Repository) -> dict[str, Confirmation]:
     """The confirmations of this boot, by service. What can't be read counts as none."""
     try:
-        with open(_path(runtime_dir, repository.id), "rb") as file:
+        with durable.open_own(_path(runtime_dir, repository.id)) as file:
             data = json.loads(file.read())
         return {service: Confirmation(int(one["time_ns"]), int(one["sequence"])) for service, one in dict(data).items()}
     except (OSError, ValueError, KeyError, TypeError):

@@ -5,11 +5,14 @@ from __future__ import annotations
 import os
 from typing import Any
 
-from recoverd.errors import UsageError
+from recoverd.errors import DamagedObject, UsageError
 from recoverd.operations.context import Context
 from recoverd.operations.naming import find_snapshot, good_at
 from recoverd.recovery.extraction import extract_entry
+from recoverd.recovery.places import remove_tree
+from recoverd.repository.objects import Reader
 from recoverd.repository.records import Snapshot
+from recoverd.system.durable import temporary_name
 from recoverd.values import dataclass
 
 
@@ -33,8 +36,8 @@ class Extracted:
 class ExtractResult:
     directory: str
     items: tuple[Extracted, ...]
-    without: tuple[str, ...] = ()  # services that have no known-good snapshot
-    notes: tuple[str, ...] = ()  # what could not be brought back, such as owners that this user can't give
+    without: tuple[str, ...] = ()  # services of which no known-good snapshot can be read
+    notes: tuple[str, ...] = ()  # what was passed over, or could not be brought back, such as owners
 
     @property
     def exit_status(self) -> int:
@@ -55,9 +58,11 @@ class ExtractResult:
 def extract(context: Context, request: ExtractRequest) -> ExtractResult:
     """Write the known-good state of services, or of one snapshot, to DIRECTORY/SERVICE/ITEM/NAME.
 
-    Raises UsageError when the directory is not empty, RepositoryError (DamagedObject among them), OSError.
+    A service appears there only as a whole. Where its newest snapshot can't be read whole the next older one is taken,
+    unless one was asked for by name. Raises UsageError when the directory is not empty, RepositoryError (DamagedObject
+    among them), OSError.
     """
-    snapshots = _wanted(context, request)
+    candidates = _wanted(context, request)
     if os.path.lexists(request.directory) and (not os.path.isdir(request.directory) or os.listdir(request.directory)):
         raise UsageError(
             f"{request.directory} is not an empty directory", hint="name one that is empty or does not exist yet"
@@ -65,32 +70,75 @@ def extract(context: Context, request: ExtractRequest) -> ExtractResult:
     os.makedirs(request.directory, exist_ok=True)
     found: list[Extracted] = []
     notes: list[str] = []
+    without: list[str] = []
     with context.repository().reader() as reader:
-        for snapshot in snapshots.values():
+        for service, snapshots in candidates.items():
+            notes += context.repository().unreadable_records(service).values() if request.snapshot is None else ()
+            for snapshot in snapshots:
+                try:
+                    items, said = _write(reader, snapshot, request.directory)
+                except DamagedObject as error:
+                    if request.snapshot is not None:
+                        raise
+                    context.tell_damage(service, error.message)
+                    notes.append(f"{snapshot.id} is passed over: {error.message}")
+                    continue
+                found += items
+                notes += said
+                break
+            else:
+                without.append(service)
+    return ExtractResult(request.directory, tuple(found), tuple(without), tuple(notes))
+
+
+def _write(reader: Reader, snapshot: Snapshot, directory: str) -> tuple[list[Extracted], list[str]]:
+    """Write one snapshot under a temporary name, which it loses once it is complete."""
+    found: list[Extracted] = []
+    notes: list[str] = []
+    temporary = temporary_name()
+    top = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.mkdir(temporary, mode=0o700, dir_fd=top)
+        try:
             for name, record in snapshot.items.items():
                 entry = reader.item_entry(record.good) if record.good is not None else None
                 if entry is None:
                     continue
-                below = os.path.join(request.directory, snapshot.service, name)
-                os.makedirs(below, mode=0o700)
+                below = os.path.join(directory, temporary, name)
+                os.mkdir(below, mode=0o700)
                 fd = os.open(below, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
                 try:
                     notes += [f"{name}: {note}" for note in extract_entry(reader, entry, fd, entry.name)]
                 finally:
                     os.close(fd)
-                found.append(Extracted(snapshot.service, snapshot.id, name, os.path.join(below, entry.name)))
-    without = tuple(service.name for service in context.select(request.services) if service.name not in snapshots)
-    without = () if request.snapshot is not None else without
-    return ExtractResult(request.directory, tuple(found), without, tuple(notes))
+                path = os.path.join(directory, snapshot.service, name, entry.name)
+                found.append(Extracted(snapshot.service, snapshot.id, name, path))
+            if found:
+                os.rename(temporary, snapshot.service, src_dir_fd=top, dst_dir_fd=top)
+            else:
+                os.rmdir(temporary, dir_fd=top)
+        except BaseException:
+            remove_tree(top, temporary)
+            raise
+    finally:
+        os.close(top)
+    return found, notes
 
 
-def _wanted(context: Context, request: ExtractRequest) -> dict[str, Snapshot]:
+def _wanted(context: Context, request: ExtractRequest) -> dict[str, list[Snapshot]]:
+    """For each service the snapshots that may be taken, best first."""
     if request.snapshot is not None:
         snapshot = find_snapshot(context, request.snapshot)
-        return {snapshot.service: snapshot}
+        return {snapshot.service: [snapshot]}
     repository = context.repository()
-    if request.at_ns is not None:
-        names = [service.name for service in context.select(request.services) if service.state]
-        return {name: good_at(context, name, request.at_ns) for name in names}
-    newest = {service.name: repository.newest(service.name) for service in context.select(request.services)}
-    return {name: snapshot for name, snapshot in newest.items() if snapshot is not None}
+    services = context.select(request.services)
+    found: dict[str, list[Snapshot]] = {}
+    for name in (service.name for service in services if service.state or request.at_ns is None):
+        snapshots = [one for one in repository.snapshots(name) if not one.imported]
+        if request.at_ns is not None:
+            newest = good_at(context, name, request.at_ns)
+            older = [one for one in snapshots if one.verdict.counts and one.sequence < newest.sequence]
+            found[name] = [newest, *reversed(older)]
+        else:
+            found[name] = snapshots[::-1]
+    return found

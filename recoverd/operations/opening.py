@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import stat
 from collections.abc import Mapping, Sequence
 
 from recoverd.config.model import Config
@@ -58,7 +57,7 @@ def note_loaded(context: Context, paths: Sequence[str] | None, environ: Mapping[
     """Note in the state directory which files the scheduler works from, for `check`. Best effort."""
     environ = os.environ if environ is None else environ
     try:
-        with open(_cache_path(environ, os.geteuid(), paths), "rb") as file:
+        with durable.open_own(_cache_path(environ, os.geteuid(), paths)) as file:
             durable.write_path(os.path.join(context.state_dir, LOADED), file.read())
     except OSError:
         pass  # without it `check` can't tell, and says nothing
@@ -100,12 +99,12 @@ def _cached(path: str, paths: Sequence[str] | None, environ: Mapping[str, str], 
     from recoverd.config.effective import decode_if_current
 
     try:
-        fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        fd = durable.open_own_fd(path)
     except OSError:
         return None
     with open(fd, "rb") as file:
         status = os.fstat(fd)
-        if status.st_uid != euid or status.st_mode & 0o022 or not stat.S_ISREG(status.st_mode):
+        if status.st_uid != euid or status.st_mode & 0o022:
             return None  # not what we wrote
         return decode_if_current(file.read(), paths, environ=environ, euid=euid, home=home)
 
@@ -126,7 +125,7 @@ def _save(path: str, data: bytes) -> None:
 def changed_since_loaded(state_dir: str) -> tuple[str, ...]:
     """The configuration files that differ from what the scheduler noted; new files count through their directory."""
     try:
-        with open(os.path.join(state_dir, LOADED), "rb") as file:
+        with durable.open_own(os.path.join(state_dir, LOADED)) as file:
             files = json.loads(file.read())["files"]
         changed = []
         for path, known, *_ in files:

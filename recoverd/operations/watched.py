@@ -47,7 +47,7 @@ def save(runtime_dir: str, repository: Repository, watched: Mapping[str, Watched
 def load(runtime_dir: str, repository: Repository) -> dict[str, Watched]:
     """What the scheduler noted last, by service; what can't be read counts as nothing."""
     try:
-        with open(_path(runtime_dir, repository), "rb") as file:
+        with durable.open_own(_path(runtime_dir, repository)) as file:
             document = dict(json.loads(file.read()))
         return {
             name: Watched(one["directories"], one["why"], one["hint"], one["look_s"]) for name, one in document.items()

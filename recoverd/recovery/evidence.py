@@ -11,6 +11,7 @@ from typing import Any
 from recoverd.recovery.intents import Intent, encode
 from recoverd.recovery.steps import Step
 from recoverd.system.clock import now_ns
+from recoverd.system.durable import open_own
 from recoverd.values import dataclass
 
 EVIDENCE = "evidence.json"
@@ -52,7 +53,7 @@ def _read(path: str, name: str) -> Quarantined | None:
 def read_evidence(path: str) -> dict[str, Any] | None:
     """The evidence in the quarantine at `path`; None when it is damaged."""
     try:
-        with open(os.path.join(path, EVIDENCE), "rb") as file:
+        with open_own(os.path.join(path, EVIDENCE)) as file:
             evidence = json.loads(file.read())
         int(evidence["time"]), int(evidence["sequence"])
         for place in evidence["places"]:

@@ -13,7 +13,7 @@ from typing import Any
 
 from recoverd.errors import StateError
 from recoverd.recovery.steps import Step
-from recoverd.system.durable import fsync_directory, make_directories, write_path
+from recoverd.system.durable import fsync_directory, make_directories, open_own, write_path
 from recoverd.values import dataclass
 
 _FORMAT = 1
@@ -119,7 +119,7 @@ def load(state_dir: str, service: str) -> Intent | None:
     """The service's intent, None when there is none. Raises StateError when it can't be read."""
     path = intent_path(state_dir, service)
     try:
-        with open(path, "rb") as file:
+        with open_own(path) as file:
             return Intent.from_json(json.loads(file.read()))
     except FileNotFoundError:
         return None

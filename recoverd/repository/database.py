@@ -10,6 +10,7 @@ from __future__ import annotations
 import errno
 import logging
 import os
+import stat
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -145,6 +146,8 @@ class Database:
 
         directory = os.path.dirname(self.path)
         durable.make_directories(directory)
+        if os.path.lexists(self.path) and not stat.S_ISREG(os.lstat(self.path).st_mode):
+            self._move_aside("it is no regular file")  # SQLite would follow a link, and wait for a FIFO
         if not os.path.exists(self.path):
             os.close(os.open(self.path, os.O_CREAT | os.O_WRONLY | os.O_CLOEXEC, 0o600))
         if not (os.access(directory, os.W_OK) and os.access(self.path, os.W_OK)):

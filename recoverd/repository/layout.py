@@ -71,7 +71,7 @@ def read_format(path: str) -> Format:
     """What kind of repository is at `path`. Raises RepositoryError for none, a damaged, or a newer one."""
     file_name = os.path.join(path, FORMAT_NAME)
     try:
-        with open(file_name, "rb") as file:
+        with durable.open_own(file_name) as file:
             data = file.read(65536)
     except (FileNotFoundError, NotADirectoryError):
         if _has_content(os.path.join(path, PACKS)):

@@ -29,6 +29,7 @@ from recoverd.repository.packs import (
 )
 from recoverd.repository.zstandard import ZstdError, decompress
 from recoverd.system import clock
+from recoverd.system.durable import open_own_fd
 from recoverd.values import dataclass
 
 if TYPE_CHECKING:
@@ -190,7 +191,7 @@ def _content(fd: int, frame: _Frame) -> tuple[bytes, bytes] | None:
 
 @contextmanager
 def _opened(packs_path: str, name: str) -> Iterator[int]:
-    fd = os.open(f"{packs_path}/{name[:2]}/{name}{SUFFIX}", os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    fd = open_own_fd(f"{packs_path}/{name[:2]}/{name}{SUFFIX}")
     try:
         yield fd
     finally:

@@ -145,3 +145,28 @@ def test_check_tells_of_a_repository_that_lost_its_packs(house: House, instead: 
     assert results["repository"].hint
     assert "can't be listed" in results["repository"].message
     assert results["snapshots"].figures["snapshots"].value == 1
+
+
+def test_into_a_directory_the_next_older_snapshot_is_written_whole(house: House) -> None:
+    """Promise 7, and `restore --to`: what is damaged is passed over and named; nothing is left by half."""
+    from recoverd.errors import DamagedObject
+    from recoverd.operations.extract import ExtractRequest, extract
+
+    old = house.write(1)
+    house.snapshot()
+    before = house.packs
+    house.write(2)
+    house.write_task("task-000", n=2)
+    house.snapshot()
+    _new_pack(house, before).unlink()
+    house.reopen()
+    out = house.root / "out"
+    result = extract(house.context, ExtractRequest(str(out)))
+    assert {one.snapshot for one in result.items} == {"app/1"}
+    assert result.exit_status == 0
+    assert "app/2 is passed over" in result.notes[0]
+    assert [path.name for path in out.iterdir()] == ["app"]
+    assert (out / "app" / "main" / "state.json").read_bytes() == old
+    with pytest.raises(DamagedObject):
+        extract(house.context, ExtractRequest(str(house.root / "named"), snapshot="app/2"))
+    assert list((house.root / "named").iterdir()) == []

@@ -128,3 +128,18 @@ def test_write_path_and_syncfs(tmp_path: Path, dir_fd: int) -> None:
     durable.syncfs(dir_fd)
     with pytest.raises(OSError):
         durable.syncfs(99_999)
+
+
+def test_what_lies_in_the_place_of_an_own_file_is_neither_followed_nor_waited_for(tmp_path: Path) -> None:
+    """Promise 7: a FIFO hangs nobody, and a link leads nowhere."""
+    (tmp_path / "file").write_bytes(b"data")
+    with durable.open_own(str(tmp_path / "file")) as file:
+        assert file.read() == b"data"
+    os.mkfifo(tmp_path / "fifo")
+    (tmp_path / "directory").mkdir()
+    (tmp_path / "link").symlink_to("file")
+    for name, sentence in (("fifo", "no regular file"), ("directory", "no regular file"), ("link", "it is a link")):
+        with pytest.raises(OSError, match=sentence):
+            durable.open_own(str(tmp_path / name))
+    with pytest.raises(FileNotFoundError):
+        durable.open_own(str(tmp_path / "nothing"))

@@ -1,0 +1,69 @@
+"""Promise 7: damage of any file of a repository is detected, never restored, and costs nothing but what it hurts.
+
+Each damage is done to a whole repository; then commands run in a child of this process, as the command line runs
+them, and a second reader of the format and a model of every snapshot judge what they did.
+"""
+
+from __future__ import annotations
+
+import random
+from typing import Any
+
+import pytest
+
+TORTURE = 10_000
+SAMPLE = 60
+LOOSE = {"lost directory", "file for a directory", "permissions of a directory"}
+NO_FILES = {"directory", "symlink", "FIFO", "permissions"}
+
+
+def attack(scene: Any, dice: random.Random, kinds: tuple[str, ...]) -> str:
+    """One damage, and a few commands on it. Returns what it hurt."""
+    world, judge = scene.world, scene.judge
+    damage = scene.maker.damage(dice, kinds)
+    damage.do(world.base / damage.path)
+    judge.look()
+    judge.loose = (
+        damage.kind in LOOSE
+        or damage.path.endswith("format.json")
+        or (damage.path.endswith(".lock") and damage.kind in NO_FILES)
+    )
+    hurt = judge.hurt()
+    services = sorted({name.partition("/")[0] for name in hurt}) or sorted(world.items)
+    service = dice.choice(services)
+    words, judged = judge.question(dice)
+    commands = [words, ("restore", service)]
+    if dice.random() < 0.3:
+        commands += [("snapshot",), ("prune",), ("list",)]
+    try:
+        done = world.run(*commands)
+        judged(done[0], damage)
+        judge.restored(service, done[1], damage)
+        before, objects = judge.readable, judge.perhaps
+        judge.look()
+        lost = before - judge.readable
+        assert not lost, f"{damage}: the records of {lost} are gone: {done}"
+        needed = {one for name in before for one in judge.needs[name]}
+        assert (objects & needed) <= judge.perhaps, f"{damage}: data was deleted: {done}"
+        for one in done[2:]:
+            assert one.status in {0, 1, 3}, f"{damage}: {one}"
+            assert "Traceback" not in one.err, f"{damage}: {one}"
+    finally:
+        world.reset()
+    return ", ".join(sorted(hurt)) if hurt else "nothing"
+
+
+@pytest.mark.parametrize("worker", range(4))
+def test_damage_is_detected_and_costs_only_what_it_hurts(scene: Any, torture: Any, worker: int) -> None:
+    count = (TORTURE if torture.full else SAMPLE) // 4
+    hurt = sum(attack(scene, torture.random, scene.damages.ORDINARY) != "nothing" for _ in range(count))
+    assert hurt
+    torture.tell(count, "damages to repository files", f"{hurt} hurt snapshots; none was restored, nothing else lost")
+
+
+def test_what_may_not_be_read_is_told_and_passed_over(plain_scene: Any, torture: Any) -> None:
+    """As a plain user, whom wrong permissions keep from files and directories of the repository."""
+    count = 400 if torture.full else 10
+    for _ in range(count):
+        attack(plain_scene, torture.random, plain_scene.damages.FORBIDDING)
+    torture.tell(count, "wrong permissions in a repository", "nothing wrong restored, nothing lost")
