@@ -20,6 +20,7 @@ from recoverd.operations.due import last_captures as recorded_captures
 from recoverd.operations.snapshot import SnapshotRequest, SnapshotResult
 from recoverd.operations.snapshot import snapshot as take_snapshot
 from recoverd.scheduler.changes import Changes, confirm_every_s, on_change
+from recoverd.scheduler.chores import CHORES, PREFIX, Chores, schedules
 from recoverd.scheduler.due import after_step_s, due, next_s, scheduled, waits_s
 from recoverd.scheduler.notify import Watchdog, notify
 from recoverd.scheduler.signals import AskedTwice, Changed, Mailbox, Request, Signals
@@ -55,6 +56,7 @@ def run(
     *,
     snapshot: Capture | None = None,
     last_captures: LastCaptures | None = None,
+    chores: Chores = CHORES,
     announce: Callable[[str], None] = _LOG.info,
     timings: Timings = Timings(),
     environment: Mapping[str, str] | None = None,
@@ -63,7 +65,8 @@ def run(
 
     `open_context` reads the configuration and opens the repository: at the start, and again on SIGHUP. At the
     start its errors go through; later they are logged and the old configuration stays. `snapshot` and
-    `last_captures` are those of `recoverd.operations`. `announce` gets the one line that says what is watched.
+    `last_captures` are those of `recoverd.operations`, `chores` those of `scheduler.chores`. `announce` gets the
+    one line that says what is watched.
 
     Returns 0 after a stop that was asked for, 1 when a shutdown snapshot failed, 130 when a second signal cut
     it short. Raises LockHeld when another `run` works in this state directory, and what `open_context` raises.
@@ -81,6 +84,7 @@ def run(
                     mailbox,
                     capture=snapshot or take_snapshot,
                     last_captures=last_captures or recorded_captures,
+                    chores=chores,
                     timings=timings,
                     environment=os.environ if environment is None else environment,
                 )
@@ -106,11 +110,12 @@ class Loop:
         *,
         capture: Capture,
         last_captures: LastCaptures,
+        chores: Chores,
         timings: Timings,
         environment: Mapping[str, str],
     ) -> None:
         self._context, self._open_context, self._mailbox = context, open_context, mailbox
-        self._capture, self._last_captures = capture, last_captures
+        self._capture, self._last_captures, self._chores = capture, last_captures, chores
         self._timings, self._environment = timings, environment
         self._wait_s = context.wait_s
         self._timetable = Timetable(mailbox.put)
@@ -118,6 +123,7 @@ class Loop:
         self._watchdog = Watchdog(self._is_alive, environment)
         self._due: dict[str, str] = {}  # service -> why
         self._by_change: set[str] = set()  # those of them that are due only because they changed
+        self._chores_due: dict[str, float] = {}  # name -> not before, monotonic
         self._held: dict[str, str] = {}  # the same of services that are paused, until they are resumed
         self._stop = self._reload = False
         self._not_before_s = 0.0  # monotonic
@@ -161,6 +167,7 @@ class Loop:
             self._due.setdefault(name, self._held.pop(name) + ", and it was paused until now")
         if self._due and clock.monotonic_s() >= self._not_before_s:
             self._capture_due()
+        self._do_chores()
         self._changes.tell(self._context)
         return True
 
@@ -183,7 +190,9 @@ class Loop:
             else waits[service.name]
             for service in scheduled(services)
         }
-        self._timetable.update(scheduled(services), first, zone=zone)
+        own = schedules(self._context.config)
+        first |= {name: next_s(schedule, 0.0, now_ns, zone) for name, schedule in own.items()}
+        self._timetable.update(scheduled(services), first, chores=own, zone=zone)
 
     def _announcement(self) -> str:
         services = self._context.config.services.values()
@@ -191,7 +200,8 @@ class Loop:
         watched = {service.name for service in (*scheduled(services), *changing, *_on_shutdown(services))}
         if not watched:
             return "watching no service: none has `autosave`"
-        waits = [0.0] if self._due else sorted(self._timetable.remaining_s().values())
+        left_s = self._timetable.remaining_s()
+        waits = [0.0] if self._due else sorted(left_s[name] for name in left_s if not name.startswith(PREFIX))
         if not waits and changing:
             return f"watching {plural(len(watched), 'service')}, to be saved when they change"
         if not waits:
@@ -223,6 +233,8 @@ class Loop:
             if message.service not in self._due:
                 self._due[message.service] = message.why
                 self._by_change.add(message.service)
+        elif message in self._chores:
+            self._chores_due.setdefault(message, 0.0)
         elif isinstance(message, str):
             self._due.setdefault(message, "its time has come")
             self._by_change.discard(message)
@@ -273,6 +285,20 @@ class Loop:
         finally:
             self._capturing = False
             self._changes.done(names, result)
+
+    def _do_chores(self) -> None:
+        """What is due beside captures; what another recoverd hinders is tried again."""
+        for name in [name for name, after_s in self._chores_due.items() if clock.monotonic_s() >= after_s]:
+            del self._chores_due[name]
+            self._context.wait_s = min(self._wait_s, self._timings.lock_wait_s)
+            self._capturing = True
+            try:
+                if not self._chores[name](self._context):
+                    self._chores_due[name] = clock.monotonic_s() + self._timings.retry_most_s
+            except Exception as error:  # what runs must go on
+                _LOG.error("this is a mistake in recoverd; please report it", exc_info=error)
+            finally:
+                self._capturing = False
 
     def _take(self, names: tuple[str, ...], reason: str) -> SnapshotResult:
         last = reason == "shutdown"

@@ -16,7 +16,7 @@ from apscheduler.schedulers.background import BackgroundScheduler
 from apscheduler.triggers.base import BaseTrigger
 
 from recoverd.config.crontab import Crontab, parse, zone_named
-from recoverd.config.model import Autosave, Service
+from recoverd.config.model import EMPTY, Autosave, Service
 
 _LOG = logging.getLogger("recoverd.scheduler")
 _MICROSECOND = timedelta(microseconds=1)
@@ -101,13 +101,20 @@ class Timetable:
         if self._scheduler.running:
             self._scheduler.shutdown(wait=True)  # its jobs take no time
 
-    def update(self, services: Iterable[Service], waits_s: Mapping[str, float], *, zone: str = "UTC") -> None:
-        """Schedule exactly these services; one whose schedule is the same keeps its place.
+    def update(
+        self,
+        services: Iterable[Service],
+        waits_s: Mapping[str, float],
+        *,
+        chores: Mapping[str, Autosave] = EMPTY,
+        zone: str = "UTC",
+    ) -> None:
+        """Schedule exactly these services, and chores by name; one whose schedule is the same keeps its place.
 
-        `waits_s`: in how many seconds a service that is new or has another schedule is due first. `zone` names
-        the time zone of crontab expressions.
+        `waits_s`: in how many seconds what is new or has another schedule is due first. `zone` names the time zone
+        of crontab expressions.
         """
-        wanted = {service.name: service.autosave for service in services}
+        wanted = {service.name: service.autosave for service in services} | dict(chores)
         moved, self._zone = zone != self._zone, zone
         for name in self._autosaves.keys() - wanted.keys():
             self._scheduler.remove_job(name)

@@ -2,7 +2,7 @@
 
 Called with one directory. `config.json` there is the configuration, `mode` says what a capture does, `paused`
 lists paused services, `last.json` holds the times of last captures, `step` moves the wall clock by so many
-seconds; each capture adds a line to `calls.jsonl`.
+seconds; each capture adds a line to `calls.jsonl`, each prune one to `prunes`.
 """
 
 from __future__ import annotations
@@ -37,6 +37,7 @@ from recoverd.operations.context import Context
 from recoverd.operations.snapshot import ServiceSnapshot, SnapshotRequest, SnapshotResult
 from recoverd.repository.records import ServiceRecord
 from recoverd.scheduler import timetable
+from recoverd.scheduler.chores import PRUNE
 from recoverd.scheduler.service import Timings, run
 from recoverd.system import clock
 
@@ -87,6 +88,7 @@ def open_context(directory: Path) -> Context:
         state_dir=text.get("state_dir", str(directory / "state")),
         repository=RepositoryConfig(str(directory / "repository")),
         services={name: _service(name, **keys) for name, keys in text.get("services", {}).items()},
+        prune_cron=text.get("prune"),
         failed=tuple(FailedService(name, tuple(problems)) for name, problems in text.get("failed", {}).items()),
     )
     return cast("Context", FakeContext(directory, config, Events([log_sink])))
@@ -121,6 +123,15 @@ def snapshot(directory: Path, context: Context, request: SnapshotRequest) -> Sna
         raise ZeroDivisionError("one of ours")
     outcome = "failed" if mode == "failing" else "saved"
     return SnapshotResult(tuple(ServiceSnapshot(name, outcome) for name in request.services))
+
+
+def prune(directory: Path) -> bool:
+    mode = (directory / "mode").read_text()
+    with open(directory / "prunes", "a", encoding="utf-8") as file:
+        file.write(f"{mode}\n")
+    if mode == "bug":
+        raise ZeroDivisionError("one of ours")
+    return mode != "locked"
 
 
 def last_captures(directory: Path) -> dict[str, int]:
@@ -158,6 +169,7 @@ def main() -> int:
             lambda: open_context(directory),
             snapshot=lambda context, request: snapshot(directory, context, request),
             last_captures=lambda context: last_captures(directory),
+            chores={PRUNE: lambda context: prune(directory)},
             announce=lambda line: print(line, flush=True),
             timings=TIMINGS,
             environment=os.environ,

@@ -70,6 +70,10 @@ class World:
     def configure(self, **services: dict[str, Any]) -> None:
         self.write("config.json", json.dumps({"services": services}))
 
+    def prunes(self) -> list[str]:
+        path = self.directory / "prunes"
+        return path.read_text().split() if path.exists() else []
+
     def write(self, name: str, text: str) -> None:
         temporary = self.directory / f".{name}"
         temporary.write_text(text)

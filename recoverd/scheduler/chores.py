@@ -1,0 +1,46 @@
+"""What the scheduler does at times of its own, beside autosave: care of the repository.
+
+In the timetable a chore stands among the services, under a name that no service can have.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping
+
+from recoverd.config.model import Autosave, Config
+from recoverd.errors import LockHeld, RecoverdError
+from recoverd.operations.context import Context
+from recoverd.operations.prune import PruneRequest
+from recoverd.operations.prune import prune as prune_repository
+
+PREFIX = "chore "
+PRUNE = f"{PREFIX}prune"
+Chores = Mapping[str, Callable[[Context], bool]]
+"""By name what to do; False when another recoverd is at work, and it should be tried again soon."""
+_LOG = logging.getLogger("recoverd.scheduler")
+
+
+def schedules(config: Config) -> dict[str, Autosave]:
+    """When each declared chore is due."""
+    return {} if config.prune_cron is None else {PRUNE: Autosave(cron=config.prune_cron)}
+
+
+def prune(context: Context) -> bool:
+    """`prune.cron`: retention and bounds of all services. Whatever goes wrong is told, and the next time comes."""
+    try:
+        if context.repository_if_any() is None:
+            return True
+        result = prune_repository(context, PruneRequest())
+    except LockHeld as error:
+        _LOG.info("prune waits: %s", error.message)
+        return False
+    except (RecoverdError, OSError) as error:
+        context.events.emit("prune.failed", message=str(error))
+        return True
+    for note in result.notes:
+        _LOG.info("prune: %s", note)
+    return True
+
+
+CHORES: Chores = {PRUNE: prune}
