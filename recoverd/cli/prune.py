@@ -39,11 +39,24 @@ def _render(result: PruneResult, terminal: Terminal) -> None:
     if result.unmet:
         terminal.print(terminal.style(f"  hint: {UNMET_HINT}", "hint"))
     bounded = f" ({len(result.bounded)} of them because of {_bounds(result)})" if result.bounded else ""
+    freed = max(result.freed_bytes, 0)
     if result.dry_run:
-        terminal.say(f"{plural(len(result.removed), 'snapshot')} would be removed{bounded}, {len(result.kept)} kept")
+        would = f", about {size(freed)} would be freed" if freed else ""
+        told = f"{plural(len(result.removed), 'snapshot')} would be removed{bounded}, {len(result.kept)} kept{would}"
     else:
-        freed = f", {size(result.freed_bytes)} freed" if result.freed_bytes > 0 else ""
-        terminal.say(f"{plural(len(result.removed), 'snapshot')} removed{bounded}, {len(result.kept)} kept{freed}")
+        told = f"{plural(len(result.removed), 'snapshot')} removed{bounded}, {len(result.kept)} kept"
+        told += f", {size(freed)} freed" if freed else ""
+    terminal.say(told + _packs(result))
+
+
+def _packs(result: PruneResult) -> str:
+    """What became of packs that are rewritten, where some are."""
+    if not result.packs.rewritten:
+        return ""
+    rewritten, new = plural(result.packs.rewritten, "pack"), plural(result.packs.written, "new one")
+    if result.dry_run:
+        return f"; {rewritten} would be rewritten"
+    return f"; {rewritten} rewritten as {new} of {size(result.packs.written_bytes)}"
 
 
 def _because(result: PruneResult, name: str) -> str:

@@ -14,13 +14,16 @@ from recoverd.operations.context import Context
 from recoverd.recovery import intents
 from recoverd.repository import bounds, pruning
 from recoverd.repository.bounds import Expendable, Room, Unmet
+from recoverd.repository.pruning import PackChanges
 from recoverd.repository.records import Marks, Snapshot
+from recoverd.repository.repack_plan import RepackLimits
 from recoverd.repository.retention import Decision
 from recoverd.repository.store import Repository
 from recoverd.repository.writer import Writer
 from recoverd.system import mounts
 from recoverd.values import dataclass, field
 
+EAGER = RepackLimits(waste_share=0.0)  # no waste is left where snapshots would go for it
 _TAKEN_FROM = re.compile(r"[^/]+/([0-9]+)")  # what an intent's evidence calls a snapshot
 
 
@@ -32,6 +35,7 @@ class Bounded:
     freed_bytes: int = 0
     unmet: tuple[Unmet, ...] = ()
     kept_data: str | None = None  # why what they took could not be freed
+    packs: PackChanges = PackChanges()
 
 
 def has_bounds(config: RepositoryConfig) -> bool:
@@ -80,19 +84,20 @@ def enforce(
     """
     waiting = _waiting(repository, kept)
     removed: dict[str, tuple[str, ...]] = {}
-    freed, number = 0, 0
-    over = unmet(context, repository)
-    while over and waiting:
-        count = bounds.next_round(waiting, max(one.missing_bytes for one in over), number)
+    freed, number, packs = 0, 0, PackChanges()
+    gains = True  # rewriting packs may gain more without any snapshot going
+    while (over := unmet(context, repository)) and (gains or waiting):
+        count = 0 if gains else bounds.next_round(waiting, max(one.missing_bytes for one in over), number)
         going, waiting = waiting[:count], waiting[count:]
-        pruned = pruning.prune(repository, writer, _by_service(going))
+        pruned = pruning.prune(repository, writer, _by_service(going), limits=EAGER)
         removed.update(dict.fromkeys(pruned.removed, tuple(one.bound for one in over)))
         freed += pruned.freed_bytes
-        over = unmet(context, repository)
+        packs = packs.plus(pruned.packs)
         if pruned.kept_data is not None:  # more would go, and as little be freed
-            return Bounded(removed, freed, over, pruned.kept_data)
-        number += 1
-    return Bounded(removed, freed, over)
+            return Bounded(removed, freed, unmet(context, repository), pruned.kept_data, packs)
+        number += count > 0
+        gains = pruned.packs.rewritten > 0 and pruned.freed_bytes > 0
+    return Bounded(removed, freed, over, packs=packs)
 
 
 def foreseen(context: Context, repository: Repository, kept: Mapping[str, Sequence[Decision]]) -> Bounded:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from typing import Any
 
@@ -13,6 +13,7 @@ from recoverd.operations.bounding import Bounded
 from recoverd.operations.context import Context
 from recoverd.repository import pruning, retention
 from recoverd.repository.bounds import Unmet
+from recoverd.repository.pruning import PackChanges, Pruned
 from recoverd.repository.records import Marks, Snapshot
 from recoverd.repository.reserve import Reserve, is_full
 from recoverd.repository.store import Repository
@@ -43,6 +44,7 @@ class PruneResult:
         default_factory=lambda: EMPTY
     )  # which of `removed` retention would have kept -> bounds
     unmet: tuple[Unmet, ...] = ()  # bounds that are not met even so
+    packs: PackChanges = PackChanges()
 
     @property
     def exit_status(self) -> int:
@@ -54,6 +56,12 @@ class PruneResult:
             "kept": [{"id": snapshot, "rules": list(rules)} for snapshot, rules in self.kept],
             "removed": [{"id": one, "because": list(self.bounded.get(one, (RETENTION,)))} for one in self.removed],
             "freed_bytes": self.freed_bytes,
+            "packs": {
+                "removed": self.packs.removed,
+                "rewritten": self.packs.rewritten,
+                "written": self.packs.written,
+                "written_bytes": self.packs.written_bytes,
+            },
             "notes": list(self.notes),
             "unmet": [
                 {"bound": one.bound, "limit_bytes": one.limit_bytes, "found_bytes": one.found_bytes}
@@ -70,6 +78,10 @@ def prune(context: Context, request: PruneRequest) -> PruneResult:
     Raises UsageError, LockHeld (another writer), RepositoryError.
     """
     repository = context.repository()
+    if context.config.repository.spare is not None and not request.dry_run:
+        from recoverd.operations.spare import tidy
+
+        tidy(context, repository, request.held)
     if request.dry_run:
         return _prune(context, repository, request, Reserve(()))
     reserve = Reserve.of(context.state_dir, repository.path)
@@ -109,33 +121,36 @@ def _prune(context: Context, repository: Repository, request: PruneRequest, rese
         doomed = {name: [one.sequence for one in found if not one.keep] for name, found in decided.items()}
         removed = tuple(f"{name}/{sequence}" for name, sequences in doomed.items() for sequence in sequences)
         if request.dry_run:
-            return _result(decided, removed, bounding.foreseen(context, repository, decided), 0, notes, dry_run=True)
+            bounded = bounding.foreseen(context, repository, decided)
+            with repository.reader() as reader:
+                told = pruning.foresee(repository, reader, _with(doomed, bounded.removed))
+            return _result(decided, removed, bounded, told, notes, dry_run=True)
         if request.if_due and not removed and not over:
             _tell_unmet(context, ())
-            return _result(decided, removed, Bounded(), 0, notes)
+            return _result(decided, removed, Bounded(), Pruned((), 0), notes)
         if removed or over:
             reserve.release_if_full()
-        pruned = pruning.prune(repository, writer, doomed)
+        pruned = pruning.prune(repository, writer, doomed, automatic=request.if_due and not over)
         if pruned.kept_data is not None:
-            notes.append(pruned.kept_data)
             bounded = Bounded(unmet=bounding.unmet(context, repository))
         else:
             bounded = bounding.enforce(context, repository, writer, decided)
     if bounded.kept_data is not None:
         notes.append(bounded.kept_data)
     freed_bytes = pruned.freed_bytes + bounded.freed_bytes
+    pruned = replace(pruned, freed_bytes=freed_bytes, packs=pruned.packs.plus(bounded.packs))
     gone = len(removed) + len(bounded.removed)
     if gone:
         context.events.emit("prune.finished", removed=gone, freed_bytes=freed_bytes)
     _tell_unmet(context, bounded.unmet)
-    return _result(decided, removed, bounded, freed_bytes, notes)
+    return _result(decided, removed, bounded, pruned, notes)
 
 
 def _result(
     decided: Mapping[str, Sequence[retention.Decision]],
     removed: tuple[str, ...],
     bounded: Bounded,
-    freed_bytes: int,
+    pruned: Pruned,
     notes: Sequence[str],
     *,
     dry_run: bool = False,
@@ -146,15 +161,25 @@ def _result(
         for one in found
         if one.keep and (snapshot := f"{name}/{one.sequence}") not in bounded.removed
     )
+    told = (*pruned.notes, *([pruned.kept_data] if pruned.kept_data is not None else []))
     return PruneResult(
         kept,
         (*removed, *bounded.removed),
-        freed_bytes,
-        (*notes, *(f"{bounding.sentence(one)}; no more snapshots may go" for one in bounded.unmet)),
+        pruned.freed_bytes,
+        (*notes, *told, *(f"{bounding.sentence(one)}; no more snapshots may go" for one in bounded.unmet)),
         dry_run,
         bounded.removed,
         bounded.unmet,
+        pruned.packs,
     )
+
+
+def _with(doomed: Mapping[str, Sequence[int]], more: Iterable[str]) -> dict[str, list[int]]:
+    """These sequences by service, and those of more snapshots by id."""
+    found = {service: list(sequences) for service, sequences in doomed.items()}
+    for service, _, sequence in (one.rpartition("/") for one in more):
+        found.setdefault(service, []).append(int(sequence))
+    return found
 
 
 def _tell_unmet(context: Context, unmet: Sequence[Unmet]) -> None:

@@ -8,17 +8,19 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from recoverd.errors import LockHeld, RepositoryError
 from recoverd.repository.packs import SUFFIX
 from recoverd.repository.reachability import Unknowable, needed_by_all
-from recoverd.repository.repack_plan import PackFigures, RepackLimits, RepackPlan, plan
+from recoverd.repository.repack_plan import PackFigures, RepackLimits, plan
 from recoverd.repository.repacking import holds_needed, repack
 from recoverd.values import dataclass
 
 if TYPE_CHECKING:
+    from recoverd.repository.objects import Reader
     from recoverd.repository.reach_memory import Needed
     from recoverd.repository.store import Repository
     from recoverd.repository.writer import Writer
@@ -29,19 +31,34 @@ _NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 
 @dataclass(frozen=True, slots=True)
+class PackChanges:
+    """Packs that nothing needed; packs of which new ones hold what is needed; these new ones, and their bytes."""
+
+    removed: int = 0
+    rewritten: int = 0
+    written: int = 0
+    written_bytes: int = 0
+
+    def plus(self, other: PackChanges) -> PackChanges:
+        return PackChanges(
+            self.removed + other.removed,
+            self.rewritten + other.rewritten,
+            self.written + other.written,
+            self.written_bytes + other.written_bytes,
+        )
+
+
+@dataclass(frozen=True, slots=True)
 class Pruned:
-    """What a prune did, or with `dry_run` would do (then `freed_bytes` is an estimate where packs are rewritten).
+    """What a prune did, or would do (then all that concerns packs is an estimate of its first step).
 
     `kept_data` says why packs that are not needed were left alone, if they were; `notes` what else there is to say.
     """
 
     removed: tuple[str, ...]  # ids of snapshots: service/sequence
     freed_bytes: int  # of files that were deleted, less those that were written
-    packs_removed: int  # nothing needed them
+    packs: PackChanges = PackChanges()
     kept_data: str | None = None
-    packs_rewritten: int = 0  # what was needed of them is in new packs
-    packs_written: int = 0
-    written_bytes: int = 0  # of these new packs
     notes: tuple[str, ...] = ()
 
 
@@ -50,7 +67,6 @@ def prune(
     writer: Writer,
     doomed: Mapping[str, Sequence[int]],
     *,
-    dry_run: bool = False,
     automatic: bool = False,
     limits: RepackLimits | None = None,
 ) -> Pruned:
@@ -63,45 +79,63 @@ def prune(
     """
     if writer.busy:
         raise RepositoryError("a prune can't run between putting objects and committing them")
+    with _explained():
+        going, removed, freed = _records(repository, doomed)
+        repository.remove_leftovers()
+        for service, sequences in going.items():
+            if sequences:
+                repository.delete_records(service, sequences)
+        if automatic and not repository.catalog.reach.is_due():
+            return Pruned(removed, freed)
+        try:
+            needed = needed_by_all(repository, writer, going)
+        except Unknowable as error:
+            return Pruned(removed, freed, kept_data=str(error))
+        work = _Work(repository, writer, needed, limits or (AUTOMATIC if automatic else THOROUGH))
+        work.run(once=automatic)
+        repository.catalog.shrink()
+    return Pruned(removed, freed + work.freed_bytes, work.changes, work.kept_data, tuple(work.notes))
+
+
+def foresee(repository: Repository, reader: Reader, doomed: Mapping[str, Sequence[int]]) -> Pruned:
+    """What `prune` would do; changes nothing. Raises RepositoryError."""
+    with _explained():
+        going, removed, freed = _records(repository, doomed)
+        try:
+            needed = needed_by_all(repository, reader, going)
+        except Unknowable as error:
+            return Pruned(removed, freed, kept_data=str(error))
+        figures = repository.catalog.reach.figures(needed)
+    step = plan(figures, THOROUGH)
+    packs = {pack.name: pack for pack in figures}
+    written = sum(packs[one.name].live_bytes for one in step.sources)
+    freed += sum(packs[one.name].size_bytes for one in (*step.dead, *step.sources)) - written
+    changes = PackChanges(len(step.dead), len(step.sources), int(written > 0), written)
+    return Pruned(removed, freed, changes, notes=tuple(_held(figures)))
+
+
+def _records(
+    repository: Repository, doomed: Mapping[str, Sequence[int]]
+) -> tuple[dict[str, list[int]], tuple[str, ...], int]:
+    """Those of the doomed that are there: sequences by service, ids, and the bytes of their records."""
     going = {
         service: sorted(set(sequences) & set(repository.sequences(service))) for service, sequences in doomed.items()
     }
     removed = tuple(f"{service}/{sequence}" for service in sorted(going) for sequence in going[service])
+    paths = (repository.record_path(service, sequence) for service in going for sequence in going[service])
+    return going, removed, sum(os.stat(path).st_size for path in paths)
+
+
+def _held(figures: Sequence[PackFigures]) -> list[str]:
+    return [f"pack {one.name} stays: what snapshots need of it is damaged" for one in figures if one.held]
+
+
+@contextmanager
+def _explained() -> Iterator[None]:
     try:
-        freed = sum(_record_size(repository, service, n) for service, numbers in going.items() for n in numbers)
-        if not dry_run:
-            repository.remove_leftovers()
-            for service, sequences in going.items():
-                if sequences:
-                    repository.delete_records(service, sequences)
-        if automatic and not repository.catalog.reach.is_due():
-            return Pruned(removed, freed, 0)
-        try:
-            needed = needed_by_all(repository, writer, going)
-        except Unknowable as error:
-            return Pruned(removed, freed, 0, str(error))
-        work = _Work(repository, writer, needed, limits or (AUTOMATIC if automatic else THOROUGH))
-        if dry_run:
-            work.foresee()
-        else:
-            work.run(once=automatic)
-            repository.catalog.shrink()
+        yield
     except OSError as error:
         raise RepositoryError(f"the repository can't be pruned: {error.strerror or error}") from error
-    return Pruned(
-        removed,
-        freed + work.freed_bytes - work.written_bytes,
-        work.packs_removed,
-        work.kept_data,
-        work.packs_rewritten,
-        work.packs_written,
-        work.written_bytes,
-        tuple(work.notes),
-    )
-
-
-def _record_size(repository: Repository, service: str, sequence: int) -> int:
-    return os.stat(repository.record_path(service, sequence)).st_size
 
 
 class _Work:
@@ -112,37 +146,25 @@ class _Work:
         self._writer = writer
         self._needed = needed
         self._limits = limits
-        self.freed_bytes = self.packs_removed = self.packs_rewritten = self.packs_written = self.written_bytes = 0
+        self.freed_bytes = 0
+        self.changes = PackChanges()
         self.kept_data: str | None = None
         self.notes: list[str] = []
-
-    def foresee(self) -> None:
-        """What `run` would begin with."""
-        figures, step = self._plan()
-        sizes = {pack.name: pack for pack in figures}
-        self.packs_removed, self.packs_rewritten = len(step.dead), len(step.sources)
-        self.freed_bytes = sum(sizes[one.name].size_bytes for one in (*step.dead, *step.sources))
-        self.written_bytes = sum(sizes[one.name].live_bytes for one in step.sources)
-        self.packs_written = bool(self.written_bytes)
 
     def run(self, *, once: bool) -> None:
         """Delete, rewrite, look again, until nothing is left to do; or once."""
         going_on = True
         while going_on:
-            figures, step = self._plan()
-            dead = [one.name for one in step.dead]
-            gone = self._delete([name for name in dead if self._is_dead(name)])
-            self.packs_removed += len(gone)
+            figures = self._repository.catalog.reach.figures(self._needed)
+            step = plan(figures, self._limits)
+            gone = self._delete([one.name for one in step.dead if self._is_dead(one.name)])
+            self.changes = self.changes.plus(PackChanges(removed=len(gone)))
             going_on = False
             if step.sources and self.kept_data is None and self._rewrite([one.name for one in step.sources]):
                 going_on = not once
         if self.kept_data is None:
             self._repository.catalog.reach.note_looked()
-        self.notes += [f"pack {one.name} stays: what snapshots need of it is damaged" for one in figures if one.held]
-
-    def _plan(self) -> tuple[list[PackFigures], RepackPlan]:
-        figures = self._repository.catalog.reach.figures(self._needed)
-        return figures, plan(figures, self._limits)
+        self.notes += _held(figures)
 
     def _is_dead(self, name: str) -> bool:
         """Asks the pack itself: what the catalog says is checked before anything is deleted."""
@@ -176,13 +198,12 @@ class _Work:
         except RepositoryError as error:
             self._note(f"{len(sources)} packs are left as they are: {error.message}")
             return False
-        if done.new_pack is not None:
-            self.packs_written += 1
-            self.written_bytes += done.new_bytes
         for _, sentence in done.held:
             self._note(sentence)
+        self.freed_bytes -= done.new_bytes
         gone = self._delete(done.emptied)
-        self.packs_rewritten += len(gone)
+        written = PackChanges(0, len(gone), int(done.new_pack is not None), done.new_bytes)
+        self.changes = self.changes.plus(written)
         return bool(gone)
 
     def _delete(self, names: Collection[str]) -> list[str]:

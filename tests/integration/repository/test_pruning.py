@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from recoverd.errors import RepositoryError
-from recoverd.repository.pruning import Pruned, prune
+from recoverd.repository.pruning import Pruned, foresee, prune
 from recoverd.repository.records import SnapshotVerdict
 from recoverd.repository.trees import Entry
 from recoverd.system.durable import temporary_name
@@ -30,7 +30,7 @@ def test_only_what_nothing_needs_goes(bench: Any) -> None:
     third = bench.capture({"a": b"newer" * 100, "shared": b"s" * 100})
     before = bench.repository.statistics()
     done = pruned(bench, {"svc": [2]})
-    assert (done.removed, done.packs_removed, done.kept_data) == (("svc/2",), 1, None)
+    assert (done.removed, done.packs.removed, done.kept_data) == (("svc/2",), 1, None)
     assert before.size_bytes - bench.repository.statistics().size_bytes == done.freed_bytes
     assert bench.files(first)["a"] == b"old" * 100
     assert bench.files(third)["shared"] == b"s" * 100
@@ -45,12 +45,13 @@ def test_a_dry_run_tells_and_touches_nothing(bench: Any) -> None:
     for number in range(4):
         bench.capture({"a": b"%d" % number})
     files = sorted(bench.path.rglob("*"))
-    told = pruned(bench, {"svc": [1, 2, 99]}, dry_run=True)
+    with bench.repository.reader() as reader:
+        told = foresee(bench.repository, reader, {"svc": [1, 2, 99]})
     assert sorted(bench.path.rglob("*")) == files
     assert told == pruned(bench, {"svc": [1, 2, 99]})
     assert told.removed == ("svc/1", "svc/2")
-    assert told.packs_removed == 2
-    assert pruned(bench, {"svc": [1], "unknown": [1]}) == Pruned((), 0, 0)
+    assert told.packs.removed == 2
+    assert pruned(bench, {"svc": [1], "unknown": [1]}) == Pruned((), 0)
 
 
 def test_known_good_versions_are_kept_alive_by_good(bench: Any) -> None:
@@ -59,7 +60,7 @@ def test_known_good_versions_are_kept_alive_by_good(bench: Any) -> None:
     with bench.repository.writer(wait_s=0, what="a test") as writer:
         bad = bench.put(writer, {"a": b"bad"})
         (second,) = writer.commit([bench.draft(bad, good=first.items["main"].root)])
-    assert pruned(bench, {"svc": [1]}).packs_removed == 0
+    assert pruned(bench, {"svc": [1]}).packs.removed == 0
     with bench.repository.reader() as reader:
         entry = reader.item_entry(second.items["main"].good)
         assert entry is not None
@@ -85,13 +86,13 @@ def test_blocks_holes_parts_and_links_are_followed(bench: Any) -> None:
             ]
         )
         writer.commit([bench.draft(tree, service="third")])
-    assert pruned(bench, {"svc": [1], "other": [1]}).packs_removed == 0
+    assert pruned(bench, {"svc": [1], "other": [1]}).packs.removed == 0
     with bench.repository.reader() as reader:
         db, _, below = reader.tree(tree)
         assert list(reader.file_chunks(db)) == [1000, b"b" * 1000]
         state = reader.item_entry(below.hash)
         assert len(reader.tree(state.hash)) == 5000
-    assert pruned(bench, {"third": [1]}).packs_removed == 3
+    assert pruned(bench, {"third": [1]}).packs.removed == 3
     assert bench.packs() == []
 
 
@@ -104,11 +105,11 @@ def test_an_unreadable_record_stops_deletion_of_data(bench: Any) -> None:
     record.write_bytes(good[:-5])
     done = pruned(bench, {"svc": [1]})
     assert done.removed == ("svc/1",)
-    assert done.packs_removed == 0
+    assert done.packs.removed == 0
     assert "svc/2" in (done.kept_data or "")
     assert len(bench.packs()) == 3
     record.write_bytes(good)
-    assert pruned(bench, {}).packs_removed == 1  # the next one finishes
+    assert pruned(bench, {}).packs.removed == 1  # the next one finishes
     assert bench.files(bench.repository.snapshot("svc", 2)) == {"a": b"1"}
 
 
@@ -118,7 +119,7 @@ def test_an_unreadable_record_that_is_doomed_itself_stops_nothing(bench: Any) ->
         bench.capture({"a": b"%d" % number})
     (bench.path / "snapshots/svc/000000000001.json").write_bytes(b"")
     done = pruned(bench, {"svc": [1]})
-    assert (done.removed, done.packs_removed, done.kept_data) == (("svc/1",), 1, None)
+    assert (done.removed, done.packs.removed, done.kept_data) == (("svc/1",), 1, None)
 
 
 def test_a_damaged_tree_stops_deletion_of_data(bench: Any) -> None:
@@ -130,7 +131,7 @@ def test_a_damaged_tree_stops_deletion_of_data(bench: Any) -> None:
     data[40] ^= 0xFF
     pack.write_bytes(data)
     done = pruned(bench, {"svc": [1]})
-    assert done.packs_removed == 0
+    assert done.packs.removed == 0
     assert "svc/3" in (done.kept_data or "")
     assert len(bench.packs()) == 3
 
@@ -141,10 +142,10 @@ def test_packs_wait_while_somebody_reads(bench: Any) -> None:
     bench.capture({"a": b"2"})
     with bench.repository.reader() as reader:
         done = pruned(bench, {"svc": [1]})
-        assert (done.removed, done.packs_removed) == (("svc/1",), 0)
+        assert (done.removed, done.packs.removed) == (("svc/1",), 0)
         assert str(os.getpid()) in (done.kept_data or "")
         assert reader.item_entry(first.items["main"].root) is not None
-    assert pruned(bench, {}).packs_removed == 1
+    assert pruned(bench, {}).packs.removed == 1
 
 
 def test_pruning_between_put_and_commit_is_refused(bench: Any) -> None:
@@ -155,7 +156,7 @@ def test_pruning_between_put_and_commit_is_refused(bench: Any) -> None:
         with pytest.raises(RepositoryError, match="between"):
             prune(bench.repository, writer, {"svc": [1]})
         writer.discard()
-        assert prune(bench.repository, writer, {"svc": [1]}).packs_removed == 1
+        assert prune(bench.repository, writer, {"svc": [1]}).packs.removed == 1
 
 
 def test_an_unreferenced_pack_of_a_failed_commit_goes(bench: Any) -> None:
@@ -165,7 +166,7 @@ def test_an_unreferenced_pack_of_a_failed_commit_goes(bench: Any) -> None:
     os.unlink(bench.repository.record_path("svc", 1))
     size = sum(path.stat().st_size for path in bench.packs())
     done = pruned(bench, {})
-    assert (done.removed, done.packs_removed) == ((), 1)
+    assert (done.removed, done.packs.removed) == ((), 1)
     assert done.freed_bytes == size - bench.packs()[0].stat().st_size
     assert bench.files(snapshot) == {"a": b"2"}
 
@@ -190,7 +191,7 @@ def test_any_order_of_captures_and_prunes_keeps_what_remains(bench: Any, seed: i
             done = pruned(bench, {"svc": doomed})
             assert done.kept_data is None
             kept = {sequence: files for sequence, files in kept.items() if sequence not in doomed}
-            assert pruned(bench, {}).packs_removed == 0
+            assert pruned(bench, {}).packs.removed == 0
             assert bool(bench.packs()) == bool(kept)
         elif action < 0.95:
             bench.reopen()
@@ -208,7 +209,7 @@ def test_the_cost_of_a_prune_follows_what_changed(bench: Any, monkeypatch: pytes
     with bench.repository.writer(wait_s=0, what="a test") as writer:
         for number in range(300):
             writer.commit([bench.draft(bench.put(writer, {"a": b"%d" % number, "b": b"same"}))])
-    assert pruned(bench, {"svc": [1]}).packs_written > 0
+    assert pruned(bench, {"svc": [1]}).packs.written > 0
     new = bench.capture({"a": b"new", "b": b"same"})
     bench.reopen()
     reads: list[str] = []
@@ -238,7 +239,8 @@ def test_what_dead_processes_left_half_written_goes(bench: Any) -> None:
     for place in places:
         (place / dead).write_bytes(b"half")
         (place / alive).write_bytes(b"in hand")
-    assert pruned(bench, {}, dry_run=True).removed == ()
+    with bench.repository.reader() as reader:
+        assert foresee(bench.repository, reader, {}).removed == ()
     assert len(list(bench.state_dir.rglob(dead))) == 4
     pruned(bench, {})
     assert list(bench.state_dir.rglob(dead)) == []
