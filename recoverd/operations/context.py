@@ -36,6 +36,7 @@ class Context:
     command: tuple[str, ...] = ()  # recoverd with its global options, where we run in a unit that will end
     told_damage: set[str] = field(default_factory=set)
     told_low: set[str] = field(default_factory=set)  # bounds of the repository that are not met, and told
+    rest_until_s: float = 0.0  # monotonic: until then nobody tries to bring home what the spare holds
     state_changes: threading.RLock = field(default_factory=threading.RLock)  # services are proven side by side
 
     def tell_damage(self, service: str, message: str) -> None:
@@ -49,8 +50,16 @@ class Context:
         return self.config.state_dir
 
     def repository(self, *, create: bool = False) -> Repository:
-        """The repository, opened once. Raises RepositoryError when there is none and it is not to be created."""
-        if self._repository is None:
+        """The repository, opened once. Raises RepositoryError when there is none and it is not to be created.
+
+        With a spare it is opened anew whenever one of the two places comes or goes.
+        """
+        if self.config.repository.spare is not None:
+            from recoverd.operations import spare
+
+            with self.state_changes:
+                self._repository = spare.opened(self, self._repository, create=create)
+        elif self._repository is None:
             path = self.config.repository.path
             if not os.path.lexists(os.path.join(path, "format.json")):
                 if not create:
@@ -66,6 +75,12 @@ class Context:
 
     def repository_if_any(self) -> Repository | None:
         """The repository, or None when none was created yet. Raises RepositoryError for one that can't be read."""
+        if self.config.repository.spare is not None:
+            from recoverd.operations import spare
+
+            with self.state_changes:
+                found = self._repository = spare.opened_if_any(self, self._repository)
+            return found
         if self._repository is None and not os.path.lexists(os.path.join(self.config.repository.path, "format.json")):
             return None
         return self.repository()

@@ -5,10 +5,11 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
+from functools import partial
 from typing import Any
 
 from recoverd.config.model import EMPTY, ItemKind, Service
-from recoverd.errors import DamagedObject, LockHeld, RecoverdError, ServiceError
+from recoverd.errors import DamagedObject, LockHeld, RecoverdError, RepositoryError, ServiceError
 from recoverd.operations import confirmations
 from recoverd.operations.capture_notes import forget_failures, note_failure, note_run
 from recoverd.operations.confirmations import Confirmation
@@ -16,13 +17,11 @@ from recoverd.operations.consistency import held_still
 from recoverd.operations.context import Context
 from recoverd.operations.making_room import keep_free, make_room, prune_after
 from recoverd.operations.quarantining import tend_if_due
-from recoverd.recovery.differences import differ
+from recoverd.operations.what_changed import is_changed, is_good_changed, is_nothing
 from recoverd.recovery.partial import Hints, ServiceHints, unlike
-from recoverd.recovery.stores import Trees
 from recoverd.recovery.survey import ServiceSurvey, newest_records, save_rows, survey_service
 from recoverd.repository.records import ItemRecord, Snapshot, SnapshotDraft, SnapshotVerdict
 from recoverd.repository.store import Repository
-from recoverd.repository.trees import EMPTY_TREE
 from recoverd.repository.writer import Writer
 from recoverd.state.verdicts import Verdict
 from recoverd.system import clock
@@ -64,6 +63,8 @@ class ServiceSnapshot:
     sequence: int | None = None  # of the snapshot that holds what was found: made now or confirmed
     directories: int = 0  # listed: what looking cost
     touched: Mapping[str, Hints] = field(default_factory=lambda: EMPTY)  # item -> what only has other times
+    spare: str | None = None  # the path of the spare, where it went there
+    because: str | None = None  # why it did
 
     def to_json(self) -> dict[str, Any]:
         """As cli.md gives it: bytes, not `size_bytes`."""
@@ -77,6 +78,7 @@ class ServiceSnapshot:
             "files": self.files,
             "seconds": round(self.seconds, 6),
             "error": self.error,
+            "spare": None if self.spare is None else {"path": self.spare, "because": self.because},
             "directories": self.directories,
             "problems": [{"item": i, "place": place, "problem": problem} for i, place, problem in self.problems],
         }
@@ -134,7 +136,12 @@ def snapshot(context: Context, request: SnapshotRequest) -> SnapshotResult:
     results = tuple(failed.get(service.name) or done[service.name] for service in services)
     pruned = 0
     if request.prune and not request.dry_run:
-        pruned = prune_after(context, [one.service for one in results if one.id is not None])
+        pruned = prune_after(context, [one.service for one in results if one.id is not None and one.spare is None])
+        in_spare = [one.service for one in results if one.spare is not None]
+        if in_spare:
+            from recoverd.operations.spare import prune_spare
+
+            pruned += prune_spare(context, in_spare)
         tend_if_due(context)
     return SnapshotResult(results, pruned, request.dry_run)
 
@@ -145,15 +152,35 @@ def capture_locked(
     """Capture services whose locks the caller holds; by name. On a full disk room is made, and all is tried again."""
     repository = context.repository(create=True)
     held = frozenset(service.name for service in services)
+    has_spare = context.config.repository.spare is not None
+    if has_spare:
+        from recoverd.operations import spare
     if not request.dry_run:
+        if has_spare:
+            spare.take_over(context, repository)
         keep_free(context, held)
-    results, trouble = _capture_together(context, repository, services, request)
+    results, trouble = _attempt(context, services, request, repository)
     if trouble is not None and not request.dry_run and make_room(context, trouble, held):
-        results, trouble = _capture_together(context, repository, services, request)
+        results, trouble = _attempt(context, services, request, repository)
+    if trouble is not None and has_spare:
+        attempt = partial(_attempt, context, services, request)
+        results, trouble = spare.capture(context, trouble, attempt, held, dry_run=request.dry_run)
     if trouble is not None:
         for service in services:
             results.setdefault(service.name, _failed(context, repository, service.name, trouble))
     return results
+
+
+def _attempt(
+    context: Context, services: Sequence[Service], request: SnapshotRequest, repository: Repository
+) -> tuple[dict[str, ServiceSnapshot], Exception | None]:
+    """`_capture_together`; with a spare, a repository that can't be opened for writing is such trouble too."""
+    try:
+        return _capture_together(context, repository, services, request)
+    except (RepositoryError, OSError) as error:
+        if context.config.repository.spare is None:
+            raise
+        return {}, error
 
 
 def _capture_together(
@@ -223,8 +250,10 @@ def _capture(
                 hints=_usable(request, service, parent, before) if damage is None else None,
                 io_timeout_s=context.config.io_timeout_s,
             )
-            changed = _changed(writer, survey, parent)
-            good_changed = _good_changed(writer, survey, before)
+            changed = is_changed(writer, survey, parent)
+            good_changed = is_good_changed(writer, survey, before)
+            if changed or good_changed:
+                writer.complete(service.name, {name: (item.root, item.good) for name, item in survey.items.items()})
         except DamagedObject as error:
             # Known-good state is carried forward from the newest snapshot that can still be read.
             damage = error
@@ -233,7 +262,7 @@ def _capture(
         verdict = snapshot_verdict(survey, good_changed=good_changed)
         forced = parent is not None and (request.label is not None or bool(request.tags))
         forced = forced or request.time_ns is not None
-        wanted = (changed or good_changed or damage is not None or forced) and not _nothing(survey, parent)
+        wanted = (changed or good_changed or damage is not None or forced) and not is_nothing(survey, parent)
         if full_read and not request.dry_run:
             repository.catalog.record_run(service.name, FULL_READ, now_ns, time.monotonic() - started, "done", "")
         touched = _touched(writer, service, survey, before) if parent is not None and not wanted else {}
@@ -263,43 +292,16 @@ def _touched(
 
 
 def _full_read_due(repository: Repository, service: str, now_ns: int) -> bool:
-    """Once a day everything is read, whatever the stat cache believes (memory-mapped writers, odd file systems).
+    """Once a day everything is read, whatever the stat cache believes (memory-mapped writers, odd file systems), and
+    once after damage was found in the repository: what is still there is stored anew.
 
     Without a record of one (a new service, a lost catalog) there is no stat cache either, and all is read anyway.
     """
     last = repository.catalog.runs(service, FULL_READ, 1)
-    return not last or not 0 <= now_ns - last[0].time_ns < FULL_READ_EVERY_NS
-
-
-def _nothing(survey: ServiceSurvey, parent: Snapshot | None) -> bool:
-    """A service that has not written any state yet has nothing to capture."""
-    return parent is None and not any(item.files or item.findings for item in survey.items.values())
-
-
-def _changed(writer: Writer, survey: ServiceSurvey, parent: Snapshot | None) -> bool:
-    """Whether live state is other than the parent has it, or declared otherwise."""
-    if parent is None or survey.items.keys() != parent.items.keys():
+    damaged_ns = repository.catalog.trust.distrusted_ns()
+    if last and damaged_ns is not None and last[0].time_ns <= damaged_ns <= now_ns:
         return True
-    return any(
-        (before.kind, before.path, before.verdict) != (item.kind.value, item.path, item.verdict.value)
-        or differ(writer, before.root, item.root)
-        for item, before in ((item, parent.items[name]) for name, item in survey.items.items())
-    )
-
-
-def _good_changed(writer: Writer, survey: ServiceSurvey, before: Mapping[str, ItemRecord]) -> bool:
-    """Whether anything good is new."""
-    return any(
-        differ(writer, before[name].good, item.good) if name in before else _holds_documents(writer, item.good)
-        for name, item in survey.items.items()
-    )
-
-
-def _holds_documents(trees: Trees, root: str | None) -> bool:
-    return any(
-        entry.type == "file" or (entry.type == "dir" and _holds_documents(trees, entry.hash))
-        for entry in trees.tree(root or EMPTY_TREE)
-    )
+    return not last or not 0 <= now_ns - last[0].time_ns < FULL_READ_EVERY_NS
 
 
 def snapshot_verdict(survey: ServiceSurvey, *, good_changed: bool) -> SnapshotVerdict:
@@ -354,6 +356,8 @@ def _outcome(
         directories=sum(item.listed for item in items.values()),
         touched=capture.touched,
         error="; ".join(late) or None,
+        spare=repository.path if made is not None and repository.in_spare_because is not None else None,
+        because=repository.in_spare_because if made is not None else None,
     )
     if dry_run:
         return result
@@ -372,6 +376,7 @@ def _outcome(
         new_bytes=result.new_bytes,
         seconds=round(capture.seconds, 3),
         sequence=made.sequence if made is not None else None,
+        spare=result.spare,
     )
     if made is not None:
         for item, place, sentence in result.problems[:20]:

@@ -66,7 +66,7 @@ class MarksDirectory:
         """The marks of one snapshot; `pinned` when they can't be read."""
         path = f"{self._path}/{record_name(sequence)}"
         try:
-            with open(path, "rb") as file:
+            with durable.open_own(path) as file:
                 return decode_marks(file.read())
         except FileNotFoundError:
             return _NONE
@@ -82,8 +82,11 @@ class MarksDirectory:
             return {}
         return {sequence: self.get(sequence) for name in sorted(names) if (sequence := sequence_of(name)) is not None}
 
-    def change(self, sequence: int, change: Callable[[Marks], Marks]) -> Marks:
-        """Replace the marks of one snapshot durably; concurrent changes wait for each other. Raises OSError."""
+    def change(self, sequence: int, change: Callable[[Marks], Marks], *, always: bool = False) -> Marks:
+        """Replace the marks of one snapshot durably; concurrent changes wait for each other. Raises OSError.
+
+        With `always` there is a file also for marks that say nothing: it stands before that of another place.
+        """
         durable.make_directories(self._path)
         with locks.acquire(f"{self._path}/.lock", wait_s=30.0, what="the marks of a snapshot"):
             remove_leftovers(self._path)
@@ -91,7 +94,7 @@ class MarksDirectory:
             after = change(before)
             directory = os.open(self._path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
             try:
-                if after != _NONE:
+                if after != _NONE or always:
                     durable.write_file(directory, record_name(sequence), encode_marks(after))
                 elif before != _NONE:
                     os.unlink(record_name(sequence), dir_fd=directory)

@@ -127,3 +127,4 @@ class ServiceRecord:
     rejected: Mapping[str, Mapping[str, str]] = field(
         default_factory=lambda: NOTHING
     )  # item -> content hash -> why: candidates from no snapshot on which the service was not healthy
+    revision: int = 0  # counts changes where records are kept in two places: the higher one is the newer record

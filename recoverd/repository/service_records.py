@@ -35,6 +35,7 @@ def encode_service_record(service: str, record: ServiceRecord) -> bytes:
         "last_restore": dict(record.last_restore),
         "failures": record.failures,
         "last_error": record.last_error,
+        **({"revision": record.revision} if record.revision else {}),
     }
     return canonical(document).encode("ascii") + b"\n"
 
@@ -60,6 +61,7 @@ def decode_service_record(data: bytes, service: str) -> ServiceRecord:
         last_restore=fields.any_object("last_restore"),
         failures=fields.whole("failures"),
         last_error=fields.text_or_none("last_error"),
+        revision=fields.whole("revision", 0),
     )
 
 
@@ -77,7 +79,7 @@ class ServiceRecords:
         """The record; defaults when there is none or it is damaged. Raises RepositoryError for a newer version."""
         path = self._path(service)
         try:
-            with open(path, "rb") as file:
+            with durable.open_own(path) as file:
                 return decode_service_record(file.read(), service)
         except FileNotFoundError:
             return ServiceRecord()
@@ -103,7 +105,7 @@ class ServiceRecords:
     def _move_damaged_aside(self, service: str) -> None:
         path = self._path(service)
         try:
-            with open(path, "rb") as file:
+            with durable.open_own(path) as file:
                 decode_service_record(file.read(), service)
         except FileNotFoundError:
             pass

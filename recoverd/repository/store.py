@@ -6,7 +6,7 @@ import errno
 import logging
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
@@ -52,12 +52,15 @@ class Repository:
     Opening takes no lock and reads one small file.
     """
 
-    def __init__(self, path: str, state_dir: str, format: Format, compression: int) -> None:
+    def __init__(
+        self, path: str, state_dir: str, format: Format, compression: int, records: ServiceRecords | None = None
+    ) -> None:
         self.path = path
         self.state_dir = state_dir
         self.format = format
+        self.in_spare_because: str | None = None  # why captures go to the spare, where they do
         self._compression = compression
-        self._records = ServiceRecords(f"{state_dir}/services")
+        self._records = ServiceRecords(f"{state_dir}/services") if records is None else records
         self._decoded: dict[tuple[str, int], tuple[int, int, Snapshot]] = {}
         self._unreadable: dict[str, dict[int, str]] = {}
         self._lock = threading.Lock()
@@ -72,13 +75,16 @@ class Repository:
         layout.create_layout(path, compression=compression)
 
     @staticmethod
-    def open(path: str, *, state_dir: str, compression: int | None = None) -> Repository:
-        """Open what `create` made. `compression` (zstd level) overrides the one of the repository.
+    def open(
+        path: str, *, state_dir: str, compression: int | None = None, records: ServiceRecords | None = None
+    ) -> Repository:
+        """Open what `create` made. `compression` (zstd level) overrides the one of the repository; `records` are what
+        is remembered of services, where that is not in `state_dir` alone.
 
         Raises RepositoryError when there is none, or it is damaged, unreadable or of another format.
         """
         found = layout.read_format(path)
-        return Repository(path, state_dir, found, found.compression if compression is None else compression)
+        return Repository(path, state_dir, found, found.compression if compression is None else compression, records)
 
     def __enter__(self) -> Self:
         return self
@@ -111,25 +117,28 @@ class Repository:
 
         Raises LockHeld, which names the other one, and RepositoryError.
         """
-        from recoverd.repository.writer import Writer
-
         try:
             lock = locks.acquire(f"{self.path}/{layout.WRITER_LOCK}", wait_s=wait_s, what="the repository")
         except OSError as error:
             raise RepositoryError(f"the repository {self.path} can't be locked: {error.strerror or error}") from None
         _log.debug("writing to the repository: %s", what)
         try:
-            return Writer(
-                self.packs_path,
-                self.catalog,
-                lock,
-                compression=self._compression,
-                sequence=self.next_sequence,
-                record=self._write_record,
-            )
+            return self._writer(lock)
         except BaseException:
             lock.release()
             raise
+
+    def _writer(self, lock: FileLock) -> Writer:
+        from recoverd.repository.writer import Writer
+
+        return Writer(
+            self.packs_path,
+            self.catalog,
+            lock,
+            compression=self._compression,
+            sequence=self.next_sequence,
+            record=self._write_record,
+        )
 
     def service_lock(self, service: str, *, wait_s: float, what: str) -> FileLock:
         """The lock under which a service is captured, restored or accepted. `what` says so in the error.
@@ -171,7 +180,7 @@ class Repository:
         """One snapshot. Raises RepositoryError when there is none, or its record is damaged."""
         _check_service(service)
         try:
-            with open(self.record_path(service, sequence), "rb") as file:
+            with durable.open_own(self.record_path(service, sequence)) as file:
                 return decode_snapshot(file.read(), service, sequence)
         except (FileNotFoundError, ValueError):
             raise RepositoryError(
@@ -250,6 +259,10 @@ class Repository:
 
     # --- for the writer and for pruning
 
+    def place_to_prune(self, doomed: Mapping[str, Sequence[int]], *, dry_run: bool) -> Repository:  # noqa: ARG002
+        """Where packs are looked at by a prune of these sequences of services: here, for there is no other place."""
+        return self
+
     def exclusive_readers_lock(self) -> FileLock:
         """The lock under which packs may be deleted. Raises LockHeld at once when somebody reads, and OSError."""
         return locks.acquire(f"{self.path}/{layout.READERS_LOCK}", what="the repository")
@@ -315,7 +328,7 @@ class Repository:
         for sequence in sequences:
             path = self.record_path(service, sequence)
             try:
-                status = os.stat(path)
+                status = os.lstat(path)
                 stamp = status.st_size, status.st_mtime_ns
                 known = self._decoded.get((service, sequence))
                 if known is not None and known[:2] == stamp:
@@ -325,7 +338,7 @@ class Repository:
                     cached = self.catalog.cached_records(service)
                 row = cached.get(sequence)
                 if row is None or (row.size, row.mtime_ns) != stamp:
-                    with open(path, "rb") as file:
+                    with durable.open_own(path) as file:
                         row = fresh[sequence] = CachedRecord(*stamp, file.read())
                 self._decoded[service, sequence] = (*stamp, decode_snapshot(row.record, service, sequence))
             except FileNotFoundError:

@@ -55,10 +55,10 @@ class Writer(Reader):
         self._sizes: dict[str, int] = {}  # of new objects, uncompressed
         self._stored: set[str] = set()  # known to the catalog, asked in this session
         self._children: dict[str, tuple[str, ...]] = {}  # of the trees and block lists put in this session
-        with _explained("prepared for writing"):
+        with explained("prepared for writing"):
             self._directory = os.open(packs_path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
-            with _explained("prepared for writing"):
+            with explained("prepared for writing"):
                 _remove_leftovers(self._directory)
                 catalog.catch_up()
         except BaseException:
@@ -98,7 +98,7 @@ class Writer(Reader):
         """Store an object unless it is stored already; returns its BLAKE3 in hex. Raises RepositoryError."""
         object_hash = blake3(data).hexdigest()
         if not self.has(object_hash):
-            with _explained("written"):
+            with explained("written"):
                 self._add(object_hash, data)
         return object_hash
 
@@ -112,7 +112,7 @@ class Writer(Reader):
         stored = self._catalog.known(unknown)
         self._stored |= stored
         unknown -= stored
-        with _explained("written"):
+        with explained("written"):
             for object_hash, data in zip(hashes, contents, strict=True):
                 if object_hash in unknown:
                     unknown.remove(object_hash)
@@ -148,7 +148,7 @@ class Writer(Reader):
             except DamagedObject:
                 self._stored.discard(object_hash)  # who puts it now stores it anew
                 raise
-        with _explained("read back"):
+        with explained("read back"):
             location = pack.writer.locate(object_hash) if pack.writer else (pack.index or {})[object_hash]
             if pack.writer:
                 return _object(pack.fd, location)
@@ -173,7 +173,7 @@ class Writer(Reader):
             return []
         try:
             shares = self._account(drafts)
-            with _explained("written"):
+            with explained("written"):
                 sizes = self._seal()
                 snapshots = [
                     self._record(draft, self._sequence(draft.service), round(sum(sizes[x] for x in share)))
@@ -269,7 +269,7 @@ def _remove_leftovers(directory: int) -> None:
 
 
 @contextmanager
-def _explained(verb: str) -> Iterator[None]:
+def explained(verb: str) -> Iterator[None]:
     """Errors of the operating system as a sentence with a hint."""
     try:
         yield
