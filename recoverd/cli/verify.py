@@ -56,7 +56,7 @@ def _share(text: str | None) -> float | None:
 
 def _render(result: VerifyResult, terminal: Terminal) -> None:
     for one in result.healed:
-        terminal.print(f"{terminal.style('healed', 'ok')}  {printable(one)}")
+        terminal.print(f"{terminal.style('healed', 'ok')}  {printable(one.what)}: {printable(one.origin)}")
     for note in result.notes:
         terminal.print(printable(note))
     most = len(result.damage) if terminal.verbose else _MOST

@@ -10,7 +10,9 @@ from typing import Any
 from recoverd.errors import LockHeld, RecoverdError
 from recoverd.operations.context import Context
 from recoverd.repository import verify_record, verifying
+from recoverd.repository.healing import Healed, Outcome
 from recoverd.repository.store import Repository
+from recoverd.repository.two_places import TwoPlaces
 from recoverd.repository.verify_record import Damage
 from recoverd.system import clock, locks
 from recoverd.values import dataclass
@@ -39,7 +41,7 @@ class VerifyResult:
     damage: tuple[Damage, ...]
     snapshots: tuple[str, ...]  # that are hurt
     seconds: float
-    healed: tuple[str, ...] = ()  # objects, packs and records, in words
+    healed: tuple[Healed, ...] = ()
     notes: tuple[str, ...] = ()
 
     @property
@@ -62,7 +64,9 @@ class VerifyResult:
                 }
                 for one in self.damage
             ],
-            "healed": list(self.healed),
+            "healed": [
+                {"object": one.object, "pack": one.pack, "path": one.path, "from": one.origin} for one in self.healed
+            ],
             "packs": self.packs,
             "of_packs": self.of_packs,
             "snapshots": list(self.snapshots),
@@ -86,19 +90,39 @@ def verify(context: Context, request: VerifyRequest, told: Callable[[int], None]
     repository = context.repository()
     if request.background:
         give_way()
+    told = told or (lambda _: None)
+    outcomes = []
+    places = places_of(repository)
     with _alone(repository, context.wait_s):
-        found = verifying.verify(repository, sample=request.sample, told=told)
-    for one in found.damage[:_TOLD]:
+        for place in places:
+            found = verifying.verify(place, sample=request.sample, told=told)
+            if request.heal:
+                from recoverd.operations.heal import heal
+
+                outcomes.append(heal(context, place, found, [one for one in places if one is not place], told))
+            else:
+                outcomes.append(Outcome(found, found))
+    damage = tuple(one for outcome in outcomes for one in outcome.found.damage)
+    for one in damage[:_TOLD]:
         context.events.emit("verify.damage", message=sentence(one))
     return VerifyResult(
-        found.checked_bytes,
-        found.objects,
-        found.packs,
-        found.of_packs,
-        found.damage,
-        found.hurt,
+        sum(one.first.checked_bytes for one in outcomes),
+        sum(one.first.objects for one in outcomes),
+        sum(one.first.packs for one in outcomes),
+        sum(one.first.of_packs for one in outcomes),
+        damage,
+        tuple(dict.fromkeys(name for one in outcomes for name in one.found.hurt)),
         time.monotonic() - started,
+        tuple(healed for one in outcomes for healed in one.healed),
+        tuple(note for one in outcomes for note in one.notes),
     )
+
+
+def places_of(repository: Repository) -> list[Repository]:
+    """The repositories to verify: with a spare, both."""
+    if isinstance(repository, TwoPlaces):
+        return [place for place in (repository.first, repository.spare) if place is not None]
+    return [repository]
 
 
 def verify_if_due(context: Context) -> VerifyResult | None:

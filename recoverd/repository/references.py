@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from enum import Enum, auto
 from types import TracebackType
 from typing import Self
 
@@ -32,6 +33,22 @@ class Root:
     tree: str
 
 
+class Kind(Enum):
+    TREE = auto()
+    LIST = auto()  # the block list of a large file
+    BLOCK = auto()
+    FILE = auto()  # all of a small one
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """What an object is of: a file of `size_bytes`, in blocks of `block_size`, where it is of a file."""
+
+    kind: Kind
+    size_bytes: int = 0
+    block_size: int = 0
+
+
 @dataclass(frozen=True, slots=True)
 class Loss:
     """A lost object: why, and whom that hurts."""
@@ -47,8 +64,15 @@ class Loss:
 class _Child:
     name: str  # "" for what has none: parts of a tree, blocks of a file
     object: str
-    leads_on: bool  # a tree or a block list
+    shape: Shape
     size: int | None = None  # bytes it should have, where that is known
+
+    @property
+    def leads_on(self) -> bool:
+        return self.shape.kind in {Kind.TREE, Kind.LIST}
+
+
+_TREE = Shape(Kind.TREE)
 
 
 class References:
@@ -67,7 +91,7 @@ class References:
         self._above: dict[str, list[tuple[str, str]]] = {}  # what leads to damage: object -> (what refers to it, name)
         self._roots: dict[str, list[Root]] = {}
         self._why: dict[str, str] = {}  # of lost objects
-        self._sizes: dict[str, int] = {}  # of files whose only object is lost
+        self.shapes: dict[str, Shape] = {}  # of lost objects
         self.needed: set[str] = set()  # those of `wanted` that something refers to
 
     def __enter__(self) -> Self:
@@ -88,7 +112,7 @@ class References:
                 if root.tree in self._stored([root.tree]):
                     self._walk(root.tree)
                 else:
-                    self._lose(root.tree, "is not in the repository")
+                    self._lose(root.tree, _TREE, "is not in the repository")
             if root.tree in self._above:
                 self._roots.setdefault(root.tree, []).append(root)
 
@@ -129,10 +153,10 @@ class References:
 
     def _walk(self, top: str) -> None:
         """Look into a tree and all below it, the lowest first."""
-        waiting = [top]
+        waiting = [(top, _TREE)]
         open_nodes: dict[str, list[_Child]] = {}
         while waiting:
-            node = waiting[-1]
+            node, shape = waiting[-1]
             if node in open_nodes:
                 for child in open_nodes.pop(node):
                     if child.object in self._above:
@@ -144,15 +168,15 @@ class References:
             elif self._is_known(node):
                 waiting.pop()
             else:
-                open_nodes[node] = children = self._look_into(node)
-                waiting.extend(x.object for x in children if x.leads_on and not self._is_known(x.object))
+                open_nodes[node] = children = self._look_into(node, shape)
+                waiting.extend((x.object, x.shape) for x in children if x.leads_on and not self._is_known(x.object))
 
-    def _look_into(self, node: str) -> list[_Child]:
+    def _look_into(self, node: str, shape: Shape) -> list[_Child]:
         """The children that have to be looked into, and those that are lost."""
         try:
             children = self._children(node)
         except DamagedObject as error:
-            self._lose(node, error.message.removeprefix(f"object {node}").lstrip(": "))
+            self._lose(node, shape, error.message.removeprefix(f"object {node}").lstrip(": "))
             return []
         sizes = self._stored({child.object for child in children})
         kept = []
@@ -160,9 +184,9 @@ class References:
             self._note(child.object)
             size = sizes.get(child.object)
             if size is None:
-                self._lose(child.object, "is not in the repository")
+                self._lose(child.object, child.shape, "is not in the repository")
             elif child.size is not None and child.size != size:
-                self._lose(child.object, f"has {size} bytes where {child.size} are expected")
+                self._lose(child.object, child.shape, f"has {size} bytes where {child.size} are expected")
             if child.leads_on or child.object in self._above:
                 kept.append(child)
         return kept
@@ -172,19 +196,21 @@ class References:
         try:
             if data.startswith(b'{"blocks":'):
                 blocks = self._reader.block_list(node)
+                block = Shape(Kind.BLOCK, blocks.size, blocks.block_size)
                 return [
-                    _Child("", content, False, length) for content, length in blocks.pieces() if content is not None
+                    _Child("", content, block, length) for content, length in blocks.pieces() if content is not None
                 ]
             parts = decode_parts(data)
             if parts is not None:
-                return [_Child("", part, True) for part in parts]
+                return [_Child("", part, _TREE) for part in parts]
             found = []
             for entry in decode_tree(data):
                 if entry.blocks is not None:
-                    found.append(_Child(entry.name, entry.blocks, True))
-                elif entry.hash is not None and entry.hash != EMPTY_TREE:
-                    is_tree = entry.type == "dir"
-                    found.append(_Child(entry.name, entry.hash, is_tree, None if is_tree else entry.size))
+                    found.append(_Child(entry.name, entry.blocks, Shape(Kind.LIST, entry.size, entry.block_size)))
+                elif entry.type == "dir" and entry.hash is not None and entry.hash != EMPTY_TREE:
+                    found.append(_Child(entry.name, entry.hash, _TREE))
+                elif entry.type == "file" and entry.hash is not None:
+                    found.append(_Child(entry.name, entry.hash, Shape(Kind.FILE, entry.size), entry.size))
             return found
         except DamagedObject:
             raise
@@ -197,7 +223,8 @@ class References:
         found = self._whole.execute("SELECT 1 FROM whole WHERE hash = ?", (bytes.fromhex(node),)).fetchone()
         return found is not None
 
-    def _lose(self, node: str, why: str) -> None:
+    def _lose(self, node: str, shape: Shape, why: str) -> None:
+        self.shapes.setdefault(node, shape)
         self._why.setdefault(node, why)
         self._above.setdefault(node, [])
 

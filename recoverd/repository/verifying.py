@@ -13,7 +13,7 @@ from __future__ import annotations
 import logging
 import os
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 
 from recoverd.errors import RepositoryError
 from recoverd.repository import layout, verify_record
@@ -21,7 +21,7 @@ from recoverd.repository.marks import decode_marks
 from recoverd.repository.objects import Reader
 from recoverd.repository.pack_check import PackReport, check_pack
 from recoverd.repository.packs import SUFFIX
-from recoverd.repository.references import References, Root
+from recoverd.repository.references import References, Root, Shape
 from recoverd.repository.snapshots import decode_snapshot, is_service_name, sequence_of
 from recoverd.repository.store import Repository
 from recoverd.repository.trees import EMPTY_TREE, PARTS_HEAD, TREE_HEAD
@@ -50,18 +50,26 @@ class Verified:
     of_packs: int  # that there are
     damage: tuple[Damage, ...]
     hurt: tuple[str, ...]  # snapshots
-    lost: tuple[str, ...]  # objects that something refers to and of which no intact copy is stored
+    lost: Mapping[str, Shape]  # objects that something refers to and of which no intact copy is stored
     reports: tuple[PackReport, ...] = ()  # of damaged packs
     needed: frozenset[str] = frozenset()  # of the objects in these packs: those that something refers to
 
 
-def verify(repository: Repository, *, sample: float | None = None, told: Told | None = None) -> Verified:
-    """Verify a repository: all of it, or a `sample` of its packs (0 < share <= 1). `told` gets bytes as they are read.
+def verify(
+    repository: Repository,
+    *,
+    sample: float | None = None,
+    only: Collection[str] | None = None,
+    told: Told | None = None,
+) -> Verified:
+    """Verify all of a repository, or a `sample` of its packs (0 < share <= 1), or `only` some packs and all trees.
+
+    `told` gets bytes as they are read.
 
     Packs stay until it returns. Raises LockHeld while a prune deletes packs, RepositoryError.
     """
     with repository.reader() as reader:
-        return Verification(repository, reader, told or (lambda _: None)).run(sample)
+        return Verification(repository, reader, told or (lambda _: None)).run(sample, only)
 
 
 def bytes_to_read(repository: Repository, sample: float | None) -> int:
@@ -84,8 +92,8 @@ class Verification:
         self._reports: list[PackReport] = []
         self._was_in: dict[str, str] = {}  # object -> pack, of packs that are gone or of another size than they had
 
-    def run(self, sample: float | None) -> Verified:
-        """Raises RepositoryError."""
+    def run(self, sample: float | None, only: Collection[str] | None = None) -> Verified:
+        """With `only`, read these packs alone, and walk all trees. Raises RepositoryError."""
         remembered = verify_record.load(self._repository.state_dir, self._repository.id)
         if sample is None:
             self._catalog.trust.examine()
@@ -99,6 +107,8 @@ class Verification:
         self._believe(remembered, packs)
         roots, damage = self._records()
         chosen, complete = choose(packs, remembered.position, sample)
+        if only is not None:
+            chosen, complete = sorted(packs.keys() & only), False
         saved_s = clock.monotonic_s()
         for name in chosen:
             self._pack(name)
@@ -112,6 +122,7 @@ class Verification:
             if one.pack in packs and one.pack not in chosen and one.object is None and one.path is None
         ]
         found = self._assess(roots, whole=sample is None)
+        hurt = dict.fromkeys([*(x for one in damage for x in one.snapshots), *found[1]])
         damage = [*damage, *found[0], *kept]
         result = Verified(
             self._bytes,
@@ -119,7 +130,7 @@ class Verification:
             len(chosen),
             len(packs),
             tuple(damage),
-            found[1],
+            tuple(hurt),
             found[2],
             tuple(self._reports),
             found[3],
@@ -129,7 +140,7 @@ class Verification:
                 self._repository.id,
                 self._now_ns,
                 self._now_ns if complete else remembered.complete_ns,
-                (chosen[-1] if chosen else remembered.position) if sample is not None else "",
+                chosen[-1] if chosen and sample is not None and only is None else remembered.position,
                 len(damage),
                 tuple(replace(one, snapshots=one.snapshots[:3], files=one.files[:3]) for one in damage),
                 result.hurt,
@@ -236,7 +247,7 @@ class Verification:
 
     def _assess(
         self, roots: list[Root], *, whole: bool
-    ) -> tuple[list[Damage], tuple[str, ...], tuple[str, ...], frozenset[str]]:
+    ) -> tuple[list[Damage], tuple[str, ...], Mapping[str, Shape], frozenset[str]]:
         """Damage of objects and packs, snapshots that are hurt, lost objects, and what damaged packs hold that is
         needed. Trees are walked when everything is verified, or when something may be lost."""
         bad = self._catalog.trust.distrusted()
@@ -246,7 +257,7 @@ class Verification:
         missing_roots = {one.tree for one in roots} - {EMPTY_TREE}
         missing_roots -= self._catalog.known(missing_roots)
         damage: list[Damage] = []
-        lost: dict[str, str] = {}
+        lost: Mapping[str, Shape] = {}
         hurt: tuple[str, ...] = ()
         needed: frozenset[str] = frozenset()
         why = {key: text for report in self._reports for key, text in report.damaged.items()}
@@ -261,7 +272,7 @@ class Verification:
                     for pack in copies or [self._was_in.get(one.object)]:
                         problem = why.get(one.object, "it can't be read") if copies else one.problem
                         damage.append(Damage(problem, one.object, pack, None, one.snapshots, one.files, one.more))
-                lost, hurt, needed = dict(references.lost), references.hurt, frozenset(references.needed)
+                lost, hurt, needed = references.shapes, references.hurt, frozenset(references.needed)
         self._catalog.trust.miss([key for key in lost if key not in bad], self._now_ns)
         for key in sorted(bad.keys() - named):
             for pack in sorted(bad[key]):
@@ -271,7 +282,7 @@ class Verification:
         damage += [
             Damage(one.problem, pack=one.name) for one in self._reports if one.problem is not None and not one.damaged
         ]
-        return damage, hurt, tuple(lost), needed
+        return damage, hurt, lost, needed
 
     def _stored(self, bad: dict[str, set[str]]) -> Callable[[Iterable[str]], dict[str, int]]:
         """Sizes of what is intact, also where the catalog could not be told of damage."""
