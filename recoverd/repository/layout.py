@@ -6,6 +6,7 @@ import os
 
 from recoverd.errors import RepositoryError
 from recoverd.repository.fields import canonical, parse
+from recoverd.repository.reserve import NAME as RESERVE
 from recoverd.system import clock, durable
 from recoverd.values import dataclass
 
@@ -40,7 +41,7 @@ def create_layout(path: str, *, compression: int) -> None:
         present = set(os.listdir(path))
         if FORMAT_NAME in present:
             raise RepositoryError(f"there is a repository at {path} already")
-        foreign = present - {*_DIRECTORIES, WRITER_LOCK, READERS_LOCK}
+        foreign = present - {*_DIRECTORIES, WRITER_LOCK, READERS_LOCK, RESERVE}
         foreign = {name for name in foreign if not name.startswith(durable.TEMPORARY_PREFIX)}
         if foreign or any(_has_content(os.path.join(path, name)) for name in _DIRECTORIES):
             raise RepositoryError(

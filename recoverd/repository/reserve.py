@@ -38,13 +38,13 @@ class Reserve:
 
     @staticmethod
     def of(state_dir: str, repository_path: str) -> Reserve:
-        """One on each file system that a prune writes to."""
+        """One on each file system that a prune writes to; none yet while the state directory does not exist."""
         found: dict[int, str] = {}
-        for directory in (state_dir, repository_path):
-            try:
+        try:
+            for directory in (state_dir, repository_path):
                 found.setdefault(os.stat(directory).st_dev, directory)
-            except OSError:
-                pass  # it does not exist yet
+        except OSError:
+            pass  # the first, and so the second, is of use once both exist
         return Reserve(tuple(found.values()))
 
     def missing(self) -> tuple[str, ...]:
