@@ -16,14 +16,12 @@ from recoverd.repository import bounds, pruning
 from recoverd.repository.bounds import Expendable, Room, Unmet
 from recoverd.repository.pruning import PackChanges
 from recoverd.repository.records import Marks, Snapshot
-from recoverd.repository.repack_plan import RepackLimits
 from recoverd.repository.retention import Decision
 from recoverd.repository.store import Repository
 from recoverd.repository.writer import Writer
 from recoverd.system import mounts
 from recoverd.values import dataclass, field
 
-EAGER = RepackLimits(waste_share=0.0)  # no waste is left where snapshots would go for it
 _TAKEN_FROM = re.compile(r"[^/]+/([0-9]+)")  # what an intent's evidence calls a snapshot
 
 
@@ -85,18 +83,16 @@ def enforce(
     waiting = _waiting(repository, kept)
     removed: dict[str, tuple[str, ...]] = {}
     freed, number, packs = 0, 0, PackChanges()
-    gains = True  # rewriting packs may gain more without any snapshot going
-    while (over := unmet(context, repository)) and (gains or waiting):
-        count = 0 if gains else bounds.next_round(waiting, max(one.missing_bytes for one in over), number)
+    while (over := unmet(context, repository)) and waiting:
+        count = bounds.next_round(waiting, max(one.missing_bytes for one in over), number)
         going, waiting = waiting[:count], waiting[count:]
-        pruned = pruning.prune(repository, writer, _by_service(going), limits=EAGER)
+        pruned = pruning.prune(repository, writer, _by_service(going))
         removed.update(dict.fromkeys(pruned.removed, tuple(one.bound for one in over)))
         freed += pruned.freed_bytes
         packs = packs.plus(pruned.packs)
         if pruned.kept_data is not None:  # more would go, and as little be freed
             return Bounded(removed, freed, unmet(context, repository), pruned.kept_data, packs)
-        number += count > 0
-        gains = pruned.packs.rewritten > 0 and pruned.freed_bytes > 0
+        number += 1
     return Bounded(removed, freed, over, packs=packs)
 
 

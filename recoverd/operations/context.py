@@ -12,6 +12,7 @@ from recoverd.config.model import Config, Service
 from recoverd.errors import NOTHING_DECLARED, ConfigProblem, RepositoryError, UsageError
 from recoverd.events.stream import Events
 from recoverd.repository.catalog import Catalog
+from recoverd.repository.reserve import Reserve
 from recoverd.repository.store import Repository
 from recoverd.values import dataclass, field
 
@@ -68,6 +69,7 @@ class Context:
                         hint="`recoverd snapshot` or `recoverd run` creates it with the first snapshot",
                     )
                 Repository.create(path, compression=self.config.repository.compression)
+                Reserve.of(self.state_dir, path).set_up()
             self._repository = Repository.open(
                 path, state_dir=self.state_dir, compression=self.config.repository.compression
             )
