@@ -43,9 +43,9 @@ class PackFigures:
 
 @dataclass(frozen=True, slots=True)
 class RepackLimits:
-    """`copy_bytes`: copied by one plan at most. `small_bytes`: larger packs are not merged. `young`: so many of the
-    newest packs are not merged either. `waste_share`: sparse packs wait while their waste is no more than this share of
-    what is needed."""
+    """`copy_bytes`: copied by one plan at most, unless one pack alone takes more. `small_bytes`: larger packs are not
+    merged. `young`: so many of the newest packs are not merged either. `waste_share`: sparse packs wait while their
+    waste is no more than this share of what is needed."""
 
     copy_bytes: int = 32 * 1024 * 1024
     small_bytes: int = 4 * 1024 * 1024
@@ -81,8 +81,8 @@ def plan(packs: Sequence[PackFigures], limits: RepackLimits) -> RepackPlan:
     sparse = [pack for pack in rest if pack.name not in chosen and _is_sparse(pack)]
     waste = sum(pack.size_bytes - pack.live_bytes for pack in sparse)
     if waste > limits.waste_share * sum(pack.live_bytes for pack in rest):
-        for pack in sorted(sparse, key=lambda one: (one.live_bytes / one.size_bytes, one.name)):
-            if pack.live_bytes <= room:
+        for place, pack in enumerate(sorted(sparse, key=lambda one: (one.live_bytes / one.size_bytes, one.name))):
+            if pack.live_bytes <= room or not place:
                 room -= pack.live_bytes
                 chosen[pack.name] = SPARSE
     for pack in _smallest_full([pack for pack in rest if pack.name not in chosen], limits, room):
