@@ -45,6 +45,8 @@ def run(options: argparse.Namespace, terminal: Terminal) -> int:
                 terminal.print_json("snapshot", snapshots=[])
             else:
                 terminal.say("nothing is due")
+            if not options.dry_run:
+                _verify(context)
             return 0
     else:
         require_services(context)
@@ -68,7 +70,16 @@ def run(options: argparse.Namespace, terminal: Terminal) -> int:
         )
     else:
         _render(result, terminal)
+    if options.due and not options.dry_run:
+        _verify(context)
     return result.exit_status
+
+
+def _verify(context: Context) -> None:
+    """Where no `recoverd run` does it, who calls from cron also verifies; what is damaged is told by an event."""
+    from recoverd.operations.verify_due import verify_if_due
+
+    verify_if_due(context)
 
 
 def _time(text: str, context: Context) -> int:
@@ -90,6 +101,7 @@ def _render(result: SnapshotResult, terminal: Terminal) -> None:
         elif one.id is not None or result.dry_run:
             name = f" as {one.id}" if one.id is not None else ""
             partial = f" ({terminal.style('partial', 'warning')})" if one.verdict == "partial" else ""
+            name += f" in the spare {printable(one.spare)}" if one.spare is not None else ""
             new = f", {size(one.new_bytes)} new" if one.id is not None else ""
             line += (
                 f"{name}{partial}: {plural(one.files, 'file')}, {size(one.size_bytes)}{new}, {duration(one.seconds)}"
@@ -103,5 +115,7 @@ def _render(result: SnapshotResult, terminal: Terminal) -> None:
             terminal.print(f"  {item}: {printable(place)}: {printable(sentence)}")
         if len(one.problems) > _MOST:
             terminal.print(f"  and {plural(len(one.problems) - _MOST, 'more problem')}; `recoverd assess` lists all")
+    for why in dict.fromkeys(one.because for one in result.services if one.because is not None):
+        terminal.warn(f"the repository can't be written, so what changed went to the spare: {why}")
     if result.pruned:
         terminal.detail(f"retention removed {plural(result.pruned, 'snapshot')}")

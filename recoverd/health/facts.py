@@ -192,7 +192,35 @@ class RepositoryFacts:
     min_free_bytes: int = 0  # the same, of this file system
     growth_bytes_per_day: float | None = None  # None: too little is known
     days_until_full: float | None = None  # None: the disk does not fill, or too little is known
+    has_spare: bool = False  # which is used instead while this one fails
     without_reserve: tuple[str, ...] = ()  # directories that should hold a space reserve and do not
+
+
+@dataclass(frozen=True, slots=True)
+class SpareFacts:
+    """The second place for captures, where one is declared."""
+
+    path: str
+    exists: bool
+    writable: bool = False
+    error: str | None = None  # why it can't be used
+    snapshots: int | None = None  # in it alone or as well: they belong into the repository
+    size_bytes: int | None = None
+    space: Space | None = None
+    same_file_system: bool = False  # as the repository's
+    first_writable: bool = True  # whether the repository itself can be
+
+
+@dataclass(frozen=True, slots=True)
+class VerifyFacts:
+    """When the repository was last read and checked, and what of it is known to be damaged now."""
+
+    verified_ns: int | None  # None: never
+    created_ns: int  # of the repository
+    every_s: float | None = None  # how often a sample is declared; None: never
+    damaged: int = 0
+    first: str | None = None  # one damage in words
+    hurt: int = 0  # snapshots
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,5 +241,7 @@ class HostFacts:
     scheduler: SchedulerFacts
     repository: RepositoryFacts
     failed: tuple[FailedServiceFacts, ...] = ()
+    verify: VerifyFacts | None = None  # None: there is no repository that could be verified
     quarantine: QuarantineFacts | None = None  # None: there is none
+    spare: SpareFacts | None = None  # None: none is declared, or nothing was ever saved
     lingers: bool | None = None  # whether a plain user's units run without a login; None: that does not matter here

@@ -17,6 +17,8 @@ from recoverd.health.facts import (
 )
 from recoverd.health.limits import age_s, ages
 from recoverd.health.results import Figure, Result, Status
+from recoverd.health.spare_check import spare
+from recoverd.health.verify_check import verify
 
 
 def evaluate(facts: HostFacts) -> tuple[Result, ...]:
@@ -25,7 +27,9 @@ def evaluate(facts: HostFacts) -> tuple[Result, ...]:
         scheduler_alive(facts.scheduler, facts.services, facts.now_ns),
         configuration_loaded(facts.scheduler) if facts.services or facts.failed else nothing_declared(),
         *(repository(facts.repository) if facts.services or facts.repository.exists else ()),
+        *([verify(facts.verify, facts.now_ns)] if facts.verify is not None else []),
         *([quarantine(facts.quarantine)] if facts.quarantine is not None else []),
+        *([spare(facts.spare)] if facts.spare is not None else []),
         *([lingering(facts.lingers)] if facts.lingers is not None else []),
     ]
     for service in facts.services:
@@ -130,7 +134,9 @@ def repository(facts: RepositoryFacts) -> tuple[Result, ...]:
             None,
             Status.CRITICAL,
             f"{facts.path} can't be used: {facts.error}",
-            hint="no snapshot can be taken or restored until this is solved",
+            hint="no snapshot can be taken or restored until this is solved"
+            if not facts.has_spare
+            else "captures go to the spare meanwhile, and restores take from it",
             figures=figures,
         )
     elif not facts.writable:

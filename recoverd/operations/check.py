@@ -29,6 +29,7 @@ from recoverd.health.facts import (
     ServiceFacts,
     SnapshotFacts,
     Space,
+    SpareFacts,
     WatchFacts,
 )
 from recoverd.health.results import Result, Status, overall
@@ -41,6 +42,7 @@ from recoverd.operations.lingering import lingering_of
 from recoverd.operations.opening import changed_since_loaded
 from recoverd.operations.quarantining import QUARANTINE, count_quarantine
 from recoverd.operations.restore_results import RESTORE
+from recoverd.operations.verify_due import verify_facts
 from recoverd.recovery.intents import OpenIntent, open_intents
 from recoverd.repository import bounds, layout
 from recoverd.repository.records import ABSENT, ItemRecord, Snapshot
@@ -108,7 +110,9 @@ def check(context: Context, request: CheckRequest) -> CheckResult:
             for one in context.config.failed
             if not request.services or one.name in request.services
         ),
+        verify=None if repository is None else verify_facts(context, repository),
         quarantine=_quarantine(context, repository),
+        spare=_spare(context, repository, facts),
         lingers=lingering_of(context.config, uid=os.geteuid()),
     )
     return CheckResult(evaluate(host))
@@ -123,6 +127,8 @@ def _repository(context: Context) -> tuple[Repository | None, RepositoryFacts]:
     if repository is None:
         wrong = "it is not a directory" if os.path.lexists(path) and not os.path.isdir(path) else None
         return None, RepositoryFacts(path, writable=False, exists=wrong is not None, error=wrong)
+    if repository.in_spare_because is not None:
+        return repository, RepositoryFacts(path, writable=False, error=repository.in_spare_because, has_spare=True)
     try:
         figures = repository.statistics()
     except RepositoryError as error:  # of services the records tell all the same
@@ -143,6 +149,14 @@ def _repository(context: Context) -> tuple[Repository | None, RepositoryFacts]:
         days_until_full=growth.days_until_full if growth is not None else None,
         without_reserve=Reserve.of(context.state_dir, path).missing(),
     )
+
+
+def _spare(context: Context, repository: Repository | None, facts: RepositoryFacts) -> SpareFacts | None:
+    if context.config.repository.spare is None or (repository is None and facts.error is None):
+        return None
+    from recoverd.operations.spare_facts import spare_facts
+
+    return spare_facts(context, repository, first_writable=facts.writable)
 
 
 def _quarantine(context: Context, repository: Repository | None) -> QuarantineFacts | None:

@@ -111,7 +111,11 @@ def _open(context: Context, seen: Seen, *, create: bool) -> TwoPlaces:
         f"{config.spare}/{STATE}/services" if has_spare else None,
         lambda: f"{make().state_dir}/services",
     )
-    spare, no_spare = _tried(lambda: _open_spare(context, records)) if has_spare else (None, None)
+    no_spare: RepositoryError | None
+    if has_spare:
+        spare, no_spare = _tried(lambda: _open_spare(context, records))
+    else:
+        spare, no_spare = None, RepositoryError(f"{config.spare}: {seen.spare}") if seen.spare is not None else None
     first, why = _open_first(context, seen, records, gone=gone, create=create)
     if spare is None and (first is None or create):
         if not create:
@@ -130,6 +134,7 @@ def _open(context: Context, seen: Seen, *, create: bool) -> TwoPlaces:
         records=records,
         make_spare=make,
         why=why.message if why is not None else None,
+        no_spare=no_spare.message if no_spare is not None else None,
     )
 
 

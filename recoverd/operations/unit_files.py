@@ -6,6 +6,7 @@ version 252: systemd.unit(5), systemd.service(5), systemd.exec(5).
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 
 from recoverd.values import dataclass
@@ -58,6 +59,7 @@ class Layout:
     repository: str
     runtime_dir: str
     boot_timeout_s: float
+    spare: str | None = None
     has_state_in_tmp: bool = False  # then /tmp can't be a private one
 
 
@@ -224,6 +226,8 @@ def _captures(layout: Layout) -> str:
     if layout.user:
         return ""
     paths = dict.fromkeys((layout.state_dir, layout.repository, layout.runtime_dir))
+    if layout.spare is not None:  # the directory above: the spare is made when it is needed
+        paths |= dict.fromkeys((os.path.dirname(layout.spare) if layout.spare.count("/") > 1 else layout.spare,))
     own = [path for path in paths if not any(path.startswith(f"{other}/") for other in paths)]
     writable = "".join(f"ReadWritePaths=-{path_word(path)}\n" for path in own)
     tmp = "" if layout.has_state_in_tmp else "PrivateTmp=yes\n"

@@ -30,6 +30,7 @@ def layout_of(config: Config, command: Sequence[str], runtime_dir: str, *, user:
         user=user,
         state_dir=config.state_dir,
         repository=config.repository.path,
+        spare=config.repository.spare,
         runtime_dir=runtime_dir,
         boot_timeout_s=config.boot_timeout_s,
         has_state_in_tmp=any(path.startswith(_TEMPORARY) for path in paths),
@@ -51,6 +52,10 @@ def render(
         # Requires= would let one dead disk keep every service down.
         names = " ".join(mounts)
         texts[f"recoverd-restore.service.d/{DROP_IN}"] = f"[Unit]\nWants={names}\nAfter={names}\n"
+    spare = " ".join(_mounts_of([config.repository.spare], mount_points) if config.repository.spare is not None else ())
+    if spare and not layout.user:
+        # the last capture may need it: it is unmounted after the scheduler has ended, also with `nofail`
+        texts[f"recoverd.service.d/{DROP_IN}"] = f"[Unit]\nWants={spare}\nAfter={spare}\n"
     for unit, services in _by_unit(config).items():
         texts[f"{unit}.d/{DROP_IN}"] = _drop_in(config, layout, services)
     if gate_boot and not layout.user:
@@ -114,8 +119,13 @@ def _drop_in(config: Config, layout: Layout, services: Sequence[Service]) -> str
 
 
 def _mount_units(config: Config, mount_points: Iterable[str]) -> list[str]:
-    """The mount units that hold state of services, in the order of their names; the root is always there."""
+    """The mount units that hold state of services, or the spare, in the order of their names."""
     paths = [item.path for service in config.services.values() for item in service.state.values() if item.path]
+    return _mounts_of([*paths, *filter(None, [config.repository.spare])], mount_points)
+
+
+def _mounts_of(paths: Sequence[str], mount_points: Iterable[str]) -> list[str]:
+    """The mount units that hold these paths; the root is always there."""
     holding = {
         point
         for point in mount_points

@@ -47,6 +47,7 @@ class TwoPlaces(Repository):
         records: ServiceRecords,
         make_spare: Callable[[], Repository],
         why: str | None = None,
+        no_spare: str | None = None,
     ) -> None:
         main = spare if in_spare or first is None else first
         if main is None:
@@ -54,6 +55,7 @@ class TwoPlaces(Repository):
         super().__init__(main.path, main.state_dir, main.format, main._compression, records)
         self.first, self.spare, self.main, self.in_spare = first, spare, main, main is spare
         self.why = why  # the first can't be used, where it can't
+        self.no_spare = no_spare  # the same of the spare
         self.in_spare_because = why if self.in_spare else None
         self.seen: object = None  # what of the two places this was opened on
         self.catalog = main.catalog

@@ -199,6 +199,22 @@ TABLE = [
         '1:14: log.level: "warn" is not one of debug, info, warning, error; did you mean "warning"?',
         '1:28: log.debug[0]: "wether" is not one of cli, config, events, health, operations, recovery, repository, scheduler, services, state, system']),
     ("repository: {path: /var/lib/recoverd}\n", ["1:20: repository.path: must not be `state_dir` itself: it holds snapshots and nothing else"]),
+    ("repository: {spare: usb/recoverd}\n", [
+        "1:21: repository.spare: usb/recoverd is relative: give the whole path of a place on another file system"]),
+    ("repository: {spare: /mnt/../srv/x}\n", ["1:21: repository.spare: /mnt/../srv/x must not contain ..: say where the place really is"]),
+    ("repository: {spare: /}\n", ["1:21: repository.spare: can't be the root directory"]),
+    ("repository: {path: /srv/a, spare: /srv/a/}\n", [
+        "1:35: repository.spare: must not be the repository itself: it is for when that can't be written"]),
+    ("repository: {path: /srv/a, spare: /srv/a/b}\n", [
+        "1:35: repository.spare: must not lie in the repository (/srv/a): what befalls that would befall it too"]),
+    ("repository: {path: /srv/a/b, spare: /srv/a}\n", [
+        "1:37: repository.spare: must not contain the repository (/srv/a/b): it holds snapshots and nothing else"]),
+    ("state_dir: /srv/s\nrepository: {path: /r, spare: /srv/s}\n", [
+        "2:31: repository.spare: must not be or contain `state_dir` (/srv/s): it holds snapshots only"]),
+    ("repository: {spare: /srv/web}\n" + ITEM, [
+        "2:55: services.web.state.main.file: /srv/web/state.json is or lies in the spare repository of recoverd itself (/srv/web)"]),
+    ("repository: {spare: /srv/web/d/x}\nservices: {web: {root: /srv/web, state: {main: {directory: d}}}}\n", [
+        "2:60: services.web.state.main.directory: /srv/web/d contains the spare repository of recoverd itself (/srv/web/d/x)"]),
     ("repository: {max_bytes: 0, min_free: 100%}\n", [
         "1:25: repository.max_bytes: must be more than 0: a repository without any byte keeps nothing",
         "1:38: repository.min_free: must be less than 100%: the repository itself needs room"]),

@@ -137,7 +137,7 @@ def test_patterns_and_parsers_agree(text: str) -> None:
 FULL = """
 version: 1
 state_dir: /srv/recoverd
-repository: {path: /srv/snapshots, compression: 9, max_bytes: 20GiB, min_free: 5%}
+repository: {path: /srv/snapshots, spare: /srv/spare, compression: 9, max_bytes: 20GiB, min_free: 5%}
 prune: {cron: "17 * * * *"}
 quarantine: {keep: 20d, max_bytes: 1GiB}
 timezone: UTC

@@ -107,7 +107,7 @@ def test_a_broken_change_fails_what_it_changes(write: Write) -> None:
         "statedir: /srv\n",
         "[",
         "",
-        "repository: {spare: /x}\n",
+        "repository: {spare: x}\n",
         "defaults: {autosave: {every: x}}\n",
         "timezone: X\n",
         "\0",

@@ -10,7 +10,6 @@ from recoverd.config.unsupported import HOST, SERVICE, Unsupported
 
 # One use of each line of the table, as the keys of a service or of recoverd.yaml.
 HOST_USES = {
-    "repository.spare": "repository: {spare: /mnt/x}",
     "verify": "verify: {every: 1d}",
     "replicas": "replicas: {o: {url: 's3://b'}}",
     "hooks": "hooks: [{when: ['*'], command: [a]}]",

@@ -100,3 +100,17 @@ def test_services_are_found_by_their_unit() -> None:
     assert [one.name for one in services_of_unit(given, "app.service")] == ["one"]
     assert [one.name for one in services_of_unit(given, "b")] == ["two"]
     assert services_of_unit(given, "nothing") == []
+
+
+def test_the_spare_is_writable_and_mounted_until_the_last_capture_is_done() -> None:
+    """A nofail mount is not held back by local-fs.target; and a capture makes the spare where it is not there yet."""
+    given = config(service("one", "app", "/srv/1"))
+    given = replace(given, repository=replace(given.repository, spare="/mnt/usb/recoverd"))
+    files = rendered(given, mount_points=["/", "/mnt/usb", "/mnt/us"])
+    units = "/etc/systemd/system"
+    assert "ReadWritePaths=-/mnt/usb\n" in files[f"{units}/recoverd.service"]
+    for unit in ("recoverd.service", "recoverd-restore.service"):
+        (drop_in,) = (text for path, text in files.items() if path.startswith(f"{units}/{unit}.d/"))
+        assert "Wants=mnt-usb.mount\nAfter=mnt-usb.mount\n" in drop_in
+    without = rendered(config(service("one", "app", "/srv/1")), mount_points=["/", "/mnt/usb"])
+    assert not [path for path in without if path.startswith(f"{units}/recoverd.service.d/")]
