@@ -117,7 +117,8 @@ class Database:
                     connection.execute(f"PRAGMA {x}").fetchone()[0] for x in ("freelist_count", "page_count")
                 )
                 if free > _FREE_PAGES and 4 * free > pages:
-                    connection.execute(f"PRAGMA incremental_vacuum({_FREE_PAGES})").fetchall()
+                    # `execute` would give back one page: it takes no further step of what returns no columns
+                    connection.executescript(f"PRAGMA incremental_vacuum({_FREE_PAGES})")
             except sqlite3.DatabaseError as error:
                 _log.debug("the catalog was not shrunk: %s", error)
 

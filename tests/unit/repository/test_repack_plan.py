@@ -29,7 +29,7 @@ THOROUGH = RepackLimits(waste_share=0)
 def packs(draw: st.DrawFn) -> list[PackFigures]:
     """Packs as a repository may have them: full ones, half dead ones, copies, damaged ones, of all sizes."""
     found = []
-    for number in range(draw(st.integers(0, 60))):
+    for number in range(draw(st.integers(0, 40))):
         size = draw(st.one_of(st.integers(300, 100_000), st.integers(300, 65 * MIB)))
         live = draw(st.one_of(st.just(0), st.just(size), st.integers(1, size)))
         copies = draw(st.booleans()) and draw(st.booleans())
@@ -49,6 +49,7 @@ def carried_out(figures: list[PackFigures], step: RepackPlan) -> list[PackFigure
 
 
 @given(packs(), st.sampled_from([WAITING, THOROUGH]))
+@settings(max_examples=50)
 def test_what_is_chosen_may_go(figures: list[PackFigures], limits: RepackLimits) -> None:
     """Promise 7, bounded work: dead is what nothing needs and only that; damaged packs are left alone; one step copies
     no more than it may; every choice has the reason that fits the figures."""
@@ -69,6 +70,7 @@ def test_what_is_chosen_may_go(figures: list[PackFigures], limits: RepackLimits)
 
 
 @given(packs(), st.sampled_from([WAITING, THOROUGH]))
+@settings(max_examples=50)
 def test_step_by_step_it_comes_to_an_end(figures: list[PackFigures], limits: RepackLimits) -> None:
     """In the end little is wasted and few packs are left; what is needed is all there; damaged packs never move."""
     needed, held = sum(pack.live_bytes for pack in figures), [pack.name for pack in figures if pack.held]
