@@ -15,7 +15,8 @@ from recoverd.cli.terminal import Terminal
 from recoverd.cli.text import duration, plural, printable, size
 from recoverd.errors import UsageError
 from recoverd.events.stream import Events
-from recoverd.operations.verify import VerifyRequest, VerifyResult, bytes_to_read, sentence, verify
+from recoverd.operations.verify import VerifyRequest, VerifyResult, bytes_to_read, verify
+from recoverd.operations.verify_due import sentence
 
 _MOST = 20
 

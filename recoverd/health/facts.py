@@ -91,6 +91,18 @@ class DrillFacts:
 
 
 @dataclass(frozen=True, slots=True)
+class ResumeFacts:
+    """How often a service came back, and how it did so last."""
+
+    restart_count: int
+    unclean: int  # of the runs that are remembered, so many did not end in order
+    kept: int  # so many are remembered
+    time: str  # of the last one: RFC 3339
+    outcome: str
+    clean: bool | None
+
+
+@dataclass(frozen=True, slots=True)
 class RestoreRun:
     """One restore in the run history."""
 
@@ -160,6 +172,7 @@ class ServiceFacts:
     runs: tuple[CaptureRun, ...] = ()  # oldest first, bounded
     restores: tuple[RestoreRun, ...] = ()  # oldest first, bounded
     drill: DrillFacts | None = None  # None: none is declared, and none was held
+    resumed: ResumeFacts | None = None  # None: it never came back
     blocked: str | None = None  # why the last restore did not bring it up; None: it is not blocked
     open_intent: str | None = None  # of which restore, in words; None: none is open
     process: ProcessFacts | None = None  # None: the service has no process of its own

@@ -25,6 +25,7 @@ from recoverd.health.facts import (
     QuarantineFacts,
     RepositoryFacts,
     RestoreRun,
+    ResumeFacts,
     SchedulerFacts,
     ServiceFacts,
     SnapshotFacts,
@@ -42,6 +43,7 @@ from recoverd.operations.lingering import lingering_of
 from recoverd.operations.opening import changed_since_loaded
 from recoverd.operations.quarantining import QUARANTINE, count_quarantine
 from recoverd.operations.restore_results import RESTORE
+from recoverd.operations.resume_files import load_history
 from recoverd.operations.verify_due import verify_facts
 from recoverd.recovery.intents import OpenIntent, open_intents
 from recoverd.repository import bounds, layout
@@ -235,11 +237,28 @@ def _service(
         last_error=record.last_error if record is not None else None,
         runs=tuple(CaptureRun(run.time_ns, run.seconds, run.outcome == "failed") for run in reversed(runs)),
         restores=tuple(RestoreRun(run.time_ns, run.seconds, run.outcome) for run in reversed(restores)),
+        resumed=_resumed(context, service),
         drill=drilled.facts(service, repository, context.config.timezone),
         blocked=record.blocked if record is not None else None,
         open_intent=_intent(intent),
         process=_process(context, service) if repository is not None else None,
         live=_live(context, service) if request.live else None,
+    )
+
+
+def _resumed(context: Context, service: Service) -> ResumeFacts | None:
+    history = load_history(context.state_dir, service.name)
+    if history.is_empty:
+        return None
+    last = history.reports[-1]
+    clean = last.get("clean_shutdown")
+    return ResumeFacts(
+        history.restart_count,
+        history.unclean,
+        len(history.reports),
+        str(last.get("time")),
+        str(last.get("outcome")),
+        clean if isinstance(clean, bool) else None,
     )
 
 

@@ -7,14 +7,13 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from recoverd.errors import LockHeld, RecoverdError
 from recoverd.operations.context import Context
-from recoverd.repository import verify_record, verifying
+from recoverd.operations.verify_due import places_of, sentence
+from recoverd.repository import verifying
 from recoverd.repository.healing import Healed, Outcome
 from recoverd.repository.store import Repository
-from recoverd.repository.two_places import TwoPlaces
 from recoverd.repository.verify_record import Damage
-from recoverd.system import clock, locks
+from recoverd.system import locks
 from recoverd.values import dataclass
 
 _LOCK_NAME = "verify.lock"
@@ -93,7 +92,7 @@ def verify(context: Context, request: VerifyRequest, told: Callable[[int], None]
     told = told or (lambda _: None)
     outcomes = []
     places = places_of(repository)
-    with _alone(repository, context.wait_s):
+    with _alone(repository, 0.0 if request.background else context.wait_s):
         for place in places:
             found = verifying.verify(place, sample=request.sample, told=told)
             if request.heal:
@@ -116,51 +115,6 @@ def verify(context: Context, request: VerifyRequest, told: Callable[[int], None]
         tuple(healed for one in outcomes for healed in one.healed),
         tuple(note for one in outcomes for note in one.notes),
     )
-
-
-def places_of(repository: Repository) -> list[Repository]:
-    """The repositories to verify: with a spare, both."""
-    if isinstance(repository, TwoPlaces):
-        return [place for place in (repository.first, repository.spare) if place is not None]
-    return [repository]
-
-
-def verify_if_due(context: Context) -> VerifyResult | None:
-    """A sample, if the schedule asks for one now; for those who call from cron. None when it does not, or can't be."""
-    try:
-        repository = context.repository_if_any()
-        if repository is None or not is_due(context, repository):
-            return None
-        return verify(context, VerifyRequest(context.config.verify.sample, background=True))
-    except LockHeld:
-        return None  # next time
-    except (RecoverdError, OSError) as error:
-        context.events.emit("verify.damage", message=str(error))
-        return None
-
-
-def is_due(context: Context, repository: Repository) -> bool:
-    """Whether the last verify was so long ago that another sample is due. A time in the future is of a wrong clock."""
-    schedule = context.config.verify
-    if not schedule.sample:
-        return False
-    last_ns = verify_record.load(repository.state_dir, repository.id).verified_ns
-    return last_ns is None or not 0 <= clock.now_ns() - last_ns < schedule.every_s * 1e9
-
-
-def sentence(damage: Damage) -> str:
-    """One damage in words: what, why, whom it hurts."""
-    where = f" in pack {damage.pack}" if damage.object is not None and damage.pack is not None else ""
-    return f"{damage.what}{where}: {damage.problem}{whom(damage)}"
-
-
-def whom(damage: Damage) -> str:
-    """Whom a damage hurts, as the end of a sentence."""
-    if not damage.snapshots:
-        return ""
-    more = "" if len(damage.snapshots) == 1 else f" and {len(damage.snapshots) - 1} more"
-    files = f" ({damage.files[0]}{'' if len(damage.files) == 1 else ', …'})" if damage.files else ""
-    return f"; it hurts {damage.snapshots[-1]}{more}{files}"
 
 
 def give_way() -> None:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
+from datetime import datetime
 
-from recoverd.errors import RepositoryError
+from recoverd.errors import RepositoryError, os_hint
 from recoverd.repository.fields import canonical, parse
 from recoverd.repository.reserve import NAME as RESERVE
 from recoverd.system import clock, durable
@@ -27,6 +28,14 @@ class Format:
     machine_id: str
     created: str  # RFC 3339, UTC
     compression: int  # zstd level for new packs; any level can be read
+
+    @property
+    def created_ns(self) -> int:
+        """`created` in nanoseconds since 1970; 0 where it is no time."""
+        try:
+            return round(datetime.fromisoformat(self.created).timestamp()) * 1_000_000_000
+        except ValueError:
+            return 0
 
 
 def create_layout(path: str, *, compression: int) -> None:
@@ -64,7 +73,7 @@ def create_layout(path: str, *, compression: int) -> None:
     except OSError as error:
         raise RepositoryError(
             f"a repository can't be created at {path}: {error.strerror or error}",
-            hint="recoverd must be allowed to write there",
+            hint=os_hint(error) or "recoverd must be allowed to write there",
         ) from None
 
 

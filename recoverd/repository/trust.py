@@ -61,6 +61,24 @@ class Trust:
         if rows:
             self._try(lambda db: db.executemany(_DISTRUST, rows))
 
+    def missing(self) -> set[str]:
+        """The objects that are known to be in no pack."""
+        query = "SELECT hash FROM distrusted WHERE pack = ?"
+        return {key.hex() for (key,) in self._database.read(lambda db: db.execute(query, (_NO_PACK,)).fetchall())}
+
+    def set_missing(self, hashes: Iterable[str], now_ns: int) -> None:
+        """Exactly these are missing: what else was, nothing refers to any more, or somebody has stored it."""
+        rows = [(bytes.fromhex(key), _NO_PACK, now_ns) for key in hashes]
+        known = self.missing()
+        gone = [(bytes.fromhex(key), _NO_PACK) for key in known - {row[0].hex() for row in rows}]
+
+        def work(db: sqlite3.Connection) -> None:
+            db.executemany("DELETE FROM distrusted WHERE hash = ? AND pack = ?", gone)
+            db.executemany(_DISTRUST, rows)
+
+        if rows or gone:
+            self._try(work)
+
     def known_damage(self) -> set[str]:
         """The objects that were found damaged or missing; other copies of some may be intact."""
         rows = self._database.read(lambda db: db.execute("SELECT DISTINCT hash FROM distrusted").fetchall())

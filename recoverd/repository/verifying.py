@@ -262,7 +262,7 @@ class Verification:
         needed: frozenset[str] = frozenset()
         why = {key: text for report in self._reports for key, text in report.damaged.items()}
         named: set[str] = set()
-        if whole or bad or missing_roots or self._astray or self._reports:
+        if whole or bad or missing_roots or self._astray or self._reports or self._catalog.trust.missing():
             held = {key for report in self._reports for key in report.index} | bad.keys()
             with References(self._reader, self._stored(bad), held) as references:
                 references.add(roots)
@@ -273,7 +273,7 @@ class Verification:
                         problem = why.get(one.object, "it can't be read") if copies else one.problem
                         damage.append(Damage(problem, one.object, pack, None, one.snapshots, one.files, one.more))
                 lost, hurt, needed = references.shapes, references.hurt, frozenset(references.needed)
-        self._catalog.trust.miss([key for key in lost if key not in bad], self._now_ns)
+        self._catalog.trust.set_missing([key for key in lost if key not in bad], self._now_ns)
         for key in sorted(bad.keys() - named):
             for pack in sorted(bad[key]):
                 problem = why.get(key, "it can't be read")
