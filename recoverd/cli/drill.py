@@ -1,4 +1,4 @@
-"""Rehearse a restore: known-good state goes into a scratch directory, is judged there, and a declared command may try it.
+"""Rehearse a restore: known-good state goes into a scratch directory, is judged, and a declared command may try it.
 
 Live state and running services are not touched.
 Exit status: 0 every service could be restored, 1 one could not.

@@ -67,4 +67,16 @@ def _row(one: ServiceProcess, now_ns: int, terminal: Terminal) -> tuple[str, ...
     pid = "" if one.pid is None else str(one.pid)
     detail = one.detail.removeprefix(f"{one.service}: ")
     told = pid and since and one.detail.startswith(f"process {pid} runs since ")  # by the other columns
-    return (one.service, one.outcome, wanted, pid, since, str(one.restarts), "" if told else detail)
+    shown = [*([] if told or not detail else [detail]), *_resumed(one, now_ns, terminal)]
+    return (one.service, one.outcome, wanted, pid, since, str(one.restarts), "; ".join(shown))
+
+
+def _resumed(one: ServiceProcess, now_ns: int, terminal: Terminal) -> list[str]:
+    """How it came back, where something was restored for it or its last run did not end in order."""
+    report = one.resumed
+    if report is None or (report.get("outcome") == "untouched" and report.get("clean_shutdown") is not False):
+        return []
+    time = str(report.get("time"))
+    when = relative_time(clock.parse_rfc3339(time), now_ns) if terminal.interactive else f"at {time}"
+    after = " after an unclean end" if report.get("clean_shutdown") is False else ""
+    return [f"resumed {when}{after}: {printable(str(report.get('outcome')))}, #{report.get('restart_count')}"]

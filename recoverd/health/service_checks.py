@@ -33,6 +33,7 @@ def evaluate(service: ServiceFacts, now_ns: int) -> list[Result]:
         captures(service),
         *save_duration(service),
         *load_duration(service),
+        *resumed(service),
         *([drill_age(service.name, service.drill, now_ns)] if service.drill is not None else []),
     ]
     for path in service.paths:
@@ -266,6 +267,21 @@ def watching(service: ServiceFacts) -> list[Result]:
     every = f"every {duration(facts.look_s)}" if facts.look_s is not None else "now and then"
     message = f"not watched but looked at {every}: {facts.why}"
     return [Result("on-change", service.name, Status.WARNING, message, hint=facts.hint, figures=figures)]
+
+
+def resumed(service: ServiceFacts) -> list[Result]:
+    """How often it came back, and whether the runs before had ended in order."""
+    facts = service.resumed
+    if facts is None:
+        return []
+    figures = {
+        "restart_count": Figure(facts.restart_count),
+        "unclean_shutdowns": Figure(facts.unclean),
+        "reports": Figure(facts.kept),
+    }
+    after = {True: " after a clean shutdown", False: " after an unclean shutdown", None: ""}[facts.clean]
+    message = f"resumed at {facts.time}{after}, #{facts.restart_count}: {facts.outcome}"
+    return [Result("resume", service.name, Status.OK, message, figures=figures)]
 
 
 def captures(service: ServiceFacts) -> Result:

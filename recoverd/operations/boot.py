@@ -14,7 +14,7 @@ import time
 from collections.abc import Iterable
 
 from recoverd.config.model import Service
-from recoverd.operations import blocking
+from recoverd.operations import blocking, resuming
 from recoverd.operations.context import Context
 from recoverd.operations.restoration import Restoration
 from recoverd.operations.restore import broken, guarded, in_order, result_of
@@ -24,7 +24,7 @@ from recoverd.system import durable
 from recoverd.system.answering import silent
 
 _LOG = logging.getLogger("recoverd.operations")
-_REQUEST = RestoreRequest(start=False, boot=True)
+_REQUEST = RestoreRequest(start=False, boot=True, why="boot")
 
 
 def boot(context: Context) -> tuple[RestoreResult, bool]:
@@ -65,6 +65,7 @@ def boot(context: Context) -> tuple[RestoreResult, bool]:
     late = [name for name in services if name not in done]
     for name in late:
         done[name] = _late(context, name, under_way.get(name))
+    resuming.remember(context, ((one.resume, one.healthy) for one in done.values() if one.resume is not None))
     _remember_late(context.runtime_dir, [*late, *(name for name in done if _runs(under_way.get(name)))])
     return result_of(context, done), not late
 

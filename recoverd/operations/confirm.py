@@ -10,7 +10,7 @@ import os
 
 from recoverd.config.model import Service
 from recoverd.errors import StateError
-from recoverd.operations import blocking, rejecting, restore_records, unproven
+from recoverd.operations import blocking, rejecting, restore_records, resuming, unproven
 from recoverd.operations.boot import forget_late, late_services
 from recoverd.operations.context import Context
 from recoverd.operations.processes import Up, bring_up, driver_of
@@ -31,7 +31,7 @@ from recoverd.recovery.intents import intent_path
 from recoverd.system import clock
 from recoverd.values import replace
 
-_REQUEST = RestoreRequest()
+_REQUEST = RestoreRequest(why="confirm")
 
 
 def confirm(context: Context, names: tuple[str, ...] = ()) -> RestoreResult:
@@ -48,6 +48,7 @@ def confirm(context: Context, names: tuple[str, ...] = ()) -> RestoreResult:
         return guarded(context, service, _REQUEST, lambda: _one(context, service, unfinished=service.name in late))
 
     in_order(context, services, work, done, flags=True)
+    resuming.remember(context, ((one.resume, one.healthy) for one in done.values() if one.resume is not None))
     return result_of(context, done)
 
 

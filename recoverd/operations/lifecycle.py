@@ -12,6 +12,7 @@ from recoverd.config.model import Service
 from recoverd.errors import LockHeld, RecoverdError, ServiceError
 from recoverd.operations.context import Context, unknown_service
 from recoverd.operations.processes import driver_of
+from recoverd.operations.resume_files import load_history
 from recoverd.recovery import intents
 from recoverd.services import adoption
 from recoverd.services.driver import Driver, ServiceStatus, Stopped
@@ -48,6 +49,7 @@ class ServiceProcess:
     hint: str | None = None
     seconds: float = 0.0
     exit_status: int = 0
+    resumed: Mapping[str, Any] | None = None  # the newest resume report, for `status`
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -62,6 +64,9 @@ class ServiceProcess:
             "detail": self.detail,
             "hint": self.hint,
             "seconds": round(self.seconds, 3),
+            "restart_count": None if self.resumed is None else self.resumed.get("restart_count"),
+            "clean_shutdown": None if self.resumed is None else self.resumed.get("clean_shutdown"),
+            "resumed": None if self.resumed is None else self.resumed.get("time"),
         }
 
 
@@ -276,6 +281,11 @@ def _stop(context: Context, service: Service) -> ServiceProcess:
 
 
 def _status(context: Context, service: Service) -> ServiceProcess:
+    reports = load_history(context.state_dir, service.name).reports
+    return replace(_seen_now(context, service), resumed=reports[-1] if reports else None)
+
+
+def _seen_now(context: Context, service: Service) -> ServiceProcess:
     name = service.name
     with context.state_changes:
         driver = looking_driver_of(context, service)

@@ -12,6 +12,7 @@ from recoverd.errors import ServiceError
 from recoverd.operations import blocking
 from recoverd.operations.context import Context
 from recoverd.operations.dependants import claimed
+from recoverd.operations.resume_files import VARIABLE, report_path
 from recoverd.repository.store import Repository
 from recoverd.services import transient
 from recoverd.services.driver import Driver, Started
@@ -52,6 +53,7 @@ def driver_of(context: Context, service: Service) -> Driver | None:
         service,
         RecordLedger(repository, service.name),
         log_dir=os.path.join(context.state_dir, "logs"),
+        extra_env={VARIABLE: report_path(context.runtime_dir, service.name)},
         claim=partial(claimed, context),
     )
 

@@ -16,6 +16,7 @@ from recoverd.operations.context import Context
 from recoverd.operations.restore import restore
 from recoverd.operations.restore_records import remember_blocked
 from recoverd.operations.restore_results import BLOCKED, RestoreRequest, RestoreResult, ServiceRestore
+from recoverd.operations.resuming import FAILURE
 from recoverd.operations.units import services_of_unit, unit_name
 from recoverd.system import clock, durable
 
@@ -49,7 +50,7 @@ def recover(context: Context, unit: str) -> RestoreResult:
         return RestoreResult(tuple(_blocked(name, why, hint) for name in names))
     durable.make_directories(context.runtime_dir)
     durable.write_path(path, json.dumps([*before, now_s]).encode("ascii"))
-    return restore(context, RestoreRequest(services=names))
+    return restore(context, RestoreRequest(services=names, why=FAILURE))
 
 
 def _held(context: Context, service: Service) -> str | None:

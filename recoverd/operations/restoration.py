@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 
 from recoverd.config.model import EMPTY, Service
 from recoverd.errors import DamagedObject, RecoverdError, ServiceError, StateError
-from recoverd.operations import rejecting
+from recoverd.operations import rejecting, resuming
 from recoverd.operations import restore_records as records
 from recoverd.operations import restore_results as results
 from recoverd.operations import restore_words as told
@@ -28,6 +28,7 @@ from recoverd.recovery import quarantine, staging, swapping
 from recoverd.recovery.choices import Choice, damaged_targets
 from recoverd.recovery.gathered import Nothing
 from recoverd.recovery.plan import Action, Origin, Target, accepting_resets, damages
+from recoverd.recovery.resume import ResumeReport
 from recoverd.repository.objects import Reader
 from recoverd.repository.records import Snapshot
 from recoverd.state.verdicts import worst
@@ -53,6 +54,7 @@ class Restoration:
     after: Look | None = None  # live state once it was written
     found: Action | None = None  # what the first look said; None: it is not over yet
     left_running: bool = False
+    resume: ResumeReport | None = None
     damaged: bool = True  # live state, by itself: nothing was only asked for
     _chooser: Chooser | None = None
 
@@ -115,7 +117,7 @@ class Restoration:
                     return written
                 break
             current, choice = written
-            up = bring_up(self.context, self.service, start=self.request.start)
+            up = self._bring_up(results.RESTORED, self._items(current, choice, clock.now_ns()), written=True)
             if up.healthy is not False:
                 return self._restored(current, choice, up)
             with self.context.state_changes:
@@ -241,6 +243,11 @@ class Restoration:
         self.attempts.append(Attempt(choice.candidate, result, why))
         self.context.events.emit("restore.rejected", service=self.service.name, message=f"{choice.candidate}: {why}")
 
+    def _bring_up(self, outcome: str, items: Sequence[ItemOutcome], *, written: bool = False) -> Up:
+        """Start the service and prove it, once it has been told how it comes back."""
+        self.resume = resuming.announce(self.context, self.service, self.request, outcome, items, written=written)
+        return bring_up(self.context, self.service, start=self.request.start)
+
     # -- rejecting ----------------------------------------------------------------------------------------
 
     def _reject(self, choice: Choice, up: Up) -> None:
@@ -306,7 +313,7 @@ class Restoration:
 
     def _untouched(self, current: Look) -> ServiceRestore:
         """Live state is left alone, whatever a probe says; the service is brought up."""
-        up = bring_up(self.context, self.service, start=self.request.start)
+        up = self._bring_up(results.UNTOUCHED, told.live(current.survey))
         self._remember_blocked(None)
         left = tuple(told.sentence(one) for one in current.damage)
         reasons = (*left, up.why) if up.why else left
@@ -331,7 +338,7 @@ class Restoration:
             return self._result(current, results.FAILED, reasons=self.chooser.reasons, exit_status=1)
         if not self.chooser.given_up:
             return self._blocked(current, self.chooser.reasons)
-        up = bring_up(self.context, self.service, start=self.request.start)
+        up = self._bring_up(results.DEGRADED, told.live(current.survey))
         self._remember_blocked(None)
         reasons = (*self.chooser.reasons, up.why) if up.why else self.chooser.reasons
         return self._result(current, results.DEGRADED, up=up, reasons=reasons)
@@ -385,6 +392,7 @@ class Restoration:
             pid=up.pid if up is not None else None,
             started=up.started if up is not None else False,
             exit_status=exit_status,
+            resume=self.resume,
         )
 
 

@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 from recoverd.config.model import FailedService, Service
 from recoverd.errors import LockHeld, RecoverdError, UsageError
-from recoverd.operations import blocking
+from recoverd.operations import blocking, resuming
 from recoverd.operations.context import Context
 from recoverd.operations.from_directory import import_directory
 from recoverd.operations.naming import find_snapshot, good_at
@@ -63,7 +63,8 @@ def restore(context: Context, request: RestoreRequest) -> RestoreResult:
         return result
 
     in_order(context, services, work, done, flags=not request.dry_run)
-    if not request.dry_run and not request.boot:
+    if not request.dry_run:
+        resuming.remember(context, ((one.resume, one.healthy) for one in done.values() if one.resume is not None))
         tend_if_due(context)
     return result_of(context, done, dry_run=request.dry_run)
 

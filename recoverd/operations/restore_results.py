@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from recoverd.recovery.resume import ResumeReport
 from recoverd.values import dataclass
 
 RESTORE = "restore"  # in the run history
@@ -19,6 +20,7 @@ class RestoreRequest:
     dry_run: bool = False
     start: bool = True
     boot: bool = False  # before services start: nothing is started, stopped or proven
+    why: str = "restore"  # boot | restore | failure | confirm: what the resume report calls it
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +45,18 @@ class ItemOutcome:
     quarantine: str | None = None  # where the replaced state is
     reason: str = ""
 
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "item": self.item,
+            "document": self.document,
+            "verdict_before": self.verdict_before,
+            "source": self.source,
+            "candidate": self.candidate,
+            "age_seconds": None if self.age_s is None else round(self.age_s, 3),
+            "quarantine": self.quarantine,
+            "reason": self.reason,
+        }
+
 
 @dataclass(frozen=True, slots=True)
 class ServiceRestore:
@@ -60,6 +74,7 @@ class ServiceRestore:
     started: bool = False
     seconds: float = 0.0
     exit_status: int = 0
+    resume: ResumeReport | None = None  # what the service was told; None: it was not about to start
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -68,20 +83,8 @@ class ServiceRestore:
             "healthy": self.healthy,
             "verdict_before": self.verdict,
             "attempts": [{"candidate": a.candidate, "result": a.result, "why": a.why} for a in self.attempts],
-            "resume": None,
-            "items": [
-                {
-                    "item": one.item,
-                    "document": one.document,
-                    "verdict_before": one.verdict_before,
-                    "source": one.source,
-                    "candidate": one.candidate,
-                    "age_seconds": None if one.age_s is None else round(one.age_s, 3),
-                    "quarantine": one.quarantine,
-                    "reason": one.reason,
-                }
-                for one in self.items
-            ],
+            "resume": None if self.resume is None else self.resume.path,
+            "items": [one.to_json() for one in self.items],
             "reasons": list(self.reasons),
             "hint": self.hint,
             "pid": self.pid,

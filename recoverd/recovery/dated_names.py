@@ -37,7 +37,7 @@ def parse_time(text: str, zone: tzinfo) -> int:
 
 
 def asked_time(text: str, zone: str, *, option: str = "--time") -> int:
-    """What an option says, in nanoseconds; `zone` is the name of a time zone. Raises UsageError, also for the future."""
+    """What an option says, in nanoseconds; `zone` names a time zone. Raises UsageError, also for the future."""
     try:
         time_ns = parse_time(text, zone_named(zone))
     except ValueError as error:

@@ -10,11 +10,12 @@ from __future__ import annotations
 import logging
 import os
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from recoverd.config.model import Service
 from recoverd.errors import ConfigError, LockHeld, RecoverdError
 from recoverd.events.text import duration, plural
+from recoverd.operations import lifetimes
 from recoverd.operations.context import Context
 from recoverd.operations.due import last_captures as recorded_captures
 from recoverd.operations.snapshot import SnapshotRequest, SnapshotResult
@@ -25,6 +26,7 @@ from recoverd.scheduler.due import after_step_s, due, next_s, scheduled, waits_s
 from recoverd.scheduler.notify import Watchdog, notify
 from recoverd.scheduler.signals import AskedTwice, Changed, Mailbox, Request, Signals
 from recoverd.scheduler.timetable import Timetable
+from recoverd.scheduler.verifier import Verifier
 from recoverd.scheduler.watching import Rhythm
 from recoverd.system import clock, durable, locks
 from recoverd.values import dataclass
@@ -60,13 +62,14 @@ def run(
     announce: Callable[[str], None] = _LOG.info,
     timings: Timings = Timings(),
     environment: Mapping[str, str] | None = None,
+    command: Sequence[str] = (),
 ) -> int:
     """Autosave until SIGTERM or SIGINT; the exit status. Must be called on the main thread.
 
     `open_context` reads the configuration and opens the repository: at the start, and again on SIGHUP. At the
     start its errors go through; later they are logged and the old configuration stays. `snapshot` and
     `last_captures` are those of `recoverd.operations`, `chores` those of `scheduler.chores`. `announce` gets the
-    one line that says what is watched.
+    one line that says what is watched, `command` is how to call recoverd for what a process of its own does.
 
     Returns 0 after a stop that was asked for, 1 when a shutdown snapshot failed, 130 when a second signal cut
     it short. Raises LockHeld when another `run` works in this state directory, and what `open_context` raises.
@@ -87,8 +90,11 @@ def run(
                     chores=chores,
                     timings=timings,
                     environment=os.environ if environment is None else environment,
+                    verifier=Verifier(command),
                 )
+                lifetimes.begin(context)
                 status = loop.serve(announce)
+                lifetimes.end(loop.context)
                 signals.disarm()
                 return status
         except LockHeld as error:
@@ -113,6 +119,7 @@ class Loop:
         chores: Chores,
         timings: Timings,
         environment: Mapping[str, str],
+        verifier: Verifier,
     ) -> None:
         self._context, self._open_context, self._mailbox = context, open_context, mailbox
         self._capture, self._last_captures, self._chores = capture, last_captures, chores
@@ -121,6 +128,7 @@ class Loop:
         self._timetable = Timetable(mailbox.put)
         self._changes = Changes(mailbox.put, timings.rhythm)
         self._watchdog = Watchdog(self._is_alive, environment)
+        self._verifier = verifier
         self._due: dict[str, str] = {}  # service -> why
         self._by_change: set[str] = set()  # those of them that are due only because they changed
         self._chores_due: dict[str, float] = {}  # name -> not before, monotonic
@@ -131,6 +139,11 @@ class Loop:
         self._offset_s = _offset_s()
         self._turned_s = clock.monotonic_s()
         self._capturing = False
+
+    @property
+    def context(self) -> Context:
+        """That of the configuration in force: a reload replaces it."""
+        return self._context
 
     def serve(self, announce: Callable[[str], None]) -> int:
         """Watch until asked to stop, take the shutdown snapshots; the exit status."""
@@ -147,9 +160,11 @@ class Loop:
             while self._turn():
                 pass
             notify("STOPPING=1", environment=self._environment)
+            self._verifier.stop()
             self._timetable.stop()
             return self._shut_down(self._changes.stop())
         finally:
+            self._verifier.stop()
             self._watchdog.stop()
             self._changes.stop()
             self._timetable.stop()
@@ -168,6 +183,7 @@ class Loop:
         if self._due and clock.monotonic_s() >= self._not_before_s:
             self._capture_due()
         self._do_chores()
+        self._verifier.tend(self._context)
         self._changes.tell(self._context)
         return True
 

@@ -1,0 +1,156 @@
+"""The resume report as files: the newest for the service to read, and a history of the last ones."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+from collections.abc import Iterable, Sequence
+
+from recoverd.config.model import RunKind, Service
+from recoverd.errors import RecoverdError
+from recoverd.operations import lifetimes
+from recoverd.operations.context import Context
+from recoverd.operations.processes import driver_of
+from recoverd.operations.restore_results import ItemOutcome, RestoreRequest
+from recoverd.operations.resume_files import history_path, load_history, report_path
+from recoverd.recovery.resume import ResumeReport, Shutdown, encode_history, followed
+from recoverd.services.process_record import ProcessRecord
+from recoverd.system import clock, durable
+from recoverd.system.walk import UntrustedLink, open_parent
+from recoverd.values import replace
+
+FAILURE = "failure"  # why a restore happens: the unit has failed
+_log = logging.getLogger("recoverd.operations")
+
+
+def announce(
+    context: Context,
+    service: Service,
+    request: RestoreRequest,
+    outcome: str,
+    items: Sequence[ItemOutcome],
+    *,
+    written: bool,
+) -> ResumeReport | None:
+    """Tell a service that is about to start how it comes back; None when it runs already, or is to stay down.
+
+    `written`: its state was changed. What goes wrong here keeps the service from nothing.
+    """
+    repository = context.repository()
+    history = load_history(context.state_dir, service.name)
+    record = ProcessRecord.from_json(repository.record(service.name).process)
+    if not written and not _is_about_to_start(context, service, record, boot=request.boot):
+        return None
+    is_first = history.is_empty and not repository.sequences(service.name) and not record.starts
+    is_own = service.run is not None and service.run.kind is RunKind.COMMAND
+    lifetime, this_boot = lifetimes.load(context.state_dir), clock.boot_id()
+    shutdown = lifetimes.last_shutdown(record, lifetime, service.name, this_boot, is_own=is_own)
+    if request.why == FAILURE and shutdown.clean is None:
+        shutdown = Shutdown(False, "its unit has failed")
+    report = ResumeReport(
+        service.name,
+        clock.now_ns(),
+        request.why,
+        this_boot,
+        0 if is_first else history.restart_count + 1,
+        shutdown,
+        outcome,
+        [item.to_json() for item in items],
+        path=report_path(context.runtime_dir, service.name),
+    )
+    path = report.path
+    try:
+        os.makedirs(os.path.dirname(path), mode=0o755, exist_ok=True)
+        data = json.dumps(report.to_json(), ensure_ascii=True, indent=2).encode("ascii") + b"\n"
+        _write_for(service, path, data)
+    except OSError as error:
+        _log.warning("%s can't be told how it comes back: %s", service.name, error)
+    return report
+
+
+def _is_about_to_start(context: Context, service: Service, record: ProcessRecord, *, boot: bool) -> bool:
+    """Before services start, all do that nobody wants down; later, those that do not run."""
+    if boot or service.run is None:
+        return boot and record.wanted != "stopped"
+    driver = driver_of(context, service)
+    try:
+        status = driver.status() if driver is not None else None
+    except RecoverdError:
+        return True
+    return status is not None and not status.running and status.wanted != "stopped"
+
+
+def remember(context: Context, reports: Iterable[tuple[ResumeReport, bool | None]]) -> None:
+    """Add reports, and whether their service was healthy, to the histories: all of them with one sync. Best effort."""
+    directory = os.path.join(context.state_dir, "resume")
+    pending: list[tuple[str, str]] = []
+    try:
+        for report, healthy in reports:
+            history = followed(load_history(context.state_dir, report.service), replace(report, healthy=healthy))
+            durable.make_directories(directory)
+            temporary = os.path.join(directory, durable.temporary_name())
+            with open(temporary, "wb", opener=_private) as file:
+                file.write(encode_history(history))
+            pending.append((temporary, history_path(context.state_dir, report.service)))
+        if not pending:
+            return
+        fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            durable.syncfs(fd)
+            for temporary, path in pending:
+                os.replace(temporary, path)
+            durable.fsync_directory(fd)
+            _sweep(fd)
+        finally:
+            os.close(fd)
+    except OSError as error:
+        _log.warning("how services came back can't be kept: %s", error)
+
+
+def _private(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_EXCL, 0o600)
+
+
+def _sweep(fd: int) -> None:
+    for name in os.listdir(fd):
+        if durable.is_leftover(name):
+            os.unlink(name, dir_fd=fd)
+
+
+def _write_for(service: Service, path: str, data: bytes) -> None:
+    """In memory, readable for the group of the service."""
+    temporary = os.path.join(os.path.dirname(path), durable.temporary_name())
+    with open(temporary, "wb", opener=_private) as file:
+        file.write(data)
+        gid = _group_of(service)
+        if gid is not None:
+            try:
+                os.fchown(file.fileno(), -1, gid)
+            except PermissionError:
+                pass  # a plain user's own service reads it as that user
+        os.fchmod(file.fileno(), 0o640)
+    os.replace(temporary, path)
+
+
+def _group_of(service: Service) -> int | None:
+    """The group it runs with: declared, else that of its state; None where nothing is there yet."""
+    if service.run is not None and service.run.kind is RunKind.COMMAND and (service.run.user or service.run.group):
+        from recoverd.services.environment import find_account
+
+        try:
+            return find_account(service.run).gid
+        except RecoverdError:
+            return None  # its start will say so
+    for item in service.state.values():
+        try:
+            fd, name = open_parent(item.path)
+        except (OSError, UntrustedLink):
+            continue
+        try:
+            return os.stat(name, dir_fd=fd, follow_symlinks=False).st_gid
+        except OSError:
+            continue
+        finally:
+            os.close(fd)
+    return None
