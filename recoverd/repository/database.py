@@ -248,7 +248,13 @@ class Database:
 
 
 def _prepare(connection: sqlite3.Connection) -> None:
-    for pragma in ("synchronous = NORMAL", "cell_size_check = ON", "temp_store = MEMORY", "cache_size = -8000"):
+    for pragma in (
+        "synchronous = NORMAL",
+        "cell_size_check = ON",
+        "temp_store = MEMORY",
+        "cache_size = -8000",
+        "journal_size_limit = 4194304",  # what a large transaction made of the journal is given back
+    ):
         connection.execute(f"PRAGMA {pragma}")
 
 
