@@ -5,6 +5,8 @@ Exit statuses are those of recoverd(8): 1 failed, 64 usage, 75 another recoverd 
 
 from __future__ import annotations
 
+import errno
+
 from recoverd.values import dataclass
 
 # The hint where nothing is declared, whoever finds that.
@@ -88,3 +90,18 @@ class LockHeld(RecoverdError):
         self.what = what
         self.pid = pid
         self.command = command
+
+
+_OS_HINTS = {
+    errno.ENOSPC: "free some space on its file system, or let `recoverd prune` keep less",
+    errno.EDQUOT: "the quota of its owner is used up: free some space, or let `recoverd prune` keep less",
+    errno.EROFS: "its file system is mounted read-only: the kernel log tells if that is because of errors of the disk",
+    errno.EIO: "the disk reports errors: look at the kernel log and at the disk",
+    errno.EACCES: "run recoverd as the user who owns it, or as root",
+    errno.EPERM: "run recoverd as the user who owns it, or as root",
+}
+
+
+def os_hint(error: OSError) -> str | None:
+    """What helps against an error of the operating system; None where that can't be told in general."""
+    return _OS_HINTS.get(error.errno or 0)

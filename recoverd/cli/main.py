@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import signal
 import sys
@@ -14,7 +13,7 @@ from typing import Any
 import recoverd
 from recoverd.cli import arguments
 from recoverd.cli.terminal import Terminal
-from recoverd.errors import ConfigError, RecoverdError, UsageError
+from recoverd.errors import ConfigError, RecoverdError, UsageError, os_hint
 
 INTERRUPTED = 130
 _UNKNOWN = 3  # of `check`: monitoring systems read 64 and 78 as nothing they know
@@ -88,7 +87,7 @@ def _main(words: list[str]) -> int:
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
         return _failed(
-            terminal, called.command, RecoverdError(where + (error.strerror or str(error)), hint=_os_hint(error))
+            terminal, called.command, RecoverdError(where + (error.strerror or str(error)), hint=os_hint(error))
         )
 
 
@@ -148,11 +147,3 @@ def _failed(terminal: Terminal, command: str | None, error: RecoverdError) -> in
         with suppress(RecoverdError):  # stdout may be what the error is about
             terminal.print_json(command or "", **keys, error=fault)
     return status
-
-
-def _os_hint(error: OSError) -> str | None:
-    if isinstance(error, PermissionError):
-        return "run it as the user who owns that path, or as root"
-    if error.errno in {errno.ENOSPC, errno.EDQUOT}:
-        return "the disk is full: free space there, or run `recoverd prune`"
-    return None

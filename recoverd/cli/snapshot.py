@@ -109,8 +109,8 @@ def _render(result: SnapshotResult, terminal: Terminal) -> None:
         terminal.print(line)
         if one.error is not None and one.outcome != "failed":
             terminal.print(f"  {terminal.style('failed', 'critical')}: {printable(one.error)}")
-        if one.busy:
-            terminal.print(terminal.style("  hint: wait for it to finish, or give it longer with --wait TIME", "hint"))
+        if one.hint is not None:
+            terminal.print(terminal.style(f"  hint: {one.hint}", "hint"))
         for item, place, sentence in one.problems[:_MOST]:
             terminal.print(f"  {item}: {printable(place)}: {printable(sentence)}")
         if len(one.problems) > _MOST:

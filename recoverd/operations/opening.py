@@ -12,6 +12,7 @@ from recoverd.errors import ConfigProblem
 from recoverd.events import logs
 from recoverd.events.stream import Events
 from recoverd.operations.context import DEFAULT_WAIT_S, Context
+from recoverd.repository import layout
 from recoverd.system import durable
 
 LOADED = "effective.json"  # in the state directory: what the running scheduler has loaded
@@ -115,6 +116,7 @@ def _save(path: str, data: bytes) -> None:
     temporary = os.path.join(directory, durable.temporary_name())
     try:
         os.makedirs(directory, mode=0o700, exist_ok=True)
+        layout.remove_leftovers(directory)
         with open(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600), "wb") as file:
             file.write(data)
         os.replace(temporary, path)

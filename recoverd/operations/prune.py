@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from typing import Any
 
 from recoverd.config.model import EMPTY, Service
@@ -11,7 +11,7 @@ from recoverd.errors import LockHeld, RecoverdError
 from recoverd.operations import bounding, growth
 from recoverd.operations.bounding import Bounded
 from recoverd.operations.context import Context
-from recoverd.repository import pruning, retention
+from recoverd.repository import layout, pruning, retention
 from recoverd.repository.bounds import Unmet
 from recoverd.repository.pruning import PackChanges, Pruned
 from recoverd.repository.records import Marks, Snapshot
@@ -94,6 +94,8 @@ def prune(context: Context, request: PruneRequest) -> PruneResult:
             result = _prune(context, repository, request, reserve)
     finally:
         reserve.set_up()
+    with suppress(OSError):
+        layout.remove_leftovers(context.runtime_dir)
     growth.note_size(repository)
     return result
 

@@ -9,7 +9,7 @@ from functools import partial
 from typing import Any
 
 from recoverd.config.model import EMPTY, ItemKind, Service
-from recoverd.errors import DamagedObject, LockHeld, RecoverdError, RepositoryError, ServiceError
+from recoverd.errors import DamagedObject, LockHeld, RecoverdError, RepositoryError, ServiceError, os_hint
 from recoverd.operations import confirmations
 from recoverd.operations.capture_notes import forget_failures, note_failure, note_run
 from recoverd.operations.confirmations import Confirmation
@@ -58,6 +58,7 @@ class ServiceSnapshot:
     files: int = 0
     seconds: float = 0.0
     error: str | None = None
+    hint: str | None = None  # what helps against the error
     problems: tuple[tuple[str, str, str], ...] = ()  # (item, place, sentence)
     busy: bool = False  # it failed because another recoverd works on it
     sequence: int | None = None  # of the snapshot that holds what was found: made now or confirmed
@@ -78,6 +79,7 @@ class ServiceSnapshot:
             "files": self.files,
             "seconds": round(self.seconds, 6),
             "error": self.error,
+            "hint": self.hint,
             "spare": None if self.spare is None else {"path": self.spare, "because": self.because},
             "directories": self.directories,
             "problems": [{"item": i, "place": place, "problem": problem} for i, place, problem in self.problems],
@@ -131,7 +133,9 @@ def snapshot(context: Context, request: SnapshotRequest) -> SnapshotResult:
                 locks.enter_context(repository.service_lock(service.name, wait_s=context.wait_s, what=what))
                 free.append(service)
             except LockHeld as error:
-                failed[service.name] = ServiceSnapshot(service.name, FAILED, error=error.message, busy=True)
+                failed[service.name] = ServiceSnapshot(
+                    service.name, FAILED, error=error.message, hint=error.hint, busy=True
+                )
         done = capture_locked(context, free, request)
     results = tuple(failed.get(service.name) or done[service.name] for service in services)
     pruned = 0
@@ -388,4 +392,5 @@ def _outcome(
 
 def _failed(context: Context, repository: Repository, service: str, error: Exception) -> ServiceSnapshot:
     sentence = error.message if isinstance(error, RecoverdError) else f"{error.__class__.__name__}: {error}"
-    return ServiceSnapshot(service, FAILED, error=note_failure(context, repository, service, sentence))
+    hint = error.hint if isinstance(error, RecoverdError) else os_hint(error) if isinstance(error, OSError) else None
+    return ServiceSnapshot(service, FAILED, error=note_failure(context, repository, service, sentence), hint=hint)

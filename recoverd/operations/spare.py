@@ -12,7 +12,7 @@ from contextlib import ExitStack
 from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
-from recoverd.errors import LockHeld, RecoverdError, RepositoryError
+from recoverd.errors import LockHeld, RecoverdError, RepositoryError, os_hint
 from recoverd.repository import layout, pruning
 from recoverd.repository.reserve import is_full
 from recoverd.repository.store import Repository
@@ -176,7 +176,9 @@ def _made_spare(context: Context) -> Repository:
     try:
         durable.make_directories(f"{path}/{STATE}")
     except OSError as error:
-        raise RepositoryError(f"the spare at {path} can't be written: {error.strerror or error}") from error
+        raise RepositoryError(
+            f"the spare at {path} can't be written: {error.strerror or error}", hint=os_hint(error)
+        ) from error
     state_dir = context.state_dir
     records = TwoServiceRecords(f"{state_dir}/services", f"{path}/{STATE}/services", lambda: f"{path}/{STATE}/services")
     return _open_spare(context, records)
@@ -189,7 +191,9 @@ def _open_spare(context: Context, records: TwoServiceRecords) -> Repository:
     try:
         status = os.lstat(path)
     except OSError as error:
-        raise RepositoryError(f"the spare at {path} can't be read: {error.strerror or error}") from None
+        raise RepositoryError(
+            f"the spare at {path} can't be read: {error.strerror or error}", hint=os_hint(error)
+        ) from None
     if status.st_uid != os.geteuid() or status.st_mode & 0o022:
         whose = "others can write to it" if status.st_uid == os.geteuid() else "it belongs to another user"
         raise RepositoryError(

@@ -77,6 +77,11 @@ def create_layout(path: str, *, compression: int) -> None:
         ) from None
 
 
+def is_there(path: str) -> bool:
+    """Whether there is a repository. One that has lost its format.json still is one: it is not to be begun anew."""
+    return os.path.lexists(os.path.join(path, FORMAT_NAME)) or _has_data(path)
+
+
 def read_format(path: str) -> Format:
     """What kind of repository is at `path`. Raises RepositoryError for none, a damaged, or a newer one."""
     file_name = os.path.join(path, FORMAT_NAME)
@@ -84,7 +89,7 @@ def read_format(path: str) -> Format:
         with durable.open_own(file_name) as file:
             data = file.read(65536)
     except (FileNotFoundError, NotADirectoryError):
-        if _has_content(os.path.join(path, PACKS)):
+        if _has_data(path):
             raise RepositoryError(
                 f"the repository at {path} has lost its {FORMAT_NAME}",
                 hint='write {"format":1,"hash":"blake3","id":"<any UUID>"} there: nothing else is lost with it',
@@ -124,6 +129,10 @@ def remove_leftovers(path: str) -> None:
     for name in os.listdir(path):
         if name.startswith(durable.TEMPORARY_PREFIX) and durable.is_leftover(name):
             os.unlink(os.path.join(path, name))
+
+
+def _has_data(path: str) -> bool:
+    return any(_has_content(os.path.join(path, name)) for name in (PACKS, SNAPSHOTS))
 
 
 def _has_content(path: str) -> bool:

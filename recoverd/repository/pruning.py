@@ -12,7 +12,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from recoverd.errors import LockHeld, RepositoryError
+from recoverd.errors import LockHeld, RepositoryError, os_hint
 from recoverd.repository.packs import SUFFIX
 from recoverd.repository.reachability import Unknowable, needed_by_all
 from recoverd.repository.repack_plan import PackFigures, RepackLimits, plan
@@ -135,7 +135,9 @@ def _explained() -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise RepositoryError(f"the repository can't be pruned: {error.strerror or error}") from error
+        raise RepositoryError(
+            f"the repository can't be pruned: {error.strerror or error}", hint=os_hint(error)
+        ) from error
 
 
 class _Work:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
-from recoverd.errors import RepositoryError
+from recoverd.errors import RepositoryError, os_hint
 from recoverd.repository import layout
 from recoverd.repository.catalog import CachedRecord, Catalog
 from recoverd.repository.layout import Format
@@ -120,7 +120,9 @@ class Repository:
         try:
             lock = locks.acquire(f"{self.path}/{layout.WRITER_LOCK}", wait_s=wait_s, what="the repository")
         except OSError as error:
-            raise RepositoryError(f"the repository {self.path} can't be locked: {error.strerror or error}") from None
+            raise RepositoryError(
+                f"the repository {self.path} can't be locked: {error.strerror or error}", hint=os_hint(error)
+            ) from None
         _log.debug("writing to the repository: %s", what)
         try:
             return self._writer(lock)
@@ -150,7 +152,9 @@ class Repository:
             path = f"{self.path}/{layout.LOCKS}/{service}.lock"
             return locks.acquire(path, wait_s=wait_s, what=what or f"service {service}")
         except OSError as error:
-            raise RepositoryError(f"service {service} can't be locked: {error.strerror or error}") from None
+            raise RepositoryError(
+                f"service {service} can't be locked: {error.strerror or error}", hint=os_hint(error)
+            ) from None
 
     # --- snapshots
 
@@ -187,7 +191,9 @@ class Repository:
                 f"there is no snapshot {service}/{sequence}", hint=f"`recoverd list {service}` shows what there is"
             ) from None
         except OSError as error:
-            raise RepositoryError(f"the record of {service}/{sequence} can't be read: {error.strerror}") from None
+            raise RepositoryError(
+                f"the record of {service}/{sequence} can't be read: {error.strerror}", hint=os_hint(error)
+            ) from None
 
     def newest(self, service: str) -> Snapshot | None:
         """The newest readable snapshot that was not imported. Raises RepositoryError when records can't be listed."""
@@ -212,7 +218,9 @@ class Repository:
         try:
             return self.marks_of(service).all()
         except OSError as error:
-            raise RepositoryError(f"the marks of {service} can't be listed: {error.strerror}") from None
+            raise RepositoryError(
+                f"the marks of {service} can't be listed: {error.strerror}", hint=os_hint(error)
+            ) from None
 
     def set_marks(self, service: str, sequence: int, change: Callable[[Marks], Marks]) -> Marks:
         """Replace the marks of a snapshot durably. Raises RepositoryError, also when there is no such snapshot."""
@@ -221,7 +229,9 @@ class Repository:
         try:
             return self.marks_of(service).change(sequence, change)
         except OSError as error:
-            raise RepositoryError(f"the marks of {service}/{sequence} can't be written: {error.strerror}") from None
+            raise RepositoryError(
+                f"the marks of {service}/{sequence} can't be written: {error.strerror}", hint=os_hint(error)
+            ) from None
 
     def marks_of(self, service: str) -> MarksDirectory:
         _check_service(service)
@@ -238,7 +248,9 @@ class Repository:
         try:
             return self._records.update(service, change)
         except OSError as error:
-            raise RepositoryError(f"the record of {service} can't be written: {error.strerror or error}") from None
+            raise RepositoryError(
+                f"the record of {service} can't be written: {error.strerror or error}", hint=os_hint(error)
+            ) from None
 
     def next_sequence(self, service: str) -> int:
         """The sequence of the next snapshot; never one that was used before. Raises RepositoryError."""
@@ -254,7 +266,9 @@ class Repository:
                 for size in _sizes(directory, ".json")
             ]
         except OSError as error:
-            raise RepositoryError(f"the repository {self.path} can't be listed: {error.strerror}") from None
+            raise RepositoryError(
+                f"the repository {self.path} can't be listed: {error.strerror}", hint=os_hint(error)
+            ) from None
         return Statistics(sum(packs) + sum(records), len(packs) + len(records), len(packs), len(records))
 
     # --- for the writer and for pruning
@@ -283,7 +297,7 @@ class Repository:
 
     def remove_leftovers(self) -> None:
         """Delete what processes that are gone left half written beside records and marks. Raises OSError."""
-        places = [self.path, f"{self.state_dir}/services"]
+        places = [self.path, self.state_dir, f"{self.state_dir}/services"]
         for name in (layout.SNAPSHOTS, layout.MARKS):
             places += _directories(f"{self.path}/{name}")
         for place in places:
@@ -310,7 +324,9 @@ class Repository:
         except OSError as error:
             if error.errno in {errno.EROFS, errno.ENOENT}:
                 return None  # a read-only medium on which nobody can delete anything
-            raise RepositoryError(f"the repository {self.path} can't be locked: {error.strerror or error}") from None
+            raise RepositoryError(
+                f"the repository {self.path} can't be locked: {error.strerror or error}", hint=os_hint(error)
+            ) from None
 
     def _list(self, service: str) -> list[str]:
         try:
@@ -318,7 +334,9 @@ class Repository:
         except (FileNotFoundError, NotADirectoryError):
             return []
         except OSError as error:
-            raise RepositoryError(f"the snapshots in {self.path} can't be listed: {error.strerror}") from None
+            raise RepositoryError(
+                f"the snapshots in {self.path} can't be listed: {error.strerror}", hint=os_hint(error)
+            ) from None
 
     def _decode(self, service: str, sequences: list[int]) -> None:
         """Bring what is decoded in line with the files: from memory, else from the catalog, else from the files."""

@@ -11,7 +11,7 @@ import os
 from collections.abc import Mapping, Sequence
 from functools import partial
 
-from recoverd.errors import DamagedObject, RepositoryError
+from recoverd.errors import DamagedObject, RepositoryError, os_hint
 from recoverd.repository import layout, pruning
 from recoverd.repository.both import BothWriter
 from recoverd.repository.records import Marks, Snapshot, SnapshotDraft
@@ -127,7 +127,9 @@ def _take_marks(first: Repository, spare: Repository) -> None:
                     first.set_marks(service, sequence, partial(_instead, marks))
             spare.marks_of(service).forget(list(noted))
     except OSError as error:
-        raise RepositoryError(f"the marks in {spare.path} can't be taken over: {error.strerror or error}") from None
+        raise RepositoryError(
+            f"the marks in {spare.path} can't be taken over: {error.strerror or error}", hint=os_hint(error)
+        ) from None
 
 
 def _instead(marks: Marks, _: Marks) -> Marks:

@@ -11,7 +11,7 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, TypeVar
 
-from recoverd.errors import LockHeld, RepositoryError
+from recoverd.errors import LockHeld, RepositoryError, os_hint
 from recoverd.repository import layout
 from recoverd.repository.marks import MarksDirectory
 from recoverd.repository.records import Marks, Snapshot, SnapshotDraft
@@ -164,7 +164,9 @@ class TwoPlaces(Repository):
             try:
                 self.spare.marks_of(service).forget([sequence])
             except OSError as error:
-                raise RepositoryError(f"the marks of {service}/{sequence} can't be written: {error.strerror}") from None
+                raise RepositoryError(
+                    f"the marks of {service}/{sequence} can't be written: {error.strerror}", hint=os_hint(error)
+                ) from None
         return after
 
     def _noted(self, service: str) -> dict[int, Marks]:
@@ -255,7 +257,9 @@ class TwoPlaces(Repository):
                     if there:
                         self.spare.delete_records(service, there)
             except OSError as error:
-                raise RepositoryError(f"{self.spare.path} can't be pruned: {error.strerror or error}") from error
+                raise RepositoryError(
+                    f"{self.spare.path} can't be pruned: {error.strerror or error}", hint=os_hint(error)
+                ) from error
         return self.main
 
     def marks_of(self, service: str) -> MarksDirectory:

@@ -11,7 +11,7 @@ from types import TracebackType
 
 from blake3 import blake3
 
-from recoverd.errors import DamagedObject, RepositoryError
+from recoverd.errors import DamagedObject, RepositoryError, os_hint
 from recoverd.repository.blocks import encode_blocks
 from recoverd.repository.catalog import Catalog
 from recoverd.repository.new_packs import NewPack
@@ -274,13 +274,5 @@ def explained(verb: str) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        hint = _HINTS.get(error.errno or 0)
-        raise RepositoryError(f"the repository can't be {verb}: {error.strerror or error}", hint=hint) from error
-
-
-_HINTS: Mapping[int, str] = {
-    28: "free some space on its file system, or let `recoverd prune` keep less",  # ENOSPC
-    122: "the quota of its owner is used up: free some space, or let `recoverd prune` keep less",  # EDQUOT
-    30: "its file system is mounted read-only",  # EROFS
-    13: "run recoverd as the user who owns the repository",  # EACCES
-}
+        sentence = f"the repository can't be {verb}: {error.strerror or error}"
+        raise RepositoryError(sentence, hint=os_hint(error)) from error
