@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import threading
 from collections.abc import Mapping, Sequence
 from functools import partial
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING
 from recoverd.config.model import Config, Service
 from recoverd.errors import NOTHING_DECLARED, ConfigProblem, RepositoryError, UsageError
 from recoverd.events.stream import Events
+from recoverd.repository import layout
 from recoverd.repository.catalog import Catalog
 from recoverd.repository.reserve import Reserve
 from recoverd.repository.store import Repository
@@ -62,7 +62,7 @@ class Context:
                 self._repository = spare.opened(self, self._repository, create=create)
         elif self._repository is None:
             path = self.config.repository.path
-            if not os.path.lexists(os.path.join(path, "format.json")):
+            if not layout.is_there(path):
                 if not create:
                     raise RepositoryError(
                         f"there is no repository at {path}",
@@ -83,7 +83,7 @@ class Context:
             with self.state_changes:
                 found = self._repository = spare.opened_if_any(self, self._repository)
             return found
-        if self._repository is None and not os.path.lexists(os.path.join(self.config.repository.path, "format.json")):
+        if self._repository is None and not layout.is_there(self.config.repository.path):
             return None
         return self.repository()
 

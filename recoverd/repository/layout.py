@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from datetime import datetime
 
@@ -15,6 +16,7 @@ FORMAT = 1
 FORMAT_NAME = "format.json"
 PACKS, SNAPSHOTS, MARKS, LOCKS = "packs", "snapshots", "marks", "services"
 WRITER_LOCK, READERS_LOCK = "lock", "readers.lock"
+_SHOULD_BE = 'it should be like {"format":1,"hash":"blake3","id":"<any UUID>"}: nothing else is lost with it'
 _DIRECTORIES = (PACKS, SNAPSHOTS, MARKS, LOCKS)
 
 
@@ -96,9 +98,10 @@ def read_format(path: str) -> Format:
             ) from None
         raise RepositoryError(f"there is no repository at {path}", hint="`recoverd snapshot` creates it") from None
     except OSError as error:
+        other = error.errno in {errno.EINVAL, errno.ELOOP}  # something else lies there
         raise RepositoryError(
-            f"the repository at {path} can't be read: {error.strerror or error}",
-            hint="run recoverd as the user who owns the repository",
+            f"the repository at {path} can't be read: {FORMAT_NAME}: {error.strerror or error}",
+            hint=_SHOULD_BE if other else "run recoverd as the user who owns the repository",
         ) from None
     try:
         fields = parse(data)
@@ -115,7 +118,7 @@ def read_format(path: str) -> Format:
     except ValueError as error:
         raise RepositoryError(
             f"{file_name} is damaged: {error}",
-            hint='it should be like {"format":1,"hash":"blake3","id":"<any UUID>"}: nothing else is lost with it',
+            hint=_SHOULD_BE,
         ) from None
     age = "newer" if number > FORMAT else "older"
     raise RepositoryError(

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import random
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
+from recoverd.errors import RepositoryError
 from recoverd.health.results import Status
 
 if TYPE_CHECKING:
@@ -170,3 +172,33 @@ def test_into_a_directory_the_next_older_snapshot_is_written_whole(house: House)
     with pytest.raises(DamagedObject):
         extract(house.context, ExtractRequest(str(house.root / "named"), snapshot="app/2"))
     assert list((house.root / "named").iterdir()) == []
+
+
+@pytest.mark.parametrize("instead", ["nothing", "a FIFO", "a link"])
+def test_a_repository_that_lost_its_format_is_not_taken_for_none(house: House, instead: str) -> None:
+    """Promise 7: else every service would count as new, and start empty."""
+    house.snapshot()
+    path = house.state_dir / "repository" / "format.json"
+    path.unlink()
+    if instead == "a FIFO":
+        os.mkfifo(path)
+    elif instead == "a link":
+        path.symlink_to("/dev/zero")
+    house.state.unlink()
+    house.reopen()
+    for work in (house.list, house.assess, house.restore, house.snapshot):
+        with pytest.raises(RepositoryError) as raised:
+            work()
+        assert "format.json" in f"{raised.value.message} {raised.value.hint}"
+    assert not house.state.exists()
+    assert house.check().status is Status.CRITICAL
+
+
+def test_what_lies_in_the_place_of_the_reserve_is_not_waited_for(house: House) -> None:
+    house.snapshot()
+    for path in house.state_dir.rglob("reserve"):
+        path.unlink()
+        os.mkfifo(path)
+    house.write(5)
+    assert house.snapshot().outcome == "saved"
+    assert house.prune().exit_status == 0
