@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 from tests.crash.lost_writes.disk import Choice, File, Name, Truncate, Write, apply
 
+
 def _no_name(name: Name) -> int:
     return 0
 

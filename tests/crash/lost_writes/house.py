@@ -9,7 +9,8 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -24,8 +25,9 @@ from recoverd.operations.snapshot import SnapshotRequest, snapshot
 from recoverd.repository.objects import Reader
 from recoverd.repository.records import Snapshot
 from recoverd.repository.store import Repository
-from tests.crash.lost_writes.disk import Choice, Directory, Disk, File, Node, Symlink
-from tests.crash.lost_writes.recording import Recorder
+from tests.crash.lost_writes.choices import EVERYTHING
+from tests.crash.lost_writes.disk import Choice, Directory, Disk, File, Image, Node, Symlink, load
+from tests.crash.lost_writes.recording import Recorder, record
 
 RECOVERD = [sys.executable, "-m", "recoverd"]
 PACKAGE = str(Path(recoverd.__file__).parents[1])  # the one under test also where another one is installed
@@ -59,6 +61,10 @@ class Facts:
     paused: bool | None = None  # notes; None: not known, or being changed
 
 
+class Killed(Exception):
+    """The replay has come to the call after which the process is dead."""
+
+
 @dataclass(frozen=True)
 class Stored:
     """A file of an image: its bytes are kept once, under their hash."""
@@ -88,9 +94,11 @@ class House:
     cuts: dict[bytes, Cut] = field(default_factory=dict)  # by all that matters in them
     points: int = 0  # calls after which the power was cut
     images: int = 0  # tried there, also equal ones
+    told: bool = False  # the call that is replayed reports success
     _hashed: dict[int, bytes] = field(default_factory=dict)  # by the id of what `contents` keeps
     _told: Callable[[Facts], Facts] = lambda facts: facts
     _title: str = ""
+    _kill_after: int = 0  # so many calls; 0: never
 
     def __post_init__(self) -> None:
         self.app, self.state, self.conf = self.root / "app", self.root / "state", self.root / "conf"
@@ -121,36 +129,77 @@ class House:
         for one in range(3):
             (self.app / "tasks" / f"t{one}.json").write_text(json.dumps({"id": one, "number": number if one else 0}))
         if big:
-            (self.app / "big.bin").write_bytes(b"".join(blake3(b"%d %d" % (number, n)).digest(4096) for n in range(big)))
+            (self.app / "big.bin").write_bytes(
+                b"".join(blake3(b"%d %d" % (number, n)).digest(4096) for n in range(big))
+            )
 
     def run(self, *words: str, status: int = 0) -> None:
         """A real command, and a cut after each of its calls."""
-        command = [*RECOVERD, "--config", str(self.conf), "--json", *words]
+        self._begin(words)
+
+        def ended(done: subprocess.CompletedProcess[bytes]) -> None:
+            self._ended(words, done, status)
+
+        self.recorder.run(self._command(words), self.env, ended)
+
+    def attempts(self, choose: Callable[[Sequence[int]], Sequence[int]], *words: str) -> Iterator[None]:
+        """A real command, killed after some of its calls, which `choose` picks of all: what it had done by then is
+        there, and is not more durable than that. Each time begins anew."""
+        with tempfile.TemporaryDirectory(dir=self.root) as before:
+            shutil.copytree(self.state, before, dirs_exist_ok=True)
+            facts, choices = self.facts, self.choices
+            self._begin(words)
+            done, calls = record(self._command(words), self.env)
+            self._ended(words, done, 0)
+            told, expected, self.choices = self._told, self.expected, lambda at: []
+            self.recorder.disk, self.points = load(before), 0
+            self.recorder.replay(calls)
+            for at in choose(range(1, self.points + 1)):
+                self.facts, self.expected, self.cuts = facts, expected, {}
+                self._begin(words)
+                self._told, self._kill_after, self.points = told, at, 0
+                self.recorder.disk = load(before)
+                with suppress(Killed):
+                    self.recorder.replay(calls)
+                self.lay(self._nodes(self.recorder.disk.image(EVERYTHING)))
+                self.choices = choices
+                yield
+                self.choices = lambda at: []
+
+    def _command(self, words: tuple[str, ...]) -> list[str]:
+        return [*RECOVERD, "--config", str(self.conf), "--json", *words]
+
+    def _begin(self, words: tuple[str, ...]) -> None:
+        """What the command is about to change is no fact any more."""
         self._title = " ".join(words)
         self._told = _telling(words)
+        self._kill_after = 0
         if words[0] in {"pin", "unpin"}:
-            self.facts = replace(self.facts, pinned=self.facts.pinned - {words[1]}, unpinned=self.facts.unpinned - {words[1]})
+            marked = {"pinned": self.facts.pinned - {words[1]}, "unpinned": self.facts.unpinned - {words[1]}}
+            self.facts = replace(self.facts, **marked)
         if words[0] in {"pause", "resume"}:
             self.facts = replace(self.facts, paused=None)
 
-        def ended(done: subprocess.CompletedProcess[bytes]) -> None:
-            assert done.returncode == status, (words, done.returncode, done.stdout, done.stderr)
-            if words[0] == "snapshot":
-                self._told = _saving(json.loads(done.stdout))
-            with tempfile.TemporaryDirectory(dir=self.root) as copy:  # whoever reads writes to the catalog
-                shutil.copytree(self.state, copy, dirs_exist_ok=True)
-                with Repository.open(f"{copy}/repository", state_dir=copy) as repository:
-                    self.expected |= contents(repository)
-
-        self.recorder.run(command, self.env, ended)
+    def _ended(self, words: tuple[str, ...], done: subprocess.CompletedProcess[bytes], status: int) -> None:
+        assert done.returncode == status, (words, done.returncode, done.stdout, done.stderr)
+        with tempfile.TemporaryDirectory(dir=self.root) as copy:  # whoever reads writes to the catalog
+            shutil.copytree(self.state, copy, dirs_exist_ok=True)
+            with Repository.open(f"{copy}/repository", state_dir=copy) as repository:
+                found = contents(repository)
+        self.expected = self.expected | found
+        if words[0] == "snapshot":
+            self._told = _saving(json.loads(done.stdout), found)
 
     def _seen(self, call: str, path: str) -> None:
-        if call == "told":
+        self.told = call == "told"
+        if self.told:
             self.facts = self._told(self.facts)
         match = _RECORD.fullmatch(path)
         if match and call in {"unlink", "unlinkat"}:
             self.facts = replace(self.facts, saved=self.facts.saved - {f"{match[1]}/{int(match[2])}"})
         self.points += 1
+        if self.points == self._kill_after:
+            raise Killed
         for choice in self.choices(self.points):
             self.images += 1
             title = f"{self._title}, cut {self.points} after {call} {path}, left: {choice.title}"
@@ -158,17 +207,21 @@ class House:
 
     def keep(self, title: str, disk: Disk, choice: Choice) -> None:
         """Add one image to the cuts, unless an equal one with the same facts is there."""
-        nodes: dict[str, Stored | Node] = {}
+        nodes = self._nodes(disk.image(choice))
         digest = blake3(repr(self.facts).encode())
-        for path, (node, data) in sorted(disk.image(choice).items()):
-            if isinstance(node, File):
-                key = self._key(data)
-                nodes[path] = Stored(self.contents[key], node)
-                digest.update(path.encode() + key)
-            else:
-                nodes[path] = node
-                digest.update(f"{path} {node.target if isinstance(node, Symlink) else ''}".encode())
+        for path, node in sorted(nodes.items()):
+            digest.update(path.encode())
+            if isinstance(node, Stored):
+                digest.update(self._key(node.content))
+            elif isinstance(node, Symlink):
+                digest.update(node.target.encode())
         self.cuts.setdefault(digest.digest(), Cut(title, nodes, self.facts))
+
+    def _nodes(self, image: Image) -> dict[str, Stored | Node]:
+        return {
+            path: Stored(self.contents[self._key(data)], node) if isinstance(node, File) else node
+            for path, (node, data) in image.items()
+        }
 
     def _key(self, data: bytes) -> bytes:
         """The hash of some bytes; the same object is hashed once."""
@@ -230,7 +283,9 @@ class House:
             assert [one.outcome for one in result.services][0] == "saved", result
             for one in result.services:
                 assert one.outcome in {"saved", "unchanged"}, one
-                assert one.id is None or (one.sequence or 0) > facts.highest.get(one.service, 0), f"used again: {one.id}"
+                assert one.id is None or (one.sequence or 0) > facts.highest.get(one.service, 0), (
+                    f"used again: {one.id}"
+                )
             prune(context, PruneRequest())
         with self.context() as context:
             repository = context.repository()
@@ -311,12 +366,15 @@ def _telling(words: tuple[str, ...]) -> Callable[[Facts], Facts]:
     return lambda facts: facts
 
 
-def _saving(report: Any) -> Callable[[Facts], Facts]:
-    """What a snapshot reports: also that an unchanged state is in the newest one."""
-    made = {one["id"]: one["id"].partition("/") for one in report["snapshots"] if one["id"] is not None}
+def _saving(report: Any, found: Mapping[str, tuple[Snapshot, Content]]) -> Callable[[Facts], Facts]:
+    """What a snapshot reports: also that state which did not change is in the newest one."""
+    newest: dict[str, int] = {}
+    for one, _ in found.values():
+        newest[one.service] = max(newest.get(one.service, 0), one.sequence)
+    told = {one["service"]: newest[one["service"]] for one in report["snapshots"] if one["service"] in newest}
+    saved = {f"{service}/{sequence}" for service, sequence in told.items()}
 
-    def told(facts: Facts) -> Facts:
-        highest = {service: int(sequence) for service, _, sequence in made.values()}
-        return replace(facts, saved=facts.saved | made.keys(), highest={**facts.highest, **highest})
+    def telling(facts: Facts) -> Facts:
+        return replace(facts, saved=facts.saved | saved, highest={**facts.highest, **told})
 
-    return told
+    return telling

@@ -225,14 +225,14 @@ class Recorder:
         match, name = _FD.match(above), os.fsdecode(_text(last))
         start = _unescape(match[2]) if match else self._working.get(call.process, "")
         assert start or name.startswith("/"), f"{call.name} of {name}: nobody knows where"
-        return self._below(os.path.join(start, name))
+        return self.below(os.path.join(start, name))
 
     def _of(self, descriptor: str) -> str | None:
         """What a descriptor leads to: a path below the root, None for anything else, and for what was unlinked."""
         match = _FD.match(descriptor)
-        return None if match is None or match[3] else self._below(_unescape(match[2]))
+        return None if match is None or match[3] else self.below(_unescape(match[2]))
 
-    def _below(self, path: str) -> str | None:
+    def below(self, path: str) -> str | None:
         root = str(self.root)
         path = os.path.normpath(path)
         if path == root:
@@ -245,9 +245,7 @@ def available() -> bool:
     return shutil.which("strace") is not None
 
 
-def record(
-    command: Sequence[str], env: Mapping[str, str]
-) -> tuple[subprocess.CompletedProcess[bytes], list[Call]]:
+def record(command: Sequence[str], env: Mapping[str, str]) -> tuple[subprocess.CompletedProcess[bytes], list[Call]]:
     """Run a command under strace: what became of it, and the calls that it and its children made."""
     tracer = ["strace", "-f", "--seccomp-bpf", "-y", "-xx", "-s", "100000000", "-e", f"trace={_CALLS}"]
     with tempfile.NamedTemporaryFile("r", prefix="recoverd-trace-") as trace:
@@ -302,5 +300,7 @@ def _texts(word: str) -> list[bytes]:
 
 def _unescape(path: str) -> str:
     parts = re.split(r"((?:\\x[0-9a-f]{2})+)", path)
-    whole = b"".join(bytes.fromhex(part.replace("\\x", "")) if at % 2 else part.encode() for at, part in enumerate(parts))
+    whole = b"".join(
+        bytes.fromhex(part.replace("\\x", "")) if at % 2 else part.encode() for at, part in enumerate(parts)
+    )
     return os.fsdecode(whole)

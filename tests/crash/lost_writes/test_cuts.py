@@ -8,7 +8,10 @@ needed; nothing is left over.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
+
+import pytest
 
 from tests.crash.lost_writes import choices as left
 from tests.crash.lost_writes.house import House
@@ -40,15 +43,61 @@ def live(house: House, *, long: bool) -> None:
         house.run("snapshot")
 
 
-def test_no_cut_loses_what_was_reported(house: House, torture: Any) -> None:
+def all_kinds(house: House, seed: int) -> Callable[[int], list[left.Choice]]:
+    """Every way to lose that has a name, and four by chance."""
+
     def choices(at: int) -> list[left.Choice]:
         serial = house.recorder.disk.serial
         found = [left.NOTHING, left.NAMES, left.ZEROS, left.DATA, left.EVERYTHING, left.REMOVALS, left.CREATIONS]
         found += [left.late(serial - back) for back in (0, 1, 2, 4, 8)]
-        return found + [left.torn(f"{torture.seed} {at} {number}") for number in range(4)]
+        return found + [left.torn(f"{seed} {at} {number}") for number in range(4)]
 
-    house.choices = choices
+    return choices
+
+
+def test_no_cut_loses_what_was_reported(house: House, torture: Any) -> None:
+    house.choices = all_kinds(house, torture.seed)
     live(house, long=torture.full)
     cuts = torture.sample(list(house.cuts.values()), 60)
     house.examine_all(cuts)
-    torture.tell(house.points, "cuts", f"{house.images} disks left by them, {len(cuts)} unequal ones examined: nothing lost")
+    torture.tell(
+        house.points, "cuts", f"{house.images} disks left by them, {len(cuts)} unequal ones examined: nothing lost"
+    )
+
+
+KILLED = {
+    "the first snapshot": (("snapshot",), (("snapshot",),)),
+    "a snapshot that prunes": (("snapshot",), (("snapshot",), ("prune",))),
+    "a pin": (("pin", "notes/3"), (("pin", "notes/3"),)),
+    "a pause": (("pause", "notes"), (("pause", "notes"),)),
+    "a snapshot that is pinned then": (("snapshot",), (("pin", "notes/4"),)),
+}
+
+
+@pytest.mark.parametrize("title", KILLED)
+def test_what_a_killed_process_did_is_durable_before_the_next_one_builds_on_it(
+    house: House, torture: Any, title: str
+) -> None:
+    """First a kill, then a command that finds things as they were left and reports success, then the power fails: what
+    was visible after the kill was not durable yet."""
+    killed, following = KILLED[title]
+    if title != "the first snapshot":
+        for number in range(1, 4):
+            house.write(number)
+            house.run("snapshot")
+        house.write(4)
+    kinds = all_kinds(house, torture.seed)
+    house.choices = lambda at: kinds(at) if house.told else []
+    count = examined = 0
+    for _ in house.attempts(lambda points: torture.sample(points, 3), *killed):
+        record = house.state / "repository/snapshots/notes/000000000004.json"
+        if following[0] == ("pin", "notes/4") and not record.exists():
+            continue  # it was killed before there was anything to pin
+        for words in following:
+            house.run(*words)
+        count += 1
+        cuts = list(house.cuts.values()) if torture.full else torture.sample(list(house.cuts.values()), 6)
+        examined += len(cuts)
+        house.examine_all(cuts)
+        house.write(4)
+    torture.tell(count, "kills", f"then {' and '.join(' '.join(one) for one in following)}, {examined} disks examined")

@@ -180,7 +180,9 @@ def test_a_sync_of_everything_leaves_nothing_to_lose(disk: Disk, act: Callable[[
     disk.rename("file", "two/file")
     act(disk)
     assert images(disk) == {(("one/deep/file", bytes(4096) + b"x"), ("two/file", b"old"))}
-    assert [choice.title for choice in (model.REMOVALS, model.CREATIONS) if files(disk, choice) not in images(disk)] == []
+    assert [
+        choice.title for choice in (model.REMOVALS, model.CREATIONS) if files(disk, choice) not in images(disk)
+    ] == []
 
 
 def test_removed_names_only_and_new_names_only(disk: Disk) -> None:

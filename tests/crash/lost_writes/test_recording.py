@@ -82,4 +82,9 @@ def test_a_sync_that_others_interrupt_begins_where_it_began() -> None:
         '7 unlink("\\x61") = -1 ENOENT (No such file or directory)\n',
     ]
     calls = [(call.name, call.process, call.began, call.result) for call in parse(iter(lines))]
-    assert calls == [("fsync", "7", True, 0), ("write", "8", False, 1), ("fsync", "7", False, 0), ("unlink", "7", False, -1)]
+    assert calls == [
+        ("fsync", "7", True, 0),
+        ("write", "8", False, 1),
+        ("fsync", "7", False, 0),
+        ("unlink", "7", False, -1),
+    ]
