@@ -98,7 +98,7 @@ def read_format(path: str) -> Format:
             ) from None
         raise RepositoryError(f"there is no repository at {path}", hint="`recoverd snapshot` creates it") from None
     except OSError as error:
-        other = error.errno in {errno.EINVAL, errno.ELOOP}  # something else lies there
+        other = error.errno in {errno.EINVAL, errno.ELOOP, errno.EISDIR}  # something else lies there
         raise RepositoryError(
             f"the repository at {path} can't be read: {FORMAT_NAME}: {error.strerror or error}",
             hint=_SHOULD_BE if other else "run recoverd as the user who owns the repository",

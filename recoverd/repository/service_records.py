@@ -6,6 +6,7 @@ sequences are also read off the records that exist.
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 from collections.abc import Callable
@@ -109,7 +110,9 @@ class ServiceRecords:
                 decode_service_record(file.read(), service)
         except FileNotFoundError:
             pass
-        except ValueError:
+        except (ValueError, OSError) as error:
+            if isinstance(error, OSError) and error.errno not in {errno.EISDIR, errno.EINVAL, errno.ELOOP}:
+                raise  # else no file lies there
             moment = clock.rfc3339(clock.now_ns()).replace(":", "")
             os.rename(path, f"{path}.damaged-{moment}")
             _log.warning("the damaged record of service %s was moved to %s.damaged-%s", service, path, moment)

@@ -109,8 +109,11 @@ def open_own_fd(path: str) -> int:
         if error.errno == errno.ELOOP:
             raise OSError(errno.ELOOP, "it is a link", path) from None
         raise
-    if not stat.S_ISREG(os.fstat(fd).st_mode):
+    mode = os.fstat(fd).st_mode
+    if not stat.S_ISREG(mode):
         os.close(fd)
+        if stat.S_ISDIR(mode):
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), path)
         raise OSError(errno.EINVAL, "it is no regular file", path)
     return fd
 

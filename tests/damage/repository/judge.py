@@ -38,14 +38,17 @@ class Judge:
     oracle: Repository
     kept: Any  # the class of the model's files
     loose: bool = False  # this damage may make the whole repository unusable, until somebody mends it
-    needs: dict[str, set[str]] = field(default_factory=dict)
+    needs: dict[str, set[str]] = field(default_factory=dict)  # of all a snapshot holds
+    good: dict[str, set[str]] = field(default_factory=dict)  # of what a restore takes
     candidates: dict[tuple[str, tuple[str, str] | None], list[Candidate]] = field(default_factory=dict)
     sizes: dict[str, int] = field(default_factory=dict)
+    pack_of: dict[str, str] = field(default_factory=dict)
     answers: dict[tuple[str, ...], dict[str, Any]] = field(default_factory=dict)
     archives: dict[str, str] = field(default_factory=dict)
     surely: set[str] = field(default_factory=set)
     perhaps: set[str] = field(default_factory=set)
     readable: set[str] = field(default_factory=set)
+    remembered: set[str] = field(default_factory=set)  # damaged records of which the catalog may hold the right bytes
 
     # --- while all is well
 
@@ -57,11 +60,13 @@ class Judge:
         for name, pack in self.oracle.packs.items():
             assert pack.frames is not None, name
             self.oracle.known[name], self.sizes[name] = pack.frames, pack.size
+            self.pack_of |= dict.fromkeys(pack.objects, name)
         for snapshot, record in self.oracle.records.items():
-            self.needs[snapshot] = set()
+            self.needs[snapshot], self.good[snapshot] = set(), set()
             for item, one in record["items"].items():
                 assert self.files(one["root"]) == self.model(self.world.model[snapshot][item]), (snapshot, item)
                 assert self.files(one["good"]) == self.model(self.world.good[snapshot][item]), (snapshot, item)
+                self.good[snapshot] |= self.oracle.needs(one["good"])
                 self.needs[snapshot] |= self.oracle.needs(one["root"]) | self.oracle.needs(one["good"])
         for service, targets in (*TARGETS.items(), ("pair", (None,))):
             for target in targets:
@@ -140,6 +145,17 @@ class Judge:
         self.oracle.look()
         self.surely, self.perhaps = self.oracle.surely(self.sizes), self.oracle.perhaps()
         self.readable = set(self.oracle.records)
+        self.remembered = {name for name in self.oracle.unreadable if self.looks_whole(name)}
+
+    def looks_whole(self, snapshot: str) -> bool:
+        """Whether a record has the size and time that it had, as after a flipped bit."""
+        service, _, number = snapshot.partition("/")
+        name = f"var/repository/snapshots/{service}/{int(number):012d}.json"
+        one, path = self.world.image.get(name), self.world.base / name
+        if one is None or one.data is None or not path.is_file() or path.is_symlink():
+            return False
+        status = path.stat()
+        return (status.st_size, status.st_mtime_ns) == (len(one.data), one.mtime_ns)
 
     def intact(self, snapshot: str) -> bool:
         return snapshot in self.readable and self.needs[snapshot] <= self.surely
@@ -151,9 +167,10 @@ class Judge:
         """What a restore may take, best first, and whether it must take one of them."""
         found = []
         for one in self.candidates[service, target]:
-            if one.snapshot in self.readable and one.needs <= self.perhaps and (marks or not one.rejected):
+            known = one.snapshot in self.readable | self.remembered
+            if known and one.needs <= self.perhaps and (marks or not one.rejected):
                 found.append(one)
-                if one.needs <= self.surely and not one.rejected:
+                if one.snapshot in self.readable and one.needs <= self.surely and not one.rejected:
                     return found, True
         return found, False
 
@@ -216,7 +233,7 @@ class Judge:
         snapshot = dice.choice(sorted(self.needs))
         service = snapshot.partition("/")[0]
         out = str(self.world.base / "out")
-        kind = dice.randrange(9)
+        kind = dice.randrange(12)
         if kind == 0:
             return ("list",), self.listed
         if kind == 1:
@@ -236,8 +253,38 @@ class Judge:
         if kind == 7:
             words = ("restore", "--snapshot", snapshot, "--to", out)
             return words, lambda done, damage: self.extracted({service: [snapshot]}, done, damage)
+        if kind == 8:
+            return ("verify",), self.verified
+        if kind == 9:
+            return ("verify", "--heal"), self.healed
+        if kind == 10:
+            return ("verify", "--sample", f"{dice.randrange(1, 101)}%"), lambda done, damage: assert_said(done)
         names = {one: self.newest_first(one) for one in sorted(self.world.items)}
         return ("restore", "--to", out), lambda done, damage: self.extracted(names, done, damage)
+
+    def verified(self, done: Done, damage: Damage) -> None:
+        """All that is hurt is named, and nothing else."""
+        assert_said(done)
+        if self.loose and done.status == 1 and "error" in done.json:
+            return
+        named = set(done.json["snapshots"]) | {name for one in done.json["damage"] for name in one["snapshots"]}
+        records = set(self.oracle.records)
+        hurt = {name for name in records & self.needs.keys() if not self.needs[name] <= self.perhaps}
+        assert hurt | self.oracle.unreadable <= named, f"{damage}: {done}"
+        if "/marks/" not in damage.path:
+            assert not {name for name in named & records if self.needs[name] <= self.surely}, f"{damage}: {done}"
+        assert done.status == (1 if done.json["damage"] else 0), f"{damage}: {done}"
+        for name in hurt:
+            lost = {one for one in self.needs[name] if one not in self.perhaps}
+            told = {one["object"] for one in done.json["damage"]} | {one["pack"] for one in done.json["damage"]}
+            assert lost & told or told & {self.pack_of[one] for one in lost}, f"{damage}: {name}: {done}"
+
+    def healed(self, done: Done, damage: Damage) -> None:
+        """Where it says that nothing is damaged any more, that is so. Asked after all other commands."""
+        assert_said(done)
+        if done.status == 0:
+            for name in self.readable & self.needs.keys():
+                assert self.needs[name] <= self.surely, f"{damage}: {name} is not whole: {done}"
 
     def refused(self, snapshots: list[str], done: Done, damage: Damage) -> bool:
         """Whether it failed as it may: what it asks for is hurt, and it says so."""
@@ -255,12 +302,13 @@ class Judge:
         if self.loose and done.status == 1 and "error" in done.json:
             return
         found = {one["id"]: one for one in done.json["snapshots"]}
-        assert found.keys() == self.readable, f"{damage}: {done}"
-        for name, one in found.items():
-            record = self.oracle.records[name]
+        assert self.readable <= found.keys() <= self.readable | self.remembered, f"{damage}: {done}"
+        for name in self.readable:
+            one, record = found[name], self.oracle.records[name]
             assert (one["time"], one["verdict"]) == (record["time"], record["verdict"]), f"{damage}: {done}"
-        assert (done.status == 1) is bool(self.oracle.unreadable), f"{damage}: {done}"
-        for name in self.oracle.unreadable:
+        unreadable = self.oracle.unreadable - found.keys()
+        assert (done.status == 1) is bool(unreadable), f"{damage}: {done}"
+        for name in unreadable:
             assert any(name in told for told in done.json["unreadable"]), f"{damage}: {name} is not named: {done}"
 
     def shown(self, snapshot: str, one: Kept, done: Done, damage: Damage) -> None:
@@ -286,7 +334,9 @@ class Judge:
         out = self.world.base / "out"
         picture = self.world.picture(out)
         usable = {
-            service: [one for one in names if one in self.readable and self.needs[one] <= self.perhaps]
+            service: [
+                one for one in names if one in self.readable | self.remembered and self.good[one] <= self.perhaps
+            ]
             for service, names in wanted.items()
         }
         everything = [names[0] for names in usable.values() if names]

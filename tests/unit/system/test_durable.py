@@ -138,7 +138,7 @@ def test_what_lies_in_the_place_of_an_own_file_is_neither_followed_nor_waited_fo
     os.mkfifo(tmp_path / "fifo")
     (tmp_path / "directory").mkdir()
     (tmp_path / "link").symlink_to("file")
-    for name, sentence in (("fifo", "no regular file"), ("directory", "no regular file"), ("link", "it is a link")):
+    for name, sentence in (("fifo", "no regular file"), ("directory", "Is a directory"), ("link", "it is a link")):
         with pytest.raises(OSError, match=sentence):
             durable.open_own(str(tmp_path / name))
     with pytest.raises(FileNotFoundError):
