@@ -60,7 +60,11 @@ def save(runtime_dir: str, repository: Repository, fresh: Mapping[str, Confirmat
     """
     if not fresh:
         return []
-    everything = load(runtime_dir, repository) | dict(fresh)
+    noted = load(runtime_dir, repository)
+    for service, one in fresh.items():
+        if service not in noted or noted[service].sequence != one.sequence:
+            repository.settle_records(service)  # from now on that snapshot stands for live state
+    everything = noted | dict(fresh)
     document = {service: {"time_ns": str(one.time_ns), "sequence": one.sequence} for service, one in everything.items()}
     try:
         os.makedirs(runtime_dir, mode=0o700, exist_ok=True)

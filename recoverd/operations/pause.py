@@ -55,8 +55,7 @@ def pause(context: Context, request: PauseRequest) -> PauseResult:
     results = []
     for service in services:
         changed = repository.record(service.name).paused != request.paused
-        if changed:
-            repository.update_record(service.name, change)
+        repository.update_record(service.name, change)
         scheduled = service.autosave.is_automatic or service.autosave.on_shutdown
         results.append(Paused(service.name, request.paused, changed, scheduled))
     return PauseResult(tuple(results))

@@ -48,9 +48,6 @@ def pin(context: Context, request: PinRequest) -> PinResult:
     results = []
     for snapshot in found.values():
         before = repository.marks(snapshot.service, snapshot.sequence).pinned
-        if before != request.pinned:
-            repository.set_marks(
-                snapshot.service, snapshot.sequence, lambda marks: replace(marks, pinned=request.pinned)
-            )
+        repository.set_marks(snapshot.service, snapshot.sequence, lambda marks: replace(marks, pinned=request.pinned))
         results.append(Pinned(snapshot.id, request.pinned, before != request.pinned, snapshot.label))
     return PinResult(tuple(results))

@@ -99,6 +99,8 @@ class MarksDirectory:
                 elif before != _NONE:
                     os.unlink(record_name(sequence), dir_fd=directory)
                     durable.fsync_directory(directory)
+                else:
+                    durable.settle_directory(self._path)
             finally:
                 os.close(directory)
         return after

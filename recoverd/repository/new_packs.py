@@ -43,12 +43,13 @@ class NewPack:
         directory = self.name[:2]
         try:
             os.mkdir(directory, 0o700, dir_fd=self.directory)
-            durable.fsync_directory(self.directory)
         except FileExistsError:
             pass
         flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
         fd = os.open(directory, flags, dir_fd=self.directory)
         try:
+            if not os.listdir(fd):  # new, or who made it was killed before its name was durable
+                durable.fsync_directory(self.directory)
             os.rename(self.temporary, self.name + SUFFIX, src_dir_fd=self.directory, dst_dir_fd=fd)
             durable.fsync_directory(fd)
         finally:

@@ -219,6 +219,7 @@ class _Work:
             return []
         gone: list[str] = []
         try:
+            self._repository.settle_records()  # no record comes back whose packs are gone
             for name in names:
                 path = f"{self._repository.packs_path}/{name[:2]}/{name}{SUFFIX}"
                 try:

@@ -101,6 +101,8 @@ class ServiceRecords:
             after = change(before)
             if after != before:
                 durable.write_path(self._path(service), encode_service_record(service, after))
+            else:
+                durable.settle_directory(self._directory)
         return after
 
     def _move_damaged_aside(self, service: str) -> None:

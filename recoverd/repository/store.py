@@ -227,6 +227,7 @@ class Repository:
         if sequence not in self.sequences(service):
             raise RepositoryError(f"there is no snapshot {service}/{sequence}")
         try:
+            self.settle_records(service)
             return self.marks_of(service).change(sequence, change)
         except OSError as error:
             raise RepositoryError(
@@ -294,6 +295,21 @@ class Repository:
         finally:
             os.close(directory)
         self.marks_of(service).forget(sequences)
+
+    def settle_records(self, service: str | None = None) -> None:
+        """Make durable which records there are, of one service or of all, before something else relies on it.
+
+        Who was killed left names that the next power cut takes back, or deletions that it undoes. Raises
+        RepositoryError.
+        """
+        above = f"{self.path}/{layout.SNAPSHOTS}"
+        try:
+            for directory in _directories(above) if service is None else [f"{above}/{service}"]:
+                durable.settle_directory(directory)
+        except OSError as error:
+            raise RepositoryError(
+                f"the snapshots in {self.path} can't be brought to the disk: {error.strerror}", hint=os_hint(error)
+            ) from None
 
     def remove_leftovers(self) -> None:
         """Delete what processes that are gone left half written beside records and marks. Raises OSError."""

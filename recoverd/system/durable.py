@@ -7,12 +7,14 @@ import functools
 import os
 import re
 import stat
+import time
 from typing import BinaryIO
 
 from recoverd.system.clock import boot_id
 from recoverd.system.processes import ProcessIdentity, is_alive, own_identity
 
 TEMPORARY_PREFIX = ".tmp-"
+_SETTLED_S = 600  # no kernel keeps names back for so long: 30 s are usual, vm.dirty_expire_centisecs
 
 _TEMPORARY = re.compile(
     re.escape(TEMPORARY_PREFIX) + r"([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})-(\d{1,10})-(\d{1,20})-[0-9a-f]+",
@@ -23,6 +25,23 @@ _TEMPORARY = re.compile(
 def fsync_directory(dir_fd: int) -> None:
     """Make the names in a directory durable. Raises OSError."""
     os.fsync(dir_fd)
+
+
+def settle_directory(path: str) -> None:
+    """Make the names in one of recoverd's own directories durable, if they changed lately.
+
+    Called before building on what somebody else may have left: who was killed between a rename and the sync after it
+    leaves names that are to be seen and that the next power cut takes back. An absent directory is fine. Raises OSError.
+    """
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return
+    try:
+        if time.time() - os.fstat(fd).st_mtime < _SETTLED_S:  # a time in the future counts as late, too
+            fsync_directory(fd)
+    finally:
+        os.close(fd)
 
 
 def syncfs(fd: int) -> None:
@@ -126,21 +145,28 @@ def open_own(path: str) -> BinaryIO:
 def make_directories(path: str, *, mode: int = 0o700) -> None:
     """Create recoverd's own directory and what is missing above it; every new name is durable on return.
 
-    Raises NotADirectoryError when something else is in the way, and OSError.
+    So nothing lies in a directory whose own name is not durable; and one that is empty may be what a killed process
+    left before it could see to that. Raises NotADirectoryError when something else is in the way, and OSError.
     """
     missing: list[str] = []
     above = os.path.abspath(path)
     while not os.path.isdir(above):
         missing.append(above)
         above = os.path.dirname(above)
+    if not os.listdir(above):
+        _sync_above(above)
     for directory in reversed(missing):
         try:
             os.mkdir(directory, mode)
         except FileExistsError:
             if not os.path.isdir(directory):
                 raise NotADirectoryError(f"{directory} is in the way and not a directory") from None
-        parent = os.open(os.path.dirname(directory), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            fsync_directory(parent)
-        finally:
-            os.close(parent)
+        _sync_above(directory)
+
+
+def _sync_above(directory: str) -> None:
+    parent = os.open(os.path.dirname(directory), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fsync_directory(parent)
+    finally:
+        os.close(parent)
