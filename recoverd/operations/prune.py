@@ -7,7 +7,7 @@ from contextlib import ExitStack, suppress
 from typing import Any
 
 from recoverd.config.model import EMPTY, Service
-from recoverd.errors import LockHeld, RecoverdError
+from recoverd.errors import LockHeld
 from recoverd.operations import bounding, growth
 from recoverd.operations.bounding import Bounded
 from recoverd.operations.context import Context
@@ -15,7 +15,7 @@ from recoverd.repository import layout, pruning, retention
 from recoverd.repository.bounds import Unmet
 from recoverd.repository.pruning import PackChanges, Pruned
 from recoverd.repository.records import Marks, Snapshot
-from recoverd.repository.reserve import Reserve, is_full
+from recoverd.repository.reserve import Reserve
 from recoverd.repository.store import Repository
 from recoverd.system import clock
 from recoverd.values import dataclass, field, replace
@@ -29,6 +29,7 @@ class PruneRequest:
     dry_run: bool = False
     if_due: bool = False  # look for data to free only if a snapshot goes, or a bound is not met
     held: frozenset[str] = frozenset()  # services whose lock the caller holds
+    most_new_packs: int | None = None  # what is rewritten beyond waits for the next prune; see repository.pruning
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,15 +86,7 @@ def prune(context: Context, request: PruneRequest) -> PruneResult:
     if request.dry_run:
         return _prune(context, repository, request, Reserve(()))
     reserve = Reserve.of(context.state_dir, repository.path)
-    try:
-        try:
-            result = _prune(context, repository, request, reserve)
-        except (RecoverdError, OSError) as error:
-            if not is_full(error) or not reserve.release():
-                raise
-            result = _prune(context, repository, request, reserve)
-    finally:
-        reserve.set_up()
+    result = reserve.spend(lambda: _prune(context, repository, request, reserve))
     with suppress(OSError):
         layout.remove_leftovers(context.runtime_dir)
     growth.note_size(repository)
@@ -132,7 +125,13 @@ def _prune(context: Context, repository: Repository, request: PruneRequest, rese
             return _result(decided, removed, Bounded(), Pruned((), 0), notes)
         if removed or over:
             reserve.release_if_full()
-        pruned = pruning.prune(repository, writer, doomed, automatic=request.if_due and not over)
+        pruned = pruning.prune(
+            repository,
+            writer,
+            doomed,
+            automatic=request.if_due and not over,
+            most_new_packs=request.most_new_packs,
+        )
         if pruned.kept_data is not None:
             bounded = Bounded(unmet=bounding.unmet(context, repository))
         else:
@@ -164,11 +163,13 @@ def _result(
         if one.keep and (snapshot := f"{name}/{one.sequence}") not in bounded.removed
     )
     told = (*pruned.notes, *([pruned.kept_data] if pruned.kept_data is not None else []))
+    waits = pruned.kept_data is not None or bounded.kept_data is not None
+    rest = "the next prune goes on" if waits else "no more snapshots may go"
     return PruneResult(
         kept,
         (*removed, *bounded.removed),
         pruned.freed_bytes,
-        (*notes, *told, *(f"{bounding.sentence(one)}; no more snapshots may go" for one in bounded.unmet)),
+        (*notes, *told, *(f"{bounding.sentence(one)}; {rest}" for one in bounded.unmet)),
         dry_run,
         bounded.removed,
         bounded.unmet,

@@ -68,14 +68,15 @@ def prune(
     doomed: Mapping[str, Sequence[int]],
     *,
     automatic: bool = False,
+    most_new_packs: int | None = None,
     limits: RepackLimits | None = None,
 ) -> Pruned:
     """Delete the records of the doomed snapshots, and every pack that no remaining snapshot needs; rewrite others.
 
     `doomed` holds sequences by service; one that is gone already is no error. Packs are deleted only when every
-    remaining record and tree can be read and nobody reads: else they wait for the next prune. `automatic`: nobody asked
-    for it, so packs are left alone until enough has changed, and one new pack is written at most.
-    Raises RepositoryError.
+    remaining record and tree can be read and nobody reads: else they wait for the next prune. `most_new_packs` bounds
+    what one prune rewrites: 32 MiB for each. `automatic`: nobody asked for it, so that packs are left alone until
+    enough has changed, and one new one is written at most. Raises RepositoryError.
     """
     if writer.busy:
         raise RepositoryError("a prune can't run between putting objects and committing them")
@@ -92,9 +93,9 @@ def prune(
         except Unknowable as error:
             return Pruned(removed, freed, kept_data=str(error))
         work = _Work(repository, writer, needed, limits or (AUTOMATIC if automatic else THOROUGH))
-        work.run(once=automatic)
+        work.run(1 if automatic else most_new_packs)
         repository.catalog.shrink()
-    return Pruned(removed, freed + work.freed_bytes, work.changes, work.kept_data, tuple(work.notes))
+    return Pruned(removed, freed + work.freed_bytes, work.changes, work.kept_data, work.notes)
 
 
 def foresee(repository: Repository, reader: Reader, doomed: Mapping[str, Sequence[int]]) -> Pruned:
@@ -111,7 +112,7 @@ def foresee(repository: Repository, reader: Reader, doomed: Mapping[str, Sequenc
     written = sum(packs[one.name].live_bytes for one in step.sources)
     freed += sum(packs[one.name].size_bytes for one in (*step.dead, *step.sources)) - written
     changes = PackChanges(len(step.dead), len(step.sources), int(written > 0), written)
-    return Pruned(removed, freed, changes, notes=tuple(_held(figures)))
+    return Pruned(removed, freed, changes, notes=tuple(_held(figures).values()))
 
 
 def _records(
@@ -126,8 +127,9 @@ def _records(
     return going, removed, sum(os.stat(path).st_size for path in paths)
 
 
-def _held(figures: Sequence[PackFigures]) -> list[str]:
-    return [f"pack {one.name} stays: what snapshots need of it is damaged" for one in figures if one.held]
+def _held(figures: Sequence[PackFigures]) -> dict[str, str]:
+    """The packs that can't be rewritten, and why."""
+    return {one.name: f"pack {one.name} stays: what snapshots need of it is damaged" for one in figures if one.held}
 
 
 @contextmanager
@@ -151,22 +153,29 @@ class _Work:
         self.freed_bytes = 0
         self.changes = PackChanges()
         self.kept_data: str | None = None
-        self.notes: list[str] = []
+        self._stay: dict[str, str] = {}  # packs that can't be dealt with, and why
+        self._left: str | None = None  # why packs were not rewritten
 
-    def run(self, *, once: bool) -> None:
-        """Delete, rewrite, look again, until nothing is left to do; or once."""
-        going_on = True
+    def run(self, most_new_packs: int | None) -> None:
+        """Delete, rewrite, look again, until nothing is left to do or enough is done."""
+        going_on, stopped = True, False
         while going_on:
             figures = self._repository.catalog.reach.figures(self._needed)
             step = plan(figures, self._limits)
             gone = self._delete([one.name for one in step.dead if self._is_dead(one.name)])
             self.changes = self.changes.plus(PackChanges(removed=len(gone)))
-            going_on = False
-            if step.sources and self.kept_data is None and self._rewrite([one.name for one in step.sources]):
-                going_on = not once
-        if self.kept_data is None:
+            going_on = (
+                bool(step.sources) and self.kept_data is None and self._rewrite([one.name for one in step.sources])
+            )
+            if going_on and most_new_packs is not None and self.changes.written >= most_new_packs:
+                going_on, stopped = False, True
+        self._stay = _held(figures) | self._stay
+        if self.kept_data is None and not stopped:
             self._repository.catalog.reach.note_looked()
-        self.notes += _held(figures)
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        return (*self._stay.values(), *([self._left] if self._left is not None else []))
 
     def _is_dead(self, name: str) -> bool:
         """Asks the pack itself: what the catalog says is checked before anything is deleted."""
@@ -180,7 +189,7 @@ class _Work:
         except (RepositoryError, OSError):  # nobody knows what else it holds
             if not catalog.reach.lacks_any(self._needed, without=name):
                 return True
-            self._note(f"pack {name} stays: it can't be read, and something that snapshots need is missing")
+            self._stay[name] = f"pack {name} stays: it can't be read, and something that snapshots need is missing"
         return False
 
     def _rewrite(self, sources: Sequence[str]) -> bool:
@@ -195,13 +204,14 @@ class _Work:
         except OSError as error:
             if error.errno not in _NO_ROOM:
                 raise
-            self._note(f"{len(sources)} packs could not be rewritten, because there is no room for it; nothing is lost")
+            self._left = (
+                f"{len(sources)} packs could not be rewritten, because there is no room for it; nothing is lost"
+            )
             return False
         except RepositoryError as error:
-            self._note(f"{len(sources)} packs are left as they are: {error.message}")
+            self._left = f"{len(sources)} packs are left as they are: {error.message}"
             return False
-        for _, sentence in done.held:
-            self._note(sentence)
+        self._stay.update(done.held)
         self.freed_bytes -= done.new_bytes
         gone = self._delete(done.emptied)
         written = PackChanges(0, len(gone), int(done.new_pack is not None), done.new_bytes)
@@ -233,7 +243,3 @@ class _Work:
             lock.release()
             self._repository.catalog.drop_packs(gone)
         return gone
-
-    def _note(self, sentence: str) -> None:
-        if sentence not in self.notes:
-            self.notes.append(sentence)

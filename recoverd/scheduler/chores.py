@@ -18,6 +18,7 @@ PREFIX = "chore "
 PRUNE = f"{PREFIX}prune"
 Chores = Mapping[str, Callable[[Context], bool]]
 """By name what to do; False when another recoverd is at work, and it should be tried again soon."""
+_MOST_NEW_PACKS = 8  # that one prune writes: captures wait meanwhile, and the next prune goes on
 _LOG = logging.getLogger("recoverd.scheduler")
 
 
@@ -31,7 +32,7 @@ def prune(context: Context) -> bool:
     try:
         if context.repository_if_any() is None:
             return True
-        result = prune_repository(context, PruneRequest())
+        result = prune_repository(context, PruneRequest(most_new_packs=_MOST_NEW_PACKS))
     except LockHeld as error:
         _LOG.info("prune waits: %s", error.message)
         return False
