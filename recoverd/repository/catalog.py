@@ -18,7 +18,7 @@ from recoverd.repository.trust import FREE_NUMBER as _FREE_NUMBER
 from recoverd.repository.trust import TRUSTED as _TRUSTED
 from recoverd.repository.trust import Trust, all_packs, chunks, forget_missing
 from recoverd.system.clock import now_ns
-from recoverd.system.durable import open_own_fd
+from recoverd.system.durable import open_own_fd, settle_directory
 from recoverd.values import dataclass
 
 if TYPE_CHECKING:
@@ -209,6 +209,8 @@ class Catalog:
         from recoverd.repository.packs import SUFFIX
 
         try:
+            # who wrote it may have been killed before its name was durable; from now on snapshots rely on it
+            settle_directory(f"{self._packs_path}/{name[:2]}")
             fd = open_own_fd(f"{self._packs_path}/{name[:2]}/{name}{SUFFIX}")
             try:
                 return index_of(fd, name)
