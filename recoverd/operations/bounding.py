@@ -16,6 +16,7 @@ from recoverd.repository import bounds, pruning
 from recoverd.repository.bounds import Expendable, Room, Unmet
 from recoverd.repository.pruning import PackChanges
 from recoverd.repository.records import Marks, Snapshot
+from recoverd.repository.reserve import Reserve
 from recoverd.repository.retention import Decision
 from recoverd.repository.store import Repository
 from recoverd.repository.writer import Writer
@@ -42,11 +43,17 @@ def has_bounds(config: RepositoryConfig) -> bool:
 
 def room_of(repository: Repository) -> Room:
     """What it takes and what is free. Raises RepositoryError, OSError."""
-    fd = os.open(repository.packs_path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    return Room(repository.statistics().size_bytes, *_free_and_total(repository.state_dir, repository.path))
+
+
+def _free_and_total(state_dir: str, path: str) -> tuple[int, int]:
+    """Of the file system of the repository, in bytes. A reserve yet to be set up there is not free. Raises OSError."""
+    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        return Room(repository.statistics().size_bytes, *mounts.free_bytes(fd))
+        free_bytes, total_bytes = mounts.free_bytes(fd)
     finally:
         os.close(fd)
+    return max(0, free_bytes - Reserve.of(state_dir, path).missing_bytes(path)), total_bytes
 
 
 def lacks_free(context: Context) -> bool:
@@ -55,15 +62,9 @@ def lacks_free(context: Context) -> bool:
     if config.min_free_bytes is None and config.min_free_share is None:
         return False
     try:
-        fd = os.open(config.path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        free_bytes, total_bytes = _free_and_total(context.state_dir, config.path)
     except OSError:
         return False
-    try:
-        free_bytes, total_bytes = mounts.free_bytes(fd)
-    except OSError:
-        return False
-    finally:
-        os.close(fd)
     return free_bytes < bounds.min_free_bytes(config, total_bytes)
 
 

@@ -15,6 +15,7 @@ from recoverd.recovery.staging import Replacement
 from recoverd.recovery.stores import Trees
 from recoverd.recovery.survey import ServiceSurvey
 from recoverd.repository import pruning
+from recoverd.repository.reserve import Reserve
 from recoverd.repository.store import Repository
 from recoverd.repository.trees import EMPTY_TREE, Entry
 from recoverd.values import dataclass
@@ -86,8 +87,9 @@ def clear(context: Context, request: ClearRequest) -> ClearResult:
             pinned = sum(marks[sequence].pinned for sequence in sequences if sequence in marks)
             removed = tuple(f"{name}/{sequence}" for sequence in sequences)
             if not request.dry_run:
+                reserve = Reserve.of(context.state_dir, repository.path)
                 with repository.writer(wait_s=context.wait_s, what="the repository") as writer:
-                    pruned = pruning.prune(repository, writer, {name: sequences})
+                    pruned = reserve.spend(lambda: pruning.prune(repository, writer, {name: sequences}))
                 freed = pruned.freed_bytes
                 notes = (pruned.kept_data,) if pruned.kept_data is not None else ()
                 context.events.emit("prune.finished", service=name, removed=len(removed), freed_bytes=freed)

@@ -51,12 +51,13 @@ def growth(notes: Sequence[Run], room: Room, now_ns: int) -> Growth | None:
     """From the notes, newest first, and what there is now. Pure.
 
     The disk fills as fast as the repository grows, or as what is free shrinks: whichever is faster, for others write
-    there too. Notes of a disk of another size, or from the future, say nothing of this one.
+    there too. Notes of a disk of another size, or of before the clock was set back, say nothing of this one.
     """
     oldest: tuple[int, int, int] | None = None
     for note in notes:
         size_bytes, free_bytes, total_bytes = map(int, note.detail.split())
-        if total_bytes != room.total_bytes or note.time_ns > now_ns:
+        newer_ns = now_ns if oldest is None else oldest[0]
+        if total_bytes != room.total_bytes or note.time_ns > newer_ns:
             break
         oldest = note.time_ns, size_bytes, free_bytes
         if now_ns - note.time_ns >= _LONGEST_NS:

@@ -10,9 +10,13 @@ from __future__ import annotations
 
 import errno
 import os
+from collections.abc import Callable
+from typing import TypeVar
 
-from recoverd.system import mounts
+from recoverd.errors import RecoverdError
 from recoverd.values import dataclass
+
+T = TypeVar("T")
 
 NAME = "reserve"
 RESERVE_BYTES = 2 * 1024**2
@@ -67,6 +71,23 @@ class Reserve:
                 pass  # absent, or not ours to delete: then nothing is won
         return released
 
+    def spend(self, work: Callable[[], T]) -> T:
+        """Do `work`; where the disk is full, again with the room of the reserves. They are set up again after it."""
+        try:
+            try:
+                return work()
+            except (RecoverdError, OSError) as error:
+                if not is_full(error) or not self.release():
+                    raise
+                return work()
+        finally:
+            self.set_up()
+
+    def missing_bytes(self, directory: str) -> int:
+        """What setting up reserves will take of the file system of `directory`. Raises OSError."""
+        device = os.stat(directory).st_dev
+        return RESERVE_BYTES * sum(os.stat(one).st_dev == device for one in self.missing())
+
     def set_up(self) -> None:
         """Allocate what is missing, unless its disk is nearly full."""
         for directory in self.missing():
@@ -83,16 +104,12 @@ def _is_held(directory: str) -> bool:
 
 
 def _free_bytes(directory: str) -> int:
+    """What anybody may still write. Root's share is not counted: ext4 counts as such what no file ever gets, too."""
     try:
-        fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        room = os.statvfs(directory)
     except OSError:
         return 0
-    try:
-        return mounts.free_bytes(fd)[0]
-    except OSError:
-        return 0
-    finally:
-        os.close(fd)
+    return room.f_bavail * room.f_frsize
 
 
 def _allocate(path: str) -> None:
