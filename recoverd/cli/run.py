@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import argparse
 
-from recoverd.cli.opening import wait_s
+from recoverd.cli.opening import own_command, wait_s
 from recoverd.cli.terminal import Terminal
 
 
@@ -37,7 +37,7 @@ def run(options: argparse.Namespace, terminal: Terminal) -> int:
         note_loaded(opened, options.config)
         return opened
 
-    status = serve(context, announce=terminal.say)
+    status = serve(context, announce=terminal.say, command=own_command(options.config))
     if terminal.json:
         terminal.print_json("run", exit_status=status)
     return status
