@@ -8,9 +8,12 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterator, Mapping
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -27,30 +30,39 @@ from tests.crash.lost_writes.recording import Recorder
 from tests.crash.lost_writes.watching import watch
 
 
+class Killed(BaseException):
+    """The process is dead: none of its calls reaches the disk any more."""
+
+
 @dataclass
 class Bench:
     """A repository whose every step is followed. `must`: what was reported, and is not being deleted."""
 
     base: Path
     patch: pytest.MonkeyPatch
+    repository: Repository = field(init=False)
     must: dict[str, Mapping[str, bytes]] = field(default_factory=dict)
     known: dict[str, Mapping[str, bytes]] = field(default_factory=dict)  # all that was ever begun
     pinned: dict[str, bool] = field(default_factory=dict)
     failures: int | None = None  # in the service record
     highest: int = 0
     tried: int = 0
+    calls: int = 0
+    kill_after: int = -1  # so many calls: then this process does nothing any more
+    only_reported: bool = False  # cut only then
     seen: set[tuple[tuple[str, bytes], ...]] = field(default_factory=set)
 
     def __post_init__(self) -> None:
         self.state = self.base / "state"
         self.state.mkdir()
         self.scratch = self.base / "cut"
-        self.recorder: Recorder = watch(self.state, self.patch, self._seen)
-        self.repository = self.open(self.state, create=True)
+        self.recorder: Recorder = watch(self.state, self.patch, self._seen, self._before)
 
-    def open(self, state: Path, *, create: bool = False) -> Repository:
-        if create:
-            Repository.create(str(state / "repository"))
+    def create(self) -> None:
+        Repository.create(str(self.state / "repository"))
+        self.repository = self.open(self.state)
+
+    def open(self, state: Path) -> Repository:
         return Repository.open(str(state / "repository"), state_dir=str(state))
 
     # --- what is done and reported
@@ -102,7 +114,28 @@ class Bench:
         self.recorder.compare()
         self._seen("reported", "")
 
+    def _before(self) -> None:
+        if self.calls == self.kill_after:
+            raise Killed
+
+    def killed(self, after: int, work: Callable[[], object]) -> bool:
+        """Do `work`, and die after so many calls; whether it came to that. What was about to be reported was not."""
+        must, self.calls, self.kill_after = dict(self.must), 0, after
+        self.only_reported = True
+        try:
+            work()
+        except Killed:
+            self.must = {name: must[name] for name in must.keys() & self.must.keys()}
+            self.kill_after = -1
+            _release_locks(self.state)
+            return True
+        self.kill_after = -1
+        return False
+
     def _seen(self, call: str, path: str) -> None:
+        self.calls += call != "reported"
+        if self.only_reported and call != "reported":
+            return
         serial = self.recorder.disk.serial
         kinds = [left.NOTHING, left.NAMES, left.ZEROS, left.REMOVALS, left.CREATIONS]
         for choice in [*kinds, *(left.late(serial - back) for back in range(4))]:
@@ -149,6 +182,15 @@ class Bench:
                 assert repository.record("s0").failures == self.failures
 
 
+def _release_locks(state: Path) -> None:
+    """What the kernel does for a process that is gone."""
+    for fd in os.listdir("/proc/self/fd"):
+        with suppress(OSError):
+            path = os.readlink(f"/proc/self/fd/{fd}")
+            if path.startswith(str(state)) and path.endswith("lock"):
+                os.close(int(fd))
+
+
 def _files(number: int) -> dict[str, bytes]:
     return {"same": b"s" * 2000, "own": b"%d" % number * 2000, "large": b"%d" % (number // 2) * 150_000}
 
@@ -163,17 +205,23 @@ def _draft(writer: Writer, service: str, number: int) -> SnapshotDraft:
     return SnapshotDraft(service, number, "boot", "host", SnapshotVerdict.OK, {"main": item})
 
 
-@pytest.fixture
-def bench(monkeypatch: pytest.MonkeyPatch) -> Iterator[Bench]:
-    import tempfile
-
+@contextmanager
+def new_bench(*, create: bool = True) -> Iterator[Bench]:
     memory = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
     base = Path(tempfile.mkdtemp(prefix="recoverd-", dir=memory))
-    made = Bench(base, monkeypatch)
-    yield made
-    monkeypatch.undo()
-    made.repository.close()
+    with pytest.MonkeyPatch.context() as patch:
+        made = Bench(base, patch)
+        if create:
+            made.create()
+        yield made
+        made.repository.close()
     shutil.rmtree(base)
+
+
+@pytest.fixture
+def bench() -> Iterator[Bench]:
+    with new_bench() as made:
+        yield made
 
 
 def test_a_snapshot_is_durable_before_it_is_reported(bench: Bench) -> None:
@@ -203,3 +251,55 @@ def test_marks_and_service_records_are_durable_before_they_are_reported(bench: B
     bench.pin("s0/1", False)
     bench.pin("s1/1", True)
     assert bench.tried > 60
+
+
+# What is killed; what then finds things as they were left and reports success. The service s0 has three snapshots.
+BUILDING_ON: dict[str, tuple[Callable[[Bench], object], Callable[[Bench], object]]] = {
+    "a snapshot, then another": (lambda bench: bench.capture(9, 9), lambda bench: bench.capture(8, 8)),
+    "a snapshot, then its pin": (lambda bench: bench.capture(9), lambda bench: bench.pin("s0/4", True)),
+    "a pin, then the same": (lambda bench: bench.pin("s0/1", True), lambda bench: bench.pin("s0/1", True)),
+    "a service record, then the same": (lambda bench: bench.fail(5), lambda bench: bench.fail(5)),
+    "a prune, then another": (lambda bench: bench.prune("s0/1", "s0/2"), lambda bench: bench.prune()),
+}
+
+
+@pytest.mark.parametrize("title", BUILDING_ON)
+def test_what_a_killed_process_did_is_durable_before_others_build_on_it(title: str, torture: Any) -> None:
+    """Promises 3 and 6: a kill, a command that finds what it left and reports success, then the power fails. What was
+    seen after the kill was not durable yet."""
+    killed, then = BUILDING_ON[title]
+    count = 0
+    for at in torture.sample(range(200), 40):
+        with new_bench() as bench:
+            bench.only_reported = True
+            for number in range(3):
+                bench.capture(number)
+            if not bench.killed(at, lambda bench=bench: killed(bench)):  # type: ignore[misc]
+                break
+            bench.repository = bench.open(bench.state)
+            bench.tried = 0
+            if "its pin" in title:
+                if 4 not in bench.repository.sequences("s0"):
+                    continue
+                bench.must["s0/4"] = bench.known["s0/4"]
+            then(bench)
+            bench.reported()
+            count += bench.tried
+    torture.tell(count, "disks", f"left by a kill and a cut after {title}: nothing lost")
+    assert count > 3
+
+
+def test_a_repository_whose_creation_was_killed_is_durable_with_its_first_snapshot() -> None:
+    """Promise 6: a directory that was made and not synced is lost with all that was put there later."""
+    count, died = 0, True
+    while died:
+        with new_bench(create=False) as bench:
+            died = bench.killed(count, bench.create)
+            if not (bench.state / "repository" / "format.json").exists():
+                bench.create()
+            bench.repository = bench.open(bench.state)
+            bench.capture(0, 1)
+            bench.pin("s0/1", True)
+            bench.fail(1)
+            count += 1
+    assert count > 15

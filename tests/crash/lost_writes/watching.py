@@ -1,7 +1,7 @@
-"""What this process does to a directory, replayed on a `Disk` while it happens: in a hundredth of the time of a recording.
+"""What this process does to a directory, replayed on a `Disk` while it happens: much faster than a recording.
 
-Seen are the calls that Python code makes through `os`; not those of SQLite, so the catalog is left out: it is expendable.
-Whoever writes by another way is found out by `compare`.
+Seen are the calls that Python code makes through `os`, not those of SQLite: the catalog is left out, as it is
+expendable. Whoever writes by another way is found out by `compare`.
 """
 
 from __future__ import annotations
@@ -17,17 +17,21 @@ from tests.crash.lost_writes.disk import Disk
 from tests.crash.lost_writes.recording import Recorder
 
 
-def watch(root: Path, patch: pytest.MonkeyPatch, seen: Callable[[str, str], None]) -> Recorder:
-    """Replays from now on what lies below `root`, which is durable as it is. `seen` is told each call and its path."""
+def watch(
+    root: Path, patch: pytest.MonkeyPatch, seen: Callable[[str, str], None], before: Callable[[], None]
+) -> Recorder:
+    """Replays from now on what lies below `root`, which is durable as it is. `seen` is told each call and its path.
+    What `before` raises keeps the call from being made, as if the process were dead."""
     recorder = Recorder(root, lambda path: path.startswith("catalog.sqlite"), seen)
     recorder.adopt()
-    _Watch(recorder, patch)
+    _Watch(recorder, patch, before)
     return recorder
 
 
 class _Watch:
-    def __init__(self, recorder: Recorder, patch: pytest.MonkeyPatch) -> None:
+    def __init__(self, recorder: Recorder, patch: pytest.MonkeyPatch, before: Callable[[], None]) -> None:
         self._recorder = recorder
+        self._before = before
         self._places: dict[int, int] = {}  # descriptor -> offset
         for name in (
             "write",
@@ -52,6 +56,7 @@ class _Watch:
         name = real.__name__
 
         def call(*words: Any, **options: Any) -> Any:
+            self._before()
             result = real(*words, **options)
             path = replay(result, *words, **options)
             if path is not None:
