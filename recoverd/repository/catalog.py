@@ -152,13 +152,14 @@ class Catalog:
                     db.execute("DELETE FROM distrusted WHERE pack = ?", row)
                     db.execute("DELETE FROM packs WHERE id = ?", row)
 
-        self._try(work)
+        self._surely(work)
 
     def catch_up(self) -> None:
         """Compare with the packs that exist: add what is new, forget what is gone.
 
         Raises OSError when they can't be listed.
         """
+        self._database.attach()
         known = {name: size for _, name, size in self._database.read(all_packs)}  # first: packs come before rows
         generation = self._database.generation
         on_disk = self.listed()
@@ -337,6 +338,15 @@ class Catalog:
         )
         rows = self._database.read(lambda db: db.execute(query, (service, kind, limit)).fetchall())
         return [Run(*row) for row in rows]
+
+    def _surely(self, work: Callable[[sqlite3.Connection], Any]) -> None:
+        """What is gone must be known: who took it for stored would lose data."""
+        try:
+            self._database.write(work)
+        except Unwritable as error:
+            _log.debug("the catalog was not updated, and a copy in memory is used: %s", error)
+            self._database.detach()
+            self._database.write(work)
 
     def _try(self, work: Callable[[sqlite3.Connection], Any], *, patient: bool = True) -> None:
         try:

@@ -68,6 +68,7 @@ class Database:
         self._connection: sqlite3.Connection | None = None
         self._inode: tuple[int, int] | None = None
         self._distrusted = False  # the file is damaged, and may not be copied
+        self._detached = False
         self._lock = threading.RLock()
         self.generation = 0  # counts how often this object has started with an empty catalog
 
@@ -122,8 +123,30 @@ class Database:
             except sqlite3.DatabaseError as error:
                 _log.debug("the catalog was not shrunk: %s", error)
 
+    def detach(self) -> None:
+        """Go on with a copy in memory, because the file can't be told something that must be known."""
+        with self._lock:
+            import sqlite3
+
+            copy = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
+            _prepare(copy)
+            try:
+                self._open().backup(copy)
+            except sqlite3.Error:  # then everything is found out anew
+                with _transaction(copy):
+                    self._create(copy)
+            self.close()
+            self._connection, self._detached = copy, True
+
+    def attach(self) -> None:
+        """Go back to the file, which knows nothing of what happened meanwhile."""
+        with self._lock:
+            if self._detached:
+                self.close()
+
     def close(self) -> None:
         with self._lock:
+            self._detached = False
             if self._connection is not None:
                 self._connection.close()
                 self._connection = None

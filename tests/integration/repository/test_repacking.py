@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from recoverd.repository import packs, reachability
+from recoverd.repository import database, packs, reachability
 from recoverd.repository.pack_check import check_pack
 from recoverd.repository.packs import read_index
 from recoverd.repository.pruning import AUTOMATIC, Pruned, foresee, prune
@@ -297,3 +297,40 @@ def test_the_catalog_gives_back_what_is_free(bench: Any) -> None:
         pauses += 1
         assert pauses < 10
     assert pauses > 1
+
+
+@pytest.mark.parametrize("anew", [False, True])
+def test_a_catalog_that_cannot_be_written_is_not_believed(
+    bench: Any, monkeypatch: pytest.MonkeyPatch, anew: bool
+) -> None:
+    """Promise 6: what was just deleted is not taken for stored when the catalog could not be told so, neither in the
+    same session nor by the next writer."""
+    import sqlite3
+
+    bench.capture({"a": noise("a")})
+    kept = bench.capture({"b": noise("b")})
+    monkeypatch.setattr(database, "PATIENCE_MS", 20)
+    bench.reopen()
+    busy = sqlite3.connect(bench.state_dir / "catalog.sqlite", isolation_level=None)
+    try:
+        with bench.repository.writer(wait_s=0, what="a test") as writer:
+            busy.execute("BEGIN IMMEDIATE")
+            assert prune(bench.repository, writer, {"svc": [1]}).packs.removed == 1
+            if not anew:
+                (again,) = writer.commit([bench.draft(bench.put(writer, {"a": noise("a")}))])
+        if anew:
+            bench.reopen()
+            again = bench.capture({"a": noise("a")})
+    finally:
+        busy.execute("ROLLBACK")
+        busy.close()
+    bench.reopen()
+    assert bench.files(again) == {"a": noise("a")}
+    assert bench.files(kept) == {"b": noise("b")}
+    assert every_object(bench).keys() == reachable(bench)
+    with bench.repository.writer(wait_s=0, what="a test"):
+        pass
+    bench.repository.close()
+    with sqlite3.connect(bench.state_dir / "catalog.sqlite") as told:
+        assert told.execute("SELECT count(*) FROM packs").fetchone() == (2,)
+    told.close()
