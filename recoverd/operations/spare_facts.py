@@ -40,7 +40,8 @@ def spare_facts(context: Context, repository: Repository | None, *, first_writab
         snapshots=figures.snapshots,
         size_bytes=figures.size_bytes,
         space=space,
-        same_file_system=_device(context.config.repository.path) == device,
+        # a first one that is not in use may hang whoever looks at it
+        same_file_system=places.first is not None and _device(places.first.path) == device,
     )
 
 
