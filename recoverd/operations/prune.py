@@ -125,6 +125,8 @@ def _prune(context: Context, repository: Repository, request: PruneRequest, rese
             return _result(decided, removed, Bounded(), Pruned((), 0), notes)
         if removed or over:
             reserve.release_if_full()
+        if not request.if_due:
+            _forget_undeclared(context, repository)
         pruned = pruning.prune(
             repository,
             writer,
@@ -175,6 +177,14 @@ def _result(
         bounded.unmet,
         pruned.packs,
     )
+
+
+def _forget_undeclared(context: Context, repository: Repository) -> None:
+    """The catalog does not remember state for ever that nobody declares any more."""
+    from recoverd.recovery.survey import item_key  # late: `list` needs the decisions of this module only
+
+    services = context.config.services.values()
+    repository.catalog.keep_stat_cache({item_key(service.name, item) for service in services for item in service.state})
 
 
 def _with(doomed: Mapping[str, Sequence[int]], more: Iterable[str]) -> dict[str, list[int]]:

@@ -312,6 +312,15 @@ class Catalog:
         if rows:
             self._try(work)
 
+    def keep_stat_cache(self, item_keys: Collection[str]) -> None:
+        """Forget the rows of all other items."""
+
+        def work(db: sqlite3.Connection) -> None:
+            gone = [row for row in db.execute("SELECT DISTINCT item FROM stat_cache") if row[0] not in item_keys]
+            db.executemany("DELETE FROM stat_cache WHERE item = ?", gone)
+
+        self._try(work)
+
     def record_run(self, service: str, kind: str, time_ns: int, seconds: float, outcome: str, detail: str) -> None:
         """Note a run; only the newest of each service and kind are kept."""
         # bytes that are not UTF-8 in names of files: SQLite holds none of them in text
