@@ -1,4 +1,4 @@
-"""Services, a repository and real `recoverd` commands, recorded; and what must hold on any disk that a cut may leave."""
+"""Services, a repository and real `recoverd` commands, recorded; and what must hold on any disk that a cut leaves."""
 
 from __future__ import annotations
 
@@ -175,8 +175,8 @@ class House:
         self._told = _telling(words)
         self._kill_after = 0
         if words[0] in {"pin", "unpin"}:
-            marked = {"pinned": self.facts.pinned - {words[1]}, "unpinned": self.facts.unpinned - {words[1]}}
-            self.facts = replace(self.facts, **marked)
+            pinned, unpinned = self.facts.pinned - {words[1]}, self.facts.unpinned - {words[1]}
+            self.facts = replace(self.facts, pinned=pinned, unpinned=unpinned)
         if words[0] in {"pause", "resume"}:
             self.facts = replace(self.facts, paused=None)
 
@@ -280,7 +280,7 @@ class House:
         with self.context() as context:
             result = snapshot(context, SnapshotRequest())
             made = {one.id for one in result.services if one.id is not None}
-            assert [one.outcome for one in result.services][0] == "saved", result
+            assert result.services[0].outcome == "saved", result
             for one in result.services:
                 assert one.outcome in {"saved", "unchanged"}, one
                 assert one.id is None or (one.sequence or 0) > facts.highest.get(one.service, 0), (

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tests.crash.lost_writes.disk import Directory, Disk, File, Sync, Symlink, load
+from tests.crash.lost_writes.disk import Directory, Disk, File, Symlink, Sync, load
 
 _CALLS = (
     "open,openat,creat,lseek,write,pwrite64,writev,pwritev,pwritev2,truncate,ftruncate,fallocate,copy_file_range,"
@@ -194,7 +194,8 @@ class Recorder:
         if call.began:
             self._syncs[call.process] = self.disk.begin_sync(path)
             return
-        self.disk.end_sync(self._syncs.pop(call.process, None) or self.disk.begin_sync(path))
+        begun = self._syncs.pop(call.process) if call.process in self._syncs else self.disk.begin_sync(path)
+        self.disk.end_sync(begun)
         self.seen(call.name, path or "")
 
     def _two(self, call: Call) -> None:
@@ -256,7 +257,7 @@ def record(command: Sequence[str], env: Mapping[str, str]) -> tuple[subprocess.C
 
 
 def parse(lines: Iterator[str]) -> Iterator[Call]:
-    """The calls in the output of strace, each where it ended. Syncs also where they began: others may go on meanwhile."""
+    """The calls in the output of strace, each where it ended; syncs also where they began: others go on meanwhile."""
     begun: dict[str, str] = {}
     for line in lines:
         if match := _BEGUN.match(line):

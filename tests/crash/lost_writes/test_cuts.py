@@ -1,5 +1,5 @@
-"""Promises 3, 6 and 9 when the power fails: real commands, cut after each of their calls, and each time the disks that a
-file system may leave, at its least kind.
+"""Promises 3, 6 and 9 when the power fails: real commands, cut after each of their calls, and each time the disks that
+a file system may leave, at its least kind.
 
 On every one of them: all that a command had reported is there, bit for bit, and nothing torn is shown; pins and pauses
 hold; the next snapshot gets a sequence that nobody was told before; the next prune works and deletes nothing that is
@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from tests.crash.lost_writes import choices as left
+from tests.crash.lost_writes.disk import Choice
 from tests.crash.lost_writes.house import House
 
 
@@ -43,10 +44,10 @@ def live(house: House, *, long: bool) -> None:
         house.run("snapshot")
 
 
-def all_kinds(house: House, seed: int) -> Callable[[int], list[left.Choice]]:
+def all_kinds(house: House, seed: int) -> Callable[[int], list[Choice]]:
     """Every way to lose that has a name, and four by chance."""
 
-    def choices(at: int) -> list[left.Choice]:
+    def choices(at: int) -> list[Choice]:
         serial = house.recorder.disk.serial
         found = [left.NOTHING, left.NAMES, left.ZEROS, left.DATA, left.EVERYTHING, left.REMOVALS, left.CREATIONS]
         found += [left.late(serial - back) for back in (0, 1, 2, 4, 8)]

@@ -30,7 +30,8 @@ os.link("log", "b/link"); os.symlink("log", "b/symlink"); os.rename("log", "b/lo
 renameat2 = ctypes.CDLL(None).renameat2
 assert renameat2(-100, b"a", -100, b"b", 2) == 0
 assert renameat2(-100, b"a/symlink", a, b"moved", 1) == 0
-threads = [threading.Thread(target=lambda n=n: [os.fsync(write(f"{n}-{m}", b"x" * 100)) for m in range(20)]) for n in "ab"]
+def fill(n): [os.fsync(write(f"{n}-{m}", b"x" * 100)) for m in range(20)]
+threads = [threading.Thread(target=fill, args=n) for n in "ab"]
 [one.start() for one in threads]
 if os.fork() == 0:
     write("of the child", b"c" * 9)
