@@ -181,7 +181,8 @@ def _space(path: str) -> Space | None:
 
 def _scheduler(context: Context) -> SchedulerFacts:
     path = os.path.join(context.state_dir, "scheduler.lock")
-    holders = locks.holders(path)
+    spare = context.config.repository.spare
+    holders = locks.holders(path) or (locks.holders(f"{spare}/state/scheduler.lock") if spare is not None else [])
     if holders:
         changed = changed_since_loaded(context.state_dir)
         return SchedulerFacts(pid=holders[0][0], started_before=True, changed_files=changed)

@@ -59,6 +59,8 @@ def opened(context: Context, known: Repository | None, *, create: bool) -> TwoPl
         if not create or (known.first is not None and known.spare is not None):
             return known
     places = _open(context, seen, create=create)
+    if places.in_spare and (not known.in_spare if isinstance(known, TwoPlaces) else create):
+        _LOG.warning("what changes goes to the spare %s: %s", places.path, places.why)
     places.seen = seen if not create else _look(context, seen)
     if known is not None:
         known.close()
@@ -228,6 +230,11 @@ def _tried(make: Callable[[], T]) -> tuple[T | None, RepositoryError | None]:
         return None, error
     except OSError as error:
         return None, RepositoryError(str(error))
+
+
+def state_of(spare: str) -> str:
+    """Where the spare keeps what the state directory keeps otherwise."""
+    return os.path.join(spare, STATE)
 
 
 # --- captures

@@ -20,6 +20,7 @@ from recoverd.operations.context import Context
 from recoverd.operations.due import last_captures as recorded_captures
 from recoverd.operations.snapshot import SnapshotRequest, SnapshotResult
 from recoverd.operations.snapshot import snapshot as take_snapshot
+from recoverd.scheduler.alone import alone
 from recoverd.scheduler.changes import Changes, confirm_every_s, on_change
 from recoverd.scheduler.chores import CHORES, PREFIX, Chores, schedules
 from recoverd.scheduler.due import after_step_s, due, next_s, scheduled, waits_s
@@ -28,12 +29,11 @@ from recoverd.scheduler.signals import AskedTwice, Changed, Mailbox, Request, Si
 from recoverd.scheduler.timetable import Timetable
 from recoverd.scheduler.verifier import Verifier
 from recoverd.scheduler.watching import Rhythm
-from recoverd.system import clock, durable, locks
+from recoverd.system import clock
 from recoverd.values import dataclass
 
 Capture = Callable[[Context, SnapshotRequest], SnapshotResult]
 LastCaptures = Callable[[Context], Mapping[str, int]]
-LOCK_NAME = "scheduler.lock"
 INTERRUPTED = 130
 _LOG = logging.getLogger("recoverd.scheduler")
 
@@ -78,9 +78,7 @@ def run(
     with Signals(mailbox, same_s=timings.same_signal_s) as signals:
         try:
             context = open_context()
-            durable.make_directories(context.state_dir)
-            path = os.path.join(context.state_dir, LOCK_NAME)
-            with locks.acquire(path, what=f"the scheduler of {context.state_dir}"):
+            with alone(context):
                 loop = Loop(
                     context,
                     open_context,

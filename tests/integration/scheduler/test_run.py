@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from recoverd.scheduler.service import LOCK_NAME
+from recoverd.scheduler.alone import LOCK_NAME
 from recoverd.system import locks
 
 if TYPE_CHECKING:

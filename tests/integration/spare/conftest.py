@@ -1,4 +1,4 @@
-"""A house with a spare: real state, a repository, a second place, and disks that can be filled, frozen and unmounted."""
+"""A house with a spare: real state, two places, and disks that can be filled, frozen and unmounted."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ class Home:
     first: Path  # the repository
     spare: Path
     state_dir: Path
-    retention: Retention = Retention(last=10)
+    retention: Retention = field(default_factory=lambda: Retention(last=10))
     io_timeout_s: float = 30.0
     events: list[Event] = field(default_factory=list)
     _context: Context | None = None
@@ -247,7 +247,9 @@ def house_on(tmp_path: Path) -> Callable[..., Home]:
 
     def build(one: Disk, *, all_of_it: bool = False) -> Home:
         state_dir = one.path / "recoverd" if all_of_it else tmp_path / "recoverd"
-        return _built(tmp_path, first=one.path / "recoverd" / "repository", spare=tmp_path / "spare", state_dir=state_dir)
+        return _built(
+            tmp_path, first=one.path / "recoverd" / "repository", spare=tmp_path / "spare", state_dir=state_dir
+        )
 
     return build
 
