@@ -7,6 +7,7 @@ import logging
 import os
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
@@ -371,10 +372,15 @@ class Repository:
                 if cached is None:
                     cached = self.catalog.cached_records(service)
                 row = cached.get(sequence)
-                if row is None or (row.size, row.mtime_ns) != stamp:
+                snapshot = None
+                if row is not None and (row.size, row.mtime_ns) == stamp:
+                    with suppress(RepositoryError):  # then it is the catalog that is damaged
+                        snapshot = decode_snapshot(row.record, service, sequence)
+                if snapshot is None:
                     with durable.open_own(path) as file:
                         row = fresh[sequence] = CachedRecord(*stamp, file.read())
-                self._decoded[service, sequence] = (*stamp, decode_snapshot(row.record, service, sequence))
+                    snapshot = decode_snapshot(row.record, service, sequence)
+                self._decoded[service, sequence] = (*stamp, snapshot)
             except FileNotFoundError:
                 self._decoded.pop((service, sequence), None)  # deleted since it was listed
             except RepositoryError as error:
