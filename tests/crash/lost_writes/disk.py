@@ -9,7 +9,7 @@ What is promised is little, and nothing else is:
 - The renames of directories, and exchanges, happen as a whole; they are durable when both directories were synced.
 
 All else that was not synced may be lost: bytes wholly or by sector, sizes, truncations; names that were made, changed
-or removed, each on its own and in any order. An `Image` is one of the disks that a cut may leave; a `Choice` says which.
+or removed, each on its own and in any order. An `Image` is one of the disks that a cut leaves; a `Choice` says which.
 """
 
 from __future__ import annotations

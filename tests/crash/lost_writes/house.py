@@ -140,7 +140,7 @@ class House:
         def ended(done: subprocess.CompletedProcess[bytes]) -> None:
             self._ended(words, done, status)
 
-        self.recorder.run(self._command(words), self.env, ended)
+        self.recorder.run(self.command(words), self.env, ended)
 
     def attempts(self, choose: Callable[[Sequence[int]], Sequence[int]], *words: str) -> Iterator[None]:
         """A real command, killed after some of its calls, which `choose` picks of all: what it had done by then is
@@ -149,7 +149,7 @@ class House:
             shutil.copytree(self.state, before, dirs_exist_ok=True)
             facts, choices = self.facts, self.choices
             self._begin(words)
-            done, calls = record(self._command(words), self.env)
+            done, calls = record(self.command(words), self.env)
             self._ended(words, done, 0)
             told, expected, self.choices = self._told, self.expected, lambda at: []
             self.recorder.disk, self.points = load(before), 0
@@ -166,7 +166,7 @@ class House:
                 yield
                 self.choices = lambda at: []
 
-    def _command(self, words: tuple[str, ...]) -> list[str]:
+    def command(self, words: tuple[str, ...]) -> list[str]:
         return [*RECOVERD, "--config", str(self.conf), "--json", *words]
 
     def _begin(self, words: tuple[str, ...]) -> None:
@@ -212,18 +212,18 @@ class House:
         for path, node in sorted(nodes.items()):
             digest.update(path.encode())
             if isinstance(node, Stored):
-                digest.update(self._key(node.content))
+                digest.update(self.hash_of(node.content))
             elif isinstance(node, Symlink):
                 digest.update(node.target.encode())
         self.cuts.setdefault(digest.digest(), Cut(title, nodes, self.facts))
 
     def _nodes(self, image: Image) -> dict[str, Stored | Node]:
         return {
-            path: Stored(self.contents[self._key(data)], node) if isinstance(node, File) else node
+            path: Stored(self.contents[self.hash_of(data)], node) if isinstance(node, File) else node
             for path, (node, data) in image.items()
         }
 
-    def _key(self, data: bytes) -> bytes:
+    def hash_of(self, data: bytes) -> bytes:
         """The hash of some bytes; the same object is hashed once."""
         known = self._hashed.get(id(data))
         if known is None:
