@@ -35,7 +35,7 @@ class Format:
     def created_ns(self) -> int:
         """`created` in nanoseconds since 1970; 0 where it is no time."""
         try:
-            return round(datetime.fromisoformat(self.created).timestamp()) * 1_000_000_000
+            return int(datetime.fromisoformat(self.created).timestamp()) * 1_000_000_000
         except ValueError:
             return 0
 
