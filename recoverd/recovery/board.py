@@ -13,8 +13,9 @@ from collections.abc import Iterable, Sequence
 
 from recoverd.errors import StateError
 from recoverd.recovery.places import Place
+from recoverd.recovery.read_only import exchange, move
 from recoverd.recovery.steps import ASIDE, ELSEWHERE, Condition, Seen, Step, condition
-from recoverd.system.swap import ExchangeRefused, exchange, move
+from recoverd.system.swap import ExchangeRefused
 from recoverd.system.walk import lstat_at, open_declared_directory, open_directory_at, open_parent
 
 _MAX_OPEN = 256

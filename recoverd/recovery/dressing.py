@@ -10,8 +10,8 @@ import time
 from collections.abc import Callable
 
 from recoverd.repository.trees import Entry
-from recoverd.system.reading import attributes_of
 from recoverd.system.mounts import free_bytes
+from recoverd.system.reading import attributes_of
 from recoverd.system.walk import lstat_at, owner_names
 
 # of attributes that this user may not set, that the file system has not, or that are too large for it

@@ -93,12 +93,26 @@ def remove_tree(dir_fd: int, name: str) -> None:
     if not stat.S_ISDIR(status.st_mode):
         os.unlink(name, dir_fd=dir_fd)
         return
-    fd = open_directory_at(dir_fd, name)
+    try:
+        fd = open_directory_at(dir_fd, name)
+    except PermissionError:
+        if status.st_uid != os.geteuid():
+            raise
+        _open_up(dir_fd, name)  # it may have come back with a mode that keeps its own owner out
+        fd = open_directory_at(dir_fd, name)
     try:
         empty(fd)
     finally:
         os.close(fd)
     os.rmdir(name, dir_fd=dir_fd)
+
+
+def _open_up(dir_fd: int, name: str) -> None:
+    handle = os.open(name, os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=dir_fd)
+    try:
+        os.chmod(f"/proc/self/fd/{handle}", 0o700)
+    finally:
+        os.close(handle)
 
 
 def empty(fd: int, *, last: str | None = None) -> None:

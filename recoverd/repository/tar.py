@@ -131,7 +131,8 @@ class TarStream:
             if len(raw_name(text)) > _LONGEST_OWNER or not text.isascii():
                 pax[key] = raw_name(text)
         for attribute, value in entry.xattrs:
-            pax[b"SCHILY.xattr." + raw_name(attribute)] = value
+            # spelled as GNU tar does: a record's key ends at the first equals sign
+            pax[b"SCHILY.xattr." + raw_name(attribute).replace(b"%", b"%25").replace(b"=", b"%3D")] = value
         if pax:
             body = b"".join(_pax_record(key, value) for key, value in sorted(pax.items()))
             # owner and time of the records say nothing
