@@ -31,13 +31,15 @@ class Scene:
 
     def __init__(self, user: int | None = None) -> None:
         module, oracle, judge, self.damages = (load(name) for name in ("world", "oracle", "judge", "damages"))
-        self.world = module.new_world(user)
+        self.world = module.new_world(load("history").STEPS, user)
         self.judge = judge.Judge(self.world, oracle.Repository(self.world.repository), module.Kept)
         self.judge.learn()
         self.world.reset()
         self.oracle = oracle
         image = self.world.image
-        files = {name: one.data for name, one in image.items() if one.data is not None and damaged_here(name)}
+        # in the order in which they were made: the names of packs are of another seed each time
+        found = sorted(image.items(), key=lambda pair: (pair[1].mtime_ns, pair[0]))
+        files = {name: one.data for name, one in found if one.data is not None and damaged_here(name)}
         directories = [name for name, one in image.items() if damaged_here(name) and one.data is None]
         frames = {name: self.judge.oracle.known.get(Path(name).name[:64]) for name in files}
         self.maker = self.damages.Maker(files, directories, {name: one for name, one in frames.items() if one})

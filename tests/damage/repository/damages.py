@@ -46,7 +46,7 @@ class Maker:
         self.directories = directories
         self.frames = frames
         self.parts: dict[str, list[str]] = {}
-        for path in sorted(files):
+        for path in files:
             self.parts.setdefault(part_of(path), []).append(path)
 
     def damage(self, dice: random.Random, kinds: Sequence[str]) -> Damage:

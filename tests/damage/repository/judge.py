@@ -19,7 +19,9 @@ if TYPE_CHECKING:
 
 Items = dict[str, dict[str, "Kept"]]
 TARGETS = {"app": (("main", ""), ("tasks", "t1.json")), "media": (("data", ""),)}
-OF_DAMAGE = re.compile(r"damage|can't be read|is gone|other bytes|not in the repository|can't be used|renamed|no JSON|not a ")
+OF_DAMAGE = re.compile(
+    r"damage|can't be read|is gone|other bytes|not in the repository|can't be used|renamed|no JSON|not a "
+)
 
 
 @dataclass(frozen=True)
@@ -76,7 +78,8 @@ class Judge:
         for snapshot in self.needs:
             service, _, number = snapshot.partition("/")
             pairs = [f"{service}/{other}" for other in range(1, int(number))]
-            for words in (("show", snapshot), ("show", "--good", snapshot), *(("diff", one, snapshot) for one in pairs)):
+            asked = [("show", snapshot), ("show", "--good", snapshot), *(("diff", one, snapshot) for one in pairs)]
+            for words in asked:
                 (done,) = self.world.run(words)
                 assert done.status == 0, done
                 self.answers[words] = essence(done)
@@ -200,11 +203,10 @@ class Judge:
             if newest.items not in [one.items for one in chosen]:
                 assert OF_DAMAGE.search(done.told), f"{damage}: an older version, and no word why: {done.told}"
         replaced = {(item, path) for (item, path) in (target or ("", "") for target in targets)}
-        for item, found in now.items():
-            if service == "app":
-                rest = {path: one for path, one in found.items() if (item, path) not in replaced}
-                kept = {path: one for path, one in before[item].items() if (item, path) not in replaced}
-                assert rest == kept, f"{damage}: what was ok is changed"
+        for item in now if service == "app" else ():
+            rest = {path: one for path, one in now[item].items() if (item, path) not in replaced}
+            kept = {path: one for path, one in before[item].items() if (item, path) not in replaced}
+            assert rest == kept, f"{damage}: what was ok is changed"
 
     def equal(self, candidate: Candidate, now: Items) -> bool:
         for item, found in candidate.items.items():
@@ -234,6 +236,7 @@ class Judge:
         service = snapshot.partition("/")[0]
         out = str(self.world.base / "out")
         kind = dice.randrange(12)
+        words: tuple[str, ...]
         if kind == 0:
             return ("list",), self.listed
         if kind == 1:
@@ -242,9 +245,10 @@ class Judge:
             return ("assess", service), lambda done, damage: assert_said(done)
         if kind == 3:
             item, files = dice.choice(sorted(self.world.model[snapshot].items()))
-            path, one = dice.choice([x for x in sorted(files.items()) if x[1].data is not None and "\udcff" not in x[0]])
+            regular = [name for name in sorted(files) if files[name].data is not None and "\udcff" not in name]
+            path = dice.choice(regular)
             words = ("show", snapshot, f"{item}/{path}" if path else item)
-            return words, lambda done, damage: self.shown(snapshot, one, done, damage)
+            return words, lambda done, damage: self.shown(snapshot, files[path], done, damage)
         if kind in {4, 5}:
             words = dice.choice(sorted(self.answers))
             return words, lambda done, damage: self.answered(words, done, damage)
@@ -334,9 +338,7 @@ class Judge:
         out = self.world.base / "out"
         picture = self.world.picture(out)
         usable = {
-            service: [
-                one for one in names if one in self.readable | self.remembered and self.good[one] <= self.perhaps
-            ]
+            service: [one for one in names if one in self.readable | self.remembered and self.good[one] <= self.perhaps]
             for service, names in wanted.items()
         }
         everything = [names[0] for names in usable.values() if names]

@@ -25,10 +25,10 @@ else:
     from backports import zstd
 
 EMPTY_TREE = blake3(b'{"tree":1,"entries":[]}').hexdigest()
-RECORD_KEYS = set(
-    "snapshot id service sequence time time_ns boot_id host verdict reason label tags parent files bytes new_bytes "
-    "imported items checksum".split()
-)
+RECORD_KEYS = {
+    *("snapshot", "id", "service", "sequence", "time", "time_ns", "boot_id", "host", "verdict", "reason", "label"),
+    *("tags", "parent", "files", "bytes", "new_bytes", "imported", "items", "checksum"),
+}
 _PACK = re.compile(r"([0-9a-f]{64})\.tar\.zst")
 _RECORD = re.compile(r"[0-9]{12}\.json")
 _CHECKSUM = re.compile(rb',"checksum":"([0-9a-f]{64})"\}\n\Z')
