@@ -57,6 +57,7 @@ class Told:
     calls: list[str]
     hit: str  # the call at which the fault came; empty: none did
     pid: int
+    refused: str  # why the kernel could not stop it: then only calls of Python are counted
 
     @property
     def json(self) -> Any:
@@ -74,9 +75,10 @@ class Warm:
     def __init__(self) -> None:
         # Coverage would slow down what is killed anyway.
         environment = {key: value for key, value in os.environ.items() if not key.startswith("COV")}
-        script = str(Path(__file__).with_name("warm.py"))
         pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
-        self._process = subprocess.Popen([sys.executable, script], env=environment, **pipes)
+        command = [sys.executable, "-m", "tests.crash.calls.warm"]
+        self.refused = ""
+        self._process = subprocess.Popen(command, env=environment, cwd=Path(__file__).parents[3], **pipes)
 
     def ask(self, request: Mapping[str, Any]) -> Told:
         assert self._process.stdin is not None
@@ -85,7 +87,9 @@ class Warm:
         self._process.stdin.flush()
         answer = self._process.stdout.readline()
         assert answer, "the warm process is gone"
-        return Told(**json.loads(answer))
+        told = Told(**json.loads(answer))
+        self.refused = told.refused
+        return told
 
     def close(self) -> None:
         self._process.communicate(timeout=60)
@@ -143,6 +147,11 @@ class House:
             if number == 1:
                 shutil.copy(self.state / "catalog.sqlite", base / "old.sqlite")
         self.keep("history")
+
+    @property
+    def refused(self) -> str:
+        """Why the kernel could not stop children at their calls; empty when it could."""
+        return self._warm.refused
 
     @property
     def state(self) -> Path:

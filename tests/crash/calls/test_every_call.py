@@ -150,6 +150,7 @@ def outcome_of(house: House, usual: Undisturbed, fault: dict[str, Any], at: int)
 def attack(house: House, torture: Torture, usual: Undisturbed, fault_name: str, points: list[int]) -> None:
     fault = FAULTS[fault_name]
     outcomes: Counter[str] = Counter()
+    refused = f" (of Python alone: {house.refused})" if house.refused else ""
     wrong: list[str] = []
     for at in points:
         try:
@@ -158,7 +159,7 @@ def attack(house: House, torture: Torture, usual: Undisturbed, fault_name: str, 
             wrong.append(str(error))
     assert not wrong, f"{len(wrong)} of {len(points)} points\n" + "\n\n".join(wrong[:8])
     found = ", ".join(f"{count} {what}" for what, count in sorted(outcomes.items()))
-    torture.tell(outcomes.total() - outcomes["not reached"], f"points of {usual.name}, {fault_name}", found)
+    torture.tell(outcomes.total() - outcomes["not reached"], f"points of {usual.name}, {fault_name}{refused}", found)
 
 
 def points_of(usual: Undisturbed, fault: dict[str, Any]) -> list[int]:
@@ -181,3 +182,21 @@ def test_an_error_at_every_call(house: House, torture: Torture, undisturbed: Loo
         attack(house, torture, usual, name, points if torture.full else [torture.random.choice(points)])
     for name in NOW_AND_THEN if torture.full else ():
         attack(house, torture, usual, name, points_of(usual, FAULTS[name])[torture.random.randrange(5) :: 5])
+
+
+def test_where_the_kernel_stops_nothing(house: House, undisturbed: Look) -> None:
+    """Then the calls of Python are stopped in the child itself, and the log says so."""
+    usual = undisturbed("a snapshot")
+    seen = set()
+    for name, at in (("killed", 6), ("killed half-way", 8), ("EIO once", 9), ("short", 8), ("killed", 1000)):
+        house.use(usual.name)
+        told = act(house, ACTIONS[usual.name], at=at, in_process=True, **FAULTS[name])
+        seen.add((name, told.status, bool(told.hit)))
+        afterwards(house, ACTIONS[usual.name], usual)
+    assert seen == {
+        ("killed", -9, True),
+        ("killed half-way", -9, True),
+        ("EIO once", 1, True),
+        ("short", 0, True),
+        ("killed", 0, False),
+    }
