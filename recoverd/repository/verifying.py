@@ -277,7 +277,7 @@ class Verification:
         for key in sorted(bad.keys() - named):
             for pack in sorted(bad[key]):
                 problem = why.get(key, "it can't be read")
-                more = "another copy is intact" if key in needed else "nothing needs it"
+                more = "another copy is intact" if key in needed else "nothing that can be read needs it"
                 damage.append(Damage(f"{problem}; {more}", key, pack))
         damage += [
             Damage(one.problem, pack=one.name) for one in self._reports if one.problem is not None and not one.damaged
