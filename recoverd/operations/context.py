@@ -38,6 +38,7 @@ class Context:
     told_damage: set[str] = field(default_factory=set)
     told_low: set[str] = field(default_factory=set)  # bounds of the repository that are not met, and told
     rest_until_s: float = 0.0  # monotonic: until then nobody tries to bring home what the spare holds
+    opening: threading.Lock = field(default_factory=threading.Lock)
     state_changes: threading.RLock = field(default_factory=threading.RLock)  # services are proven side by side
 
     def tell_damage(self, service: str, message: str) -> None:
@@ -58,7 +59,7 @@ class Context:
         if self.config.repository.spare is not None:
             from recoverd.operations import spare
 
-            with self.state_changes:
+            with self.opening:
                 self._repository = spare.opened(self, self._repository, create=create)
         elif self._repository is None:
             path = self.config.repository.path
@@ -80,7 +81,7 @@ class Context:
         if self.config.repository.spare is not None:
             from recoverd.operations import spare
 
-            with self.state_changes:
+            with self.opening:
                 found = self._repository = spare.opened_if_any(self, self._repository)
             return found
         if self._repository is None and not layout.is_there(self.config.repository.path):

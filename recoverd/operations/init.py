@@ -9,6 +9,8 @@ from typing import Any
 from recoverd.config.places import SYSTEM
 from recoverd.errors import StateError, UsageError
 from recoverd.operations.opening import open_context
+from recoverd.repository.layout import FORMAT_NAME
+from recoverd.repository.store import Repository
 from recoverd.system import durable
 from recoverd.values import dataclass
 
@@ -82,7 +84,9 @@ def init(paths: Sequence[str] | None = None, *, environ: Mapping[str, str] | Non
         ) from None
     context = open_context(paths, environ=environ, level="error")
     repository = context.config.repository.path
-    created = context.repository_if_any() is None
+    created = not os.path.lexists(os.path.join(repository, FORMAT_NAME))
+    if created and context.config.repository.spare is not None:
+        Repository.create(repository, compression=context.config.repository.compression)  # also one that was lost
     context.repository(create=True)
     return InitResult(path, written, repository, created)
 

@@ -315,7 +315,7 @@ def prune_spare(context: Context, names: Sequence[str], *, held: frozenset[str] 
         places = context.repository()
         if not isinstance(places, TwoPlaces) or places.spare is None:
             return 0
-        return _prune(context, places.over_spare(places.why or ""), names, held=held)
+        return _prune(context, places.over_spare(places.why or ""), names, held=held, automatic=bool(names))
     except LockHeld:
         return 0
     except (RecoverdError, OSError) as error:
@@ -323,7 +323,9 @@ def prune_spare(context: Context, names: Sequence[str], *, held: frozenset[str] 
         return 0
 
 
-def _prune(context: Context, places: TwoPlaces, names: Sequence[str], *, held: frozenset[str]) -> int:
+def _prune(
+    context: Context, places: TwoPlaces, names: Sequence[str], *, held: frozenset[str], automatic: bool = False
+) -> int:
     from recoverd.operations.prune import decisions
 
     spare = places.main
@@ -340,9 +342,9 @@ def _prune(context: Context, places: TwoPlaces, names: Sequence[str], *, held: f
             found = decisions(context, places, service) if there else []
             doomed[service.name] = [one.sequence for one in found if not one.keep and one.sequence in there]
         removed = sum(map(len, doomed.values()))
-        if removed:
+        if removed or not automatic:  # when it was asked for, also what former ones have left is freed
             writer = stack.enter_context(spare.writer(wait_s=context.wait_s, what="the spare repository"))
-            pruned = pruning.prune(spare, writer, doomed)
+            pruned = pruning.prune(spare, writer, doomed, automatic=automatic)
             context.events.emit("prune.finished", removed=removed, freed_bytes=pruned.freed_bytes, path=spare.path)
     return removed
 

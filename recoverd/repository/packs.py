@@ -120,6 +120,7 @@ class PackWriter:
         self._compressor = Compressor(compression)
         self._hasher = blake3()
         self._written = 0
+        self._failed: OSError | None = None
         self._handed_out = 0  # of `_written`: for which the disk was told to begin
         self._frames: list[tuple[Future[tuple[int, int]], int, list[tuple[str, int, int]]]] = []
         self._thread: ThreadPoolExecutor | None = None
@@ -242,7 +243,13 @@ class PackWriter:
         return self._hasher.hexdigest()
 
     def _append(self, data: bytes) -> None:
-        write_all(self._fd, data)
+        if self._failed is not None:  # a part of that may be in the file: nothing behind it would be where it seems
+            raise OSError(self._failed.errno, self._failed.strerror)
+        try:
+            write_all(self._fd, data)
+        except OSError as error:
+            self._failed = error
+            raise
         self._hasher.update(data)
         self._written += len(data)
 

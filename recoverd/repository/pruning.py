@@ -81,6 +81,7 @@ def prune(
     if writer.busy:
         raise RepositoryError("a prune can't run between putting objects and committing them")
     with _explained():
+        repository = repository.place_to_prune(doomed)
         going, removed, freed = _records(repository, doomed)
         repository.remove_leftovers()
         for service, sequences in going.items():
@@ -101,6 +102,7 @@ def prune(
 def foresee(repository: Repository, reader: Reader, doomed: Mapping[str, Sequence[int]]) -> Pruned:
     """What `prune` would do; changes nothing. Raises RepositoryError."""
     with _explained():
+        repository = repository.place_to_prune({})
         going, removed, freed = _records(repository, doomed)
         try:
             needed = needed_by_all(repository, reader, going)

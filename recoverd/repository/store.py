@@ -275,8 +275,8 @@ class Repository:
 
     # --- for the writer and for pruning
 
-    def place_to_prune(self, doomed: Mapping[str, Sequence[int]], *, dry_run: bool) -> Repository:  # noqa: ARG002
-        """Where packs are looked at by a prune of these sequences of services: here, for there is no other place."""
+    def place_to_prune(self, doomed: Mapping[str, Sequence[int]]) -> Repository:  # noqa: ARG002
+        """Whose packs a prune of these sequences looks at: of this one, for there is no other place."""
         return self
 
     def exclusive_readers_lock(self) -> FileLock:

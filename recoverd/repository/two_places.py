@@ -248,18 +248,16 @@ class TwoPlaces(Repository):
     def _write_record(self, draft: SnapshotDraft, sequence: int, new_bytes: int) -> Snapshot:
         return self.main._write_record(draft, sequence, new_bytes)
 
-    def place_to_prune(self, doomed: Mapping[str, Sequence[int]], *, dry_run: bool) -> Repository:
-        """The place that is written to. Of the other, records that are doomed go; its packs wait to be taken over."""
-        if self.spare is not None and not self.in_spare and not dry_run:
-            try:
-                for service, sequences in doomed.items():
-                    there = sorted(set(sequences) & set(_listed(self.spare, service)))
-                    if there:
-                        self.spare.delete_records(service, there)
-            except OSError as error:
-                raise RepositoryError(
-                    f"{self.spare.path} can't be pruned: {error.strerror or error}", hint=os_hint(error)
-                ) from error
+    def place_to_prune(self, doomed: Mapping[str, Sequence[int]]) -> Repository:
+        """The place that is written to. In the spare, records that are doomed go; its packs wait to be taken over.
+
+        Raises RepositoryError, OSError.
+        """
+        if self.spare is not None and not self.in_spare:
+            for service, sequences in doomed.items():
+                there = sorted(set(sequences) & set(_listed(self.spare, service)))
+                if there:
+                    self.spare.delete_records(service, there)
         return self.main
 
     def marks_of(self, service: str) -> MarksDirectory:

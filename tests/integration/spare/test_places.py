@@ -16,10 +16,12 @@ from recoverd.config.model import Retention
 from recoverd.errors import RepositoryError
 from recoverd.health.results import Status
 from recoverd.operations.assess import AssessRequest, assess
+from recoverd.operations.clear import ClearRequest, clear
 from recoverd.operations.diff import DiffRequest, diff
+from recoverd.operations.init import init
 from recoverd.operations.listing import show, show_file
 from recoverd.operations.pin import PinRequest, pin
-from recoverd.repository.store import Repository
+from recoverd.operations.verify import VerifyRequest, verify
 from recoverd.repository.two_places import STEP
 
 ROOT = os.geteuid() == 0
@@ -276,18 +278,48 @@ def test_protection_spans_both(home: Any, with_retention: Callable[..., Any]) ->
     assert home.state.read_bytes() == b'{"n": 5}'
 
 
-def test_a_lost_repository_can_be_given_up(home: Any) -> None:
+def test_a_lost_repository_can_be_given_up(home: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """Without word from its operator the first place is not made anew; `init` makes it, and the spare's go there."""
     home.capture(1)
     away = lose(home)
     kept = home.capture(2)
     assert not home.first.exists()
     shutil.rmtree(away)
-    Repository.create(str(home.first))
+    config = home.root / "recoverd.yaml"
+    config.write_text(f"state_dir: {home.state_dir}\nrepository: {{path: {home.first}, spare: {home.spare}}}\n")
+    monkeypatch.setenv("RUNTIME_DIRECTORY", str(home.root / "run"))
+    assert init([str(config)]).created
     home.reopen()
     last = home.capture(3)
     assert home.ids() == [last, kept]
     assert home.held_by(home.spare) == {}
+
+
+def test_clear_takes_the_snapshots_of_both(home: Any) -> None:
+    """`clear --snapshots` says that all are gone, so all are; and their numbers are not used again."""
+    home.capture(1)
+    away = lose(home)
+    newest = int(home.capture(2).split("/")[1])
+    find(home, away)
+    home.reopen()
+    clear(home.context, ClearRequest("app", snapshots=True))
+    assert home.ids() == []
+    home.reopen()
+    assert home.capture(3) == f"app/{newest + 1}"
+    home.prune()
+    assert not list((home.spare / "packs").rglob("*.zst"))
+
+
+def test_both_places_verify(home: Any) -> None:
+    """Each is whole by itself: what lies in the other is no damage."""
+    home.capture(1)
+    freeze(home)
+    home.capture(2)
+    thaw(home)
+    home.reopen()
+    found = verify(home.context, VerifyRequest())
+    assert (found.damage, found.exit_status) == ((), 0)
+    assert found.of_packs == 2
 
 
 def test_json_event_and_check_say_where_it_went(home: Any) -> None:

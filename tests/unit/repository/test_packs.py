@@ -6,6 +6,7 @@ import io
 import json
 import os
 import random
+import resource
 import shutil
 import subprocess
 import tarfile
@@ -241,6 +242,28 @@ def test_a_full_disk_is_an_error_and_no_pack(tmp_path: Path) -> None:
         writer.finish()
     writer.close()
     os.close(fd)
+
+
+def test_after_a_write_that_failed_half_way_nothing_of_the_pack_can_be_located(tmp_path: Path) -> None:
+    """What is written behind a part of a frame is not where its length says: a reader would get other bytes."""
+    fd = os.open(tmp_path / "pack", os.O_RDWR | os.O_CREAT)
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    writer = PackWriter(fd, compression=1)
+    try:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (FRAME_BYTES, hard))  # a full disk: the first part finds room
+        writer.add("a" * 64, random.Random(1).randbytes(2 * FRAME_BYTES))
+        writer.add("b" * 64, b"small")
+        with pytest.raises(OSError):
+            writer.locate("a" * 64)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))  # room again
+        with pytest.raises(OSError):
+            writer.locate("b" * 64)
+        with pytest.raises(OSError):
+            writer.finish()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+        writer.close()
+        os.close(fd)
 
 
 def test_headers_are_those_of_python_too() -> None:
