@@ -21,7 +21,7 @@ from recoverd.repository.retention import Decision
 from recoverd.repository.store import Repository
 from recoverd.repository.writer import Writer
 from recoverd.system import mounts
-from recoverd.values import dataclass, field
+from recoverd.values import dataclass, field, replace
 
 _TAKEN_FROM = re.compile(r"[^/]+/([0-9]+)")  # what an intent's evidence calls a snapshot
 
@@ -65,7 +65,7 @@ def lacks_free(context: Context) -> bool:
         free_bytes, total_bytes = _free_and_total(context.state_dir, config.path)
     except OSError:
         return False
-    return free_bytes < bounds.min_free_bytes(config, total_bytes)
+    return bool(bounds.unmet(replace(config, max_bytes=None), Room(0, free_bytes, total_bytes)))
 
 
 def unmet(context: Context, repository: Repository) -> tuple[Unmet, ...]:

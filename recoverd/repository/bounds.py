@@ -77,7 +77,7 @@ def unmet(config: RepositoryConfig, room: Room) -> tuple[Unmet, ...]:
     if config.max_bytes is not None and room.size_bytes > config.max_bytes:
         found.append(Unmet(MAX_BYTES, config.max_bytes, room.size_bytes))
     wanted = min_free_bytes(config, room.total_bytes)
-    if room.free_bytes < wanted:
+    if room.total_bytes and room.free_bytes < wanted:  # without a size, a file system tells of no room either
         found.append(Unmet(MIN_FREE, wanted, room.free_bytes))
     return tuple(found)
 

@@ -126,8 +126,9 @@ class Catalog:
         """The packs that the catalog knows, and their bytes."""
         return {name: size for _, name, size in self._database.read(all_packs)}
 
-    def add_packs(self, packs: Mapping[str, tuple[int, Index]]) -> None:
-        """Add packs by name: (bytes of the file, index). What can't be added now is found by listing later."""
+    def add_packs(self, packs: Mapping[str, tuple[int, Index]], *, found: bool = False) -> None:
+        """Add packs by name: (bytes of the file, index). What can't be added now is found by listing later; what was
+        `found` by listing is added to a copy in memory then: who looks for something must find it."""
 
         def work(db: sqlite3.Connection) -> None:
             for name, (size, index) in packs.items():
@@ -138,7 +139,7 @@ class Catalog:
                 db.executemany("INSERT OR REPLACE INTO objects VALUES (?, ?, ?, ?, ?, ?, ?)", rows)
                 forget_missing(db, number)
 
-        self._try(work)
+        (self._surely if found else self._try)(work)
 
     def drop_packs(self, names: Iterable[str]) -> None:
         """Forget packs that are gone, and all that was concluded from them."""
@@ -200,7 +201,7 @@ class Catalog:
         found = self._index_of(name)
         if found is not None:
             index, whole = found
-            self.add_packs({name: (size, index)})
+            self.add_packs({name: (size, index)}, found=True)
             if not whole:
                 self.trust.suspect(name, now_ns())
 
@@ -349,7 +350,7 @@ class Catalog:
         return [Run(*row) for row in rows]
 
     def _surely(self, work: Callable[[sqlite3.Connection], Any]) -> None:
-        """What is gone must be known: who took it for stored would lose data."""
+        """What is gone must be known: who took it for stored would lose data. So must what is there."""
         try:
             self._database.write(work)
         except Unwritable as error:

@@ -3,6 +3,10 @@
 Journal and syncs: WAL with `synchronous=NORMAL`. A transaction then costs no fsync (flash is thankful), and the
 checksums in the WAL see to it that after a power loss the catalog is an older one, never a torn one; catching up
 by listing does the rest. With `synchronous=OFF` a torn catalog could say that an object is stored when it is not.
+
+On a disk that is nearly full the file is left alone, and a copy in memory takes its place: SQLite maps the shared
+memory of a WAL, and where a file system allocates on the first write to a page (ext4 with blocks of 1 KiB, btrfs), a
+write that finds no block is a SIGBUS, which ends the process.
 """
 
 from __future__ import annotations
@@ -17,7 +21,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, TypeVar
 
 from recoverd.errors import RepositoryError
-from recoverd.system import durable
+from recoverd.system import durable, mounts
 
 if TYPE_CHECKING:
     import sqlite3
@@ -25,6 +29,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 SCHEMA_VERSION = 2
 _FREE_PAGES = 256  # of 4 KiB: so many may be free, and so many are given back at a time
+_LEAST_ROOM_BYTES = 1024**2
 PATIENCE_MS = 10_000  # how long a write waits for that of another process
 
 _SCHEMA = """
@@ -68,7 +73,8 @@ class Database:
         self._connection: sqlite3.Connection | None = None
         self._inode: tuple[int, int] | None = None
         self._distrusted = False  # the file is damaged, and may not be copied
-        self._detached = False
+        self._in_memory = False  # a copy stands for the file,
+        self._detached = False  # until that can be written again
         self._lock = threading.RLock()
         self.generation = 0  # counts how often this object has started with an empty catalog
 
@@ -98,6 +104,8 @@ class Database:
             for last in (False, True):
                 try:
                     connection = self._open()
+                    if not self._in_memory and not self._has_room():
+                        raise Unwritable("its disk is nearly full")
                     connection.execute(f"PRAGMA busy_timeout = {PATIENCE_MS if patient else 0}")
                     with _transaction(connection):
                         return work(connection)
@@ -114,6 +122,8 @@ class Database:
 
             try:
                 connection = self._open()
+                if not self._in_memory and not self._has_room():
+                    return
                 free, pages = (
                     connection.execute(f"PRAGMA {x}").fetchone()[0] for x in ("freelist_count", "page_count")
                 )
@@ -136,17 +146,23 @@ class Database:
                 with _transaction(copy):
                     self._create(copy)
             self.close()
-            self._connection, self._detached = copy, True
+            self._connection, self._in_memory, self._detached = copy, True, True
 
     def attach(self) -> None:
-        """Go back to the file, which knows nothing of what happened meanwhile."""
+        """Go back to the file if it can be written again; it knows nothing of what happened meanwhile."""
         with self._lock:
-            if self._detached:
+            if self._detached and self._has_room():
                 self.close()
+
+    def _has_room(self) -> bool:
+        try:
+            return mounts.writable_bytes(os.path.dirname(self.path)) >= _LEAST_ROOM_BYTES
+        except OSError:
+            return False
 
     def close(self) -> None:
         with self._lock:
-            self._detached = False
+            self._in_memory = self._detached = False
             if self._connection is not None:
                 self._connection.close()
                 self._connection = None
@@ -162,7 +178,8 @@ class Database:
                     self._start_anew(f"it is damaged: {error}")
                     return self._open()
                 _log.debug("the catalog %s can't be written, so a copy in memory is used: %s", self.path, error)
-                self._connection = self._open_in_memory()
+                self._connection, self._in_memory = self._open_in_memory(), True
+                self._detached = isinstance(error, OSError) and error.errno == errno.ENOSPC
         return self._connection
 
     def _open_file(self) -> sqlite3.Connection:
@@ -176,6 +193,8 @@ class Database:
             os.close(os.open(self.path, os.O_CREAT | os.O_WRONLY | os.O_CLOEXEC, 0o600))
         if not (os.access(directory, os.W_OK) and os.access(self.path, os.W_OK)):
             raise PermissionError(errno.EACCES, "not allowed to write", self.path)
+        if not self._has_room():
+            raise OSError(errno.ENOSPC, "its disk is nearly full", self.path)
         timeout_s = PATIENCE_MS / 1000
         connection = sqlite3.connect(self.path, timeout=timeout_s, isolation_level=None, check_same_thread=False)
         try:
@@ -200,7 +219,7 @@ class Database:
         return connection
 
     def _open_in_memory(self) -> sqlite3.Connection:
-        """For a directory that can't be written. What the file holds is used if it can be copied."""
+        """For a disk that is full or can't be written. What the file holds is used if it can be copied."""
         import sqlite3
         from urllib.parse import quote
 
@@ -245,9 +264,7 @@ class Database:
         self.generation += 1
 
     def _start_anew(self, why: str) -> None:
-        if self._connection is not None:
-            self._connection.close()
-            self._connection = None
+        self.close()
         self._distrusted = True
         self._move_aside(why)
 

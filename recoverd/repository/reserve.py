@@ -14,6 +14,7 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from recoverd.errors import RecoverdError
+from recoverd.system import mounts
 from recoverd.values import dataclass
 
 T = TypeVar("T")
@@ -104,12 +105,10 @@ def _is_held(directory: str) -> bool:
 
 
 def _free_bytes(directory: str) -> int:
-    """What anybody may still write. Root's share is not counted: ext4 counts as such what no file ever gets, too."""
     try:
-        room = os.statvfs(directory)
+        return mounts.writable_bytes(directory)
     except OSError:
         return 0
-    return room.f_bavail * room.f_frsize
 
 
 def _allocate(path: str) -> None:

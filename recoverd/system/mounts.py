@@ -76,3 +76,19 @@ def free_bytes(fd: int) -> tuple[int, int]:
     room = os.fstatvfs(fd)
     free_blocks = room.f_bfree if os.geteuid() == 0 else room.f_bavail
     return free_blocks * room.f_frsize, room.f_blocks * room.f_frsize
+
+
+def writable_bytes(path: str) -> int:
+    """How many bytes the calling user may still write at `path`, at least.
+
+    ext4 counts as free what no file gets, 2 % of its blocks and at most 4096 (`reserved_clusters`, Linux,
+    Documentation/ABI/testing/sysfs-fs-ext4). What is free for everybody is without them, what is free for root is not.
+    A file system that does not tell its size is taken to have room. Raises OSError.
+    """
+    room = os.statvfs(path)
+    if room.f_blocks == 0:
+        return 1 << 62
+    blocks = room.f_bavail
+    if os.geteuid() == 0:
+        blocks = max(blocks, room.f_bfree - min(room.f_blocks // 50, 4096))
+    return blocks * room.f_frsize

@@ -20,6 +20,7 @@ from typing import Any
 
 import pytest
 
+from recoverd.operations.context import Context
 from recoverd.operations.opening import open_context
 from recoverd.operations.prune import PruneRequest, prune
 from recoverd.operations.snapshot import SnapshotRequest, snapshot
@@ -85,10 +86,15 @@ class Machine:
         assert "Traceback" not in done.stderr, done.stderr
         return Done(done.returncode, done.stdout, done.stderr)
 
+    def context(self) -> Context:
+        return open_context([str(self.root / "recoverd.yaml")], environ={"RUNTIME_DIRECTORY": str(self.root / "run")})
+
     def save(self, first: int, last: int) -> None:
-        for number in range(first, last + 1):
-            self.write(number)
-            assert self.run("snapshot").status == 0
+        context = self.context()
+        with context.repository(create=True):
+            for number in range(first, last + 1):
+                self.write(number)
+                assert snapshot(context, SnapshotRequest()).services[0].outcome == "saved"
 
     def kept(self) -> list[str]:
         return sorted(one["id"] for one in self.run("list").json["snapshots"])
@@ -313,12 +319,10 @@ def test_a_catalog_that_is_open_and_can_not_be_written(kind: str, mount: Mount, 
     (tmp_path / "app").mkdir()
     machine = Machine(tmp_path, state_dir / "recoverd", repository / "repository", tmp_path / "app")
     machine.configure(last=1)
-    config = [str(tmp_path / "recoverd.yaml")]
-    context = open_context(config, environ={"RUNTIME_DIRECTORY": str(tmp_path / "run")})
     (state_dir / "recoverd").mkdir()
-    for number in (1, 2, 3):
-        machine.write(number)
-        assert snapshot(context, SnapshotRequest()).services[0].outcome == "saved"
+    machine.save(1, 3)
+    context = machine.context()
+    assert context.repository().snapshots("app")  # the catalog is open
     fill(state_dir)
     (state_dir / "recoverd" / "reserve").unlink()
     fill(state_dir, "more")

@@ -107,3 +107,8 @@ def test_which_bounds_are_not_met(config: RepositoryConfig, found: tuple[Unmet, 
     """A repository of 100 bytes on a disk of 1000, of which 50 are free: exactly at a bound is within it."""
     assert unmet(config, Room(100, 50, 1000)) == found
     assert all(one.missing_bytes > 0 for one in found)
+
+
+def test_a_file_system_that_tells_no_size_is_not_taken_for_full() -> None:
+    """Some FUSE file systems answer statvfs(3) with zeros: nothing may go for that."""
+    assert unmet(RepositoryConfig("/r", min_free_bytes=50), Room(100, 0, 0)) == ()
