@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from recoverd.errors import LockHeld, RepositoryError, os_hint
 from recoverd.repository.packs import SUFFIX
+from recoverd.repository.reach_memory import Needed
 from recoverd.repository.reachability import Unknowable, needed_by_all
 from recoverd.repository.repack_plan import PackFigures, RepackLimits, plan
 from recoverd.repository.repacking import holds_needed, repack
@@ -21,7 +22,6 @@ from recoverd.values import dataclass
 
 if TYPE_CHECKING:
     from recoverd.repository.objects import Reader
-    from recoverd.repository.reach_memory import Needed
     from recoverd.repository.store import Repository
     from recoverd.repository.writer import Writer
 
@@ -73,8 +73,8 @@ def prune(
 ) -> Pruned:
     """Delete the records of the doomed snapshots, and every pack that no remaining snapshot needs; rewrite others.
 
-    `doomed` holds sequences by service; one that is gone already is no error. Packs are deleted only when every
-    remaining record and tree can be read and nobody reads: else they wait for the next prune. `most_new_packs` bounds
+    `doomed` holds sequences by service; one that is gone already is no error. Data is deleted only when every
+    remaining record and tree can be read and nobody reads: else it waits for the next prune. `most_new_packs` bounds
     what one prune rewrites: 32 MiB for each. `automatic`: nobody asked for it, so that packs are left alone until
     enough has changed, and one new one is written at most. Raises RepositoryError.
     """
@@ -89,14 +89,15 @@ def prune(
                 repository.delete_records(service, sequences)
         if automatic and not repository.catalog.reach.is_due():
             return Pruned(removed, freed)
+        unknown: str | None = None
         try:
             needed = needed_by_all(repository, writer, going)
-        except Unknowable as error:
-            return Pruned(removed, freed, kept_data=str(error))
+        except Unknowable as error:  # small packs are merged all the same, with everything in them
+            needed, unknown = Needed(everything=True), str(error)
         work = _Work(repository, writer, needed, limits or (AUTOMATIC if automatic else THOROUGH))
         work.run(1 if automatic else most_new_packs)
         repository.catalog.shrink()
-    return Pruned(removed, freed + work.freed_bytes, work.changes, work.kept_data, work.notes)
+    return Pruned(removed, freed + work.freed_bytes, work.changes, unknown or work.kept_data, work.notes)
 
 
 def foresee(repository: Repository, reader: Reader, doomed: Mapping[str, Sequence[int]]) -> Pruned:

@@ -164,6 +164,28 @@ def test_a_damaged_object_never_moves(bench: Any) -> None:
     assert not pack.exists()
 
 
+def test_while_it_is_unknown_what_is_needed_files_stay_few_and_nothing_is_lost(bench: Any) -> None:
+    """A record that can't be read keeps all data, perhaps for weeks: small packs are merged with everything in them."""
+    damaged = bench.capture({"a": noise("a")})
+    record = Path(bench.repository.record_path("svc", damaged.sequence))
+    good = record.read_bytes()
+    record.write_bytes(good[:-5])
+    before = set(every_object(bench))
+    for number in range(40):
+        bench.capture({"a": noise(number, 300)})
+        before |= every_object(bench).keys()
+        done = pruned(bench, {"svc": [number + 1]} if number else {}, automatic=True, limits=AUTOMATIC)
+        assert "svc/1" in (done.kept_data or "svc/1")
+        assert not done.packs.removed
+    assert "svc/1" in (pruned(bench, {}).kept_data or "")
+    assert every_object(bench).keys() == before
+    assert len(bench.packs()) < 2 * FAN
+    record.write_bytes(good)
+    assert pruned(bench, {}).kept_data is None
+    assert every_object(bench).keys() == reachable(bench) < before
+    assert bench.files(damaged) == {"a": noise("a")}
+
+
 def test_a_copy_is_deleted_only_if_the_other_one_is_whole(bench: Any) -> None:
     """A prune that died before it deleted leaves objects in two packs: the next one clears up, but not by deleting the
     only intact copy."""
