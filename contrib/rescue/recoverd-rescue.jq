@@ -158,7 +158,7 @@ def below($trees; $path; $place):
 
 def told($lost): # no name moves a terminal
     "\(.place): \($lost | unique | join(", "))" | @json | explode
-    | map(if . >= 127 and . < 160 then 63 else . end) | implode | "d \(coded.t)";
+    | map(if . >= 127 and . < 160 then 63 else . end) | implode | "d '\(coded.t)'";
 
 def objects($names; $documents): [$names | split("\n") | map(select(. != "")), $documents] | transpose
     | map({key: .[0], value: .[1]}) | from_entries;

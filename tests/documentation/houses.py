@@ -18,6 +18,7 @@ from pathlib import Path
 from recoverd.state.formats.compression import Compression, pack
 
 _SMALL = 256 << 10  # bytes of the file system that is filled
+_LARGE = 32 << 20  # the same of one with a space reserve
 RECOVERD = Path(sys.executable).with_name("recoverd")
 CONFIG = """\
 services:
@@ -132,6 +133,7 @@ class House:
             ("/var/lib/recoverd", f"{root}/recoverd"),
             ("/etc/recoverd", f"{root}/etc"),
             ("/run/recoverd", f"{root}/run"),
+            ("/mnt/usb", f"{root}/mnt/usb"),
             ("/tmp/", f"{root}/"),
         )
 
@@ -217,19 +219,48 @@ def misspelt(house: House) -> None:
 
 def full(house: House) -> None:
     """The service's file system has no room left."""
+    mount = _mounted(house, "assistant", _SMALL)
+    (mount / "tasks").mkdir()
+    emptied(house)
+    _fill(mount / "core.1234", _SMALL)
+
+
+def brimful(house: House) -> None:
+    """The repository's file system has no room left, and the state has changed."""
+    mount = _mounted(house, "recoverd", _LARGE)
+    healthy(house)
+    house.state(1, 2, 3, 4)
+    _fill(mount / "core.1234", _LARGE)
+
+
+def _mounted(house: House, name: str, size_bytes: int) -> Path:
     if os.geteuid() != 0:
         raise Unavailable("only root can mount a small file system")
-    mount = house.root / "assistant"
-    done = subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={_SMALL}", "assistant", str(mount)], check=False)
+    mount = house.root / name
+    mount.mkdir(exist_ok=True)
+    done = subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size_bytes},mode=700", name, str(mount)], check=False)
     if done.returncode:
         raise Unavailable("no file system can be mounted")
     house.mounts.append(mount)
-    (mount / "tasks").mkdir()
-    emptied(house)
-    if not mount.is_mount():
-        raise RuntimeError(f"{mount} is no file system of its own: nothing else is filled")
-    with open(mount / "core.1234", "wb", buffering=0) as file, suppress(OSError):
-        file.writelines(bytes(4096) for _ in range(_SMALL // 4096 + 1))
+    return mount
+
+
+def _fill(path: Path, size_bytes: int) -> None:
+    if not path.parent.is_mount():
+        raise RuntimeError(f"{path.parent} is no file system of its own: nothing else is filled")
+    with open(path, "wb", buffering=0) as file, suppress(OSError):
+        file.writelines(bytes(4096) for _ in range(size_bytes // 4096 + 1))
+
+
+def spared(house: House) -> None:
+    """There is a spare, and the repository is gone: its file system is not mounted."""
+    house.write(
+        "etc/recoverd.yaml", f"state_dir: {house.root}/recoverd\nrepository: {{spare: {house.root}/mnt/usb/recoverd}}\n"
+    )
+    healthy(house)
+    shutil.move(house.root / "recoverd" / "repository", house.root / "unmounted")
+    house.write("assistant/state.json", json.dumps({"version": "1", "tasks": [1, 2, 3, 4]}))
+    time.sleep(0.05)
 
 
 def rotten(house: House) -> None:
@@ -268,10 +299,12 @@ def killed(house: House) -> None:
 
 
 def bare(house: House) -> None:
-    """Nothing but a repository: no recoverd."""
+    """Nothing but a repository and the rescue script: no recoverd."""
     for tool in ("tar", "zstd", "jq", "b3sum"):
         _need(tool)
     emptied(house)
+    script = Path(__file__).parents[2] / "contrib" / "rescue" / "recoverd-rescue"
+    house.program("recoverd-rescue", f'#!/bin/sh\nexec sh {script} "$@"\n')
     (house.root / "bin" / "recoverd").unlink()
 
 
@@ -380,7 +413,22 @@ def _need(tool: str) -> None:
 HOUSES: dict[str, Callable[[House], None]] = {
     one.__name__: one
     for one in (
-        *(healthy, emptied, reset, restored, unsaved, denied, misspelt, full, rotten, killed, bare, formats),
+        *(
+            healthy,
+            emptied,
+            reset,
+            restored,
+            unsaved,
+            denied,
+            misspelt,
+            full,
+            brimful,
+            spared,
+            rotten,
+            killed,
+            bare,
+            formats,
+        ),
         *(agent, torn_agent, saved_agent, partial_agent, bare_agent),
     )
 }

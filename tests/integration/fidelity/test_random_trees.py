@@ -72,7 +72,7 @@ def build(base: Path, tree: list[tuple[bytes, dict[str, Any]]]) -> None:
         os.utime(path, ns=(0, one["time"]), follow_symlinks=False)
 
 
-@settings(max_examples=12, suppress_health_check=list(HealthCheck))
+@settings(max_examples=8, suppress_health_check=list(HealthCheck))
 @given(TREE)
 def test_a_tree(house: Any, rsync: str, tree: list[tuple[bytes, dict[str, Any]]]) -> None:
     """Names, kinds, links, owners, modes, times, attributes and holes; the rescue script writes holes of small files,
