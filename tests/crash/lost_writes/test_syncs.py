@@ -256,6 +256,7 @@ def test_marks_and_service_records_are_durable_before_they_are_reported(bench: B
 # What is killed; what then finds things as they were left and reports success. The service s0 has three snapshots.
 BUILDING_ON: dict[str, tuple[Callable[[Bench], object], Callable[[Bench], object]]] = {
     "a snapshot, then another": (lambda bench: bench.capture(9, 9), lambda bench: bench.capture(8, 8)),
+    "a snapshot, then the same": (lambda bench: bench.capture(9, 9), lambda bench: bench.capture(9, 9)),
     "a snapshot, then its pin": (lambda bench: bench.capture(9), lambda bench: bench.pin("s0/4", True)),
     "a pin, then the same": (lambda bench: bench.pin("s0/1", True), lambda bench: bench.pin("s0/1", True)),
     "a service record, then the same": (lambda bench: bench.fail(5), lambda bench: bench.fail(5)),

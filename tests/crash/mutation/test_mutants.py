@@ -68,9 +68,11 @@ def _chosen() -> list[Mutant]:
 def run(copy: Path, tests: str) -> subprocess.CompletedProcess[str]:
     """The tests, with the package in `copy`: as they run in the gate, but with nothing of this run's surroundings."""
     env = {name: value for name, value in os.environ.items() if not name.startswith(("COV", "PYTEST", "RECOVERD"))}
-    env["PYTHONPATH"] = str(copy)
-    # -P: the package beside the tests is not the one to be tested
-    command = [sys.executable, "-P", "-m", "pytest", "-x", "-q", "--no-header", "--tb=line", "-p", "no:cacheprovider"]
+    # the package beside the tests is not the one to be tested, also not in processes that the tests start
+    env |= {"PYTHONPATH": str(copy), "PYTHONSAFEPATH": "1"}
+    if tests.startswith("tests/crash/lost_writes/test_syncs.py"):
+        env["RECOVERD_TORTURE"] = "1"  # every point: it takes seconds
+    command = [sys.executable, "-m", "pytest", "-x", "-q", "--no-header", "--tb=line", "-p", "no:cacheprovider"]
     command += ["-p", "no:xdist", "-p", "no:pytest_cov", tests]
     return subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, check=False, timeout=600)
 
