@@ -144,6 +144,17 @@ ACTIONS = {
     "a run": Action(("run",), captures=True, endless=True),
 }
 
+SAMPLE = (
+    "a first snapshot",
+    "a snapshot with retention",
+    "a snapshot with a damaged catalog",
+    "a snapshot that brings others home",
+    "a prune",
+    "a verify that heals",
+    "a pin",
+    "a run",
+)
+
 # --- the faults: what happens at a call, and whether it goes on
 
 FAULTS: dict[str, dict[str, Any]] = {

@@ -64,7 +64,7 @@ def usual_s(house: House) -> float:
 
 def test_killed_at_random_instants(house: House, torture: Torture, usual_s: float) -> None:
     """SIGKILL at any time, to one or two: all that was there is there, and the next commands work at once."""
-    rounds = 250 if torture.full else 4
+    rounds = 250 if torture.full else 3
     there = set(house.records())
     killed = changed = 0
     for number in range(rounds):
