@@ -49,6 +49,7 @@ def create_layout(path: str, *, compression: int) -> None:
 
     try:
         durable.make_directories(path)
+        remove_leftovers(path)  # of one that was killed at it
         present = set(os.listdir(path))
         if FORMAT_NAME in present:
             raise RepositoryError(f"there is a repository at {path} already")

@@ -78,7 +78,7 @@ def test_promises_hold_through_any_sequence(houses: Callable[[], House], torture
         @rule(name=documents)
         def truncate(self, name: str) -> None:
             if name in self.live and len(self.live[name][0]) > 1:
-                self.put(name, self.live[name][0][: len(self.live[name][0]) // 2], ok=False)
+                self.put(name, self.live[name][0][: len(self.live[name][0]) // 3], ok=False)
 
         @rule(name=documents)
         def delete(self, name: str) -> None:

@@ -9,7 +9,6 @@ import re
 import tarfile
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -75,19 +74,18 @@ class Judge:
                 found = [self.candidate(name, target) for name in self.newest_first(service)]
                 self.candidates[service, target] = [one for one in found if one is not None]
         self.look()
+        asked: list[tuple[str, ...]] = []
         for snapshot in self.needs:
             service, _, number = snapshot.partition("/")
             pairs = [f"{service}/{other}" for other in range(1, int(number))]
-            asked = [("show", snapshot), ("show", "--good", snapshot), *(("diff", one, snapshot) for one in pairs)]
-            for words in asked:
-                (done,) = self.world.run(words)
-                assert done.status == 0, done
-                self.answers[words] = essence(done)
-            archive = str(self.world.base / "archive")
-            (done,) = self.world.run(("export", snapshot, archive))
+            asked += [("show", snapshot), ("show", "--good", snapshot), *(("diff", one, snapshot) for one in pairs)]
+            asked.append(("export", snapshot, str(self.world.base / snapshot.replace("/", "-"))))
+        for done in self.world.run(*asked):
             assert done.status == 0, done
-            self.archives[snapshot] = done.json["blake3"]
-            Path(archive).unlink()
+            if done.words[0] == "export":
+                self.archives[done.words[1]] = done.json["blake3"]
+            else:
+                self.answers[done.words] = essence(done)
 
     def newest_first(self, service: str) -> list[str]:
         names = [name for name in self.oracle.records if name.partition("/")[0] == service]

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 TORTURE = 10_000
-SAMPLE = 60
+SAMPLE = 40
 LOOSE = {"lost directory", "file for a directory", "permissions of a directory"}
 NO_FILES = {"directory", "symlink", "FIFO", "permissions"}
 
@@ -56,17 +56,18 @@ def attack(scene: Any, dice: random.Random, kinds: tuple[str, ...]) -> str:
     return ", ".join(sorted(hurt)) if hurt else "nothing"
 
 
-@pytest.mark.parametrize("worker", range(4))
-def test_damage_is_detected_and_costs_only_what_it_hurts(scene: Any, torture: Any, worker: int) -> None:
-    count = (TORTURE if torture.full else SAMPLE) // 4
+@pytest.mark.parametrize("half", [pytest.param(n, marks=pytest.mark.xdist_group(f"damage-{n}")) for n in range(2)])
+def test_damage_is_detected_and_costs_only_what_it_hurts(scene: Any, torture: Any, half: int) -> None:
+    count = (TORTURE if torture.full else SAMPLE) // 2
     hurt = sum(attack(scene, torture.random, scene.damages.ORDINARY) != "nothing" for _ in range(count))
     assert hurt
     torture.tell(count, "damages to repository files", f"{hurt} hurt snapshots; none was restored, nothing else lost")
 
 
+@pytest.mark.xdist_group("damage-1")
 def test_what_may_not_be_read_is_told_and_passed_over(plain_scene: Any, torture: Any) -> None:
     """As a plain user, whom wrong permissions keep from files and directories of the repository."""
-    count = 400 if torture.full else 10
+    count = 400 if torture.full else 6
     for _ in range(count):
         attack(plain_scene, torture.random, plain_scene.damages.FORBIDDING)
     torture.tell(count, "wrong permissions in a repository", "nothing wrong restored, nothing lost")

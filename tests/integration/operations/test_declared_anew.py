@@ -1,4 +1,4 @@
-"""Promises 1 to 4 where the declaration changes between captures; tests/damage/model/ tries any sequence of the rest."""
+"""Promises 1 to 4 where what is declared changes; tests/damage/model/ tries any sequence of the rest."""
 
 from __future__ import annotations
 

@@ -511,3 +511,19 @@ print(heavy & (sys.modules.keys() - before))
     command = [sys.executable, "-c", script, str(bench.path), str(bench.state_dir)]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert done.stdout == "set()\n"
+
+
+def test_what_was_killed_while_it_created_a_repository_leaves_nothing(tmp_path: Path) -> None:
+    """Promise 6: the next one creates it, and no temporary file stays."""
+    path = tmp_path / "repository"
+    pid = os.fork()
+    if pid == 0:
+        os.rename = lambda *_, **__: os._exit(0)  # type: ignore[assignment]
+        Repository.create(str(path))
+        os._exit(1)
+    assert os.waitpid(pid, 0)[1] == 0
+    assert list(path.glob(".tmp-*"))
+    assert not (path / "format.json").exists()
+    Repository.create(str(path))
+    assert (path / "format.json").exists()
+    assert not list(path.glob(".tmp-*"))
