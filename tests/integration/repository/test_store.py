@@ -518,7 +518,7 @@ def test_what_was_killed_while_it_created_a_repository_leaves_nothing(tmp_path: 
     path = tmp_path / "repository"
     pid = os.fork()
     if pid == 0:
-        os.rename = lambda *_, **__: os._exit(0)  # type: ignore[assignment]
+        os.rename = lambda *_, **__: os._exit(0)
         Repository.create(str(path))
         os._exit(1)
     assert os.waitpid(pid, 0)[1] == 0
