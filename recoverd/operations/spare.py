@@ -174,7 +174,11 @@ def _made_spare(context: Context) -> Repository:
     path = context.config.repository.spare
     assert path is not None
     if not os.path.lexists(os.path.join(path, layout.FORMAT_NAME)):
-        Repository.create(path, compression=context.config.repository.compression)
+        try:
+            Repository.create(path, compression=context.config.repository.compression)
+        except RepositoryError:
+            if not os.path.lexists(os.path.join(path, layout.FORMAT_NAME)):
+                raise  # and else another process was faster
     try:
         durable.make_directories(f"{path}/{STATE}")
     except OSError as error:

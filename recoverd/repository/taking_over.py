@@ -93,7 +93,8 @@ def _take(
 
 def _twin(known: Sequence[Snapshot], snapshot: Snapshot) -> int | None:
     """The sequence under which the first place has this very capture already."""
-    return next((one.sequence for one in reversed(known) if same_capture(snapshot, one)), None)
+    alike = (one for one in reversed(known) if one.time_ns == snapshot.time_ns and same_capture(snapshot, one))
+    return next((one.sequence for one in alike), None)
 
 
 def _draft(snapshot: Snapshot, *, renamed: bool, parent: int | None) -> SnapshotDraft:

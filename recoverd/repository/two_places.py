@@ -154,7 +154,12 @@ class TwoPlaces(Repository):
         if holder is None:
             raise RepositoryError(f"there is no snapshot {service}/{sequence}")
         if holder is self.spare:
-            return holder.set_marks(service, sequence, change)
+            try:
+                return holder.set_marks(service, sequence, change)
+            except RepositoryError:
+                if self._holder(service, sequence) in {None, holder}:
+                    raise
+                return self.set_marks(service, sequence, change)  # it was taken over meanwhile
         noted = self._noted(service).get(sequence)
         try:
             after = holder.set_marks(service, sequence, lambda marks: change(noted or marks))
