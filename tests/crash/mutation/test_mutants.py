@@ -60,7 +60,7 @@ def _chosen() -> list[Mutant]:
         return MUTANTS
     state = blake3(b"".join((ROOT / name).read_bytes() for name in sorted({one.file for one in MUTANTS})))
     quick = [one for one in MUTANTS if one.killed_by.startswith("tests/unit/repository")]
-    slow = [one for one in MUTANTS if one.killed_by.startswith("tests/crash/lost_writes")]
+    slow = [one for one in MUTANTS if one.killed_by.startswith("tests/crash/lost_writes/test_syncs")]
     chance = random.Random(state.digest())
     return [*chance.sample(quick, AT_ONCE - 1), chance.choice(slow)]
 
@@ -70,7 +70,7 @@ def run(copy: Path, tests: str) -> subprocess.CompletedProcess[str]:
     env = {name: value for name, value in os.environ.items() if not name.startswith(("COV", "PYTEST", "RECOVERD"))}
     # the package beside the tests is not the one to be tested, also not in processes that the tests start
     env |= {"PYTHONPATH": str(copy), "PYTHONSAFEPATH": "1"}
-    if tests.startswith("tests/crash/lost_writes/test_syncs.py"):
+    if tests.startswith("tests/crash/lost_writes/"):
         env["RECOVERD_TORTURE"] = "1"  # every point: it takes seconds
     command = [sys.executable, "-m", "pytest", "-x", "-q", "--no-header", "--tb=line", "-p", "no:cacheprovider"]
     command += ["-p", "no:xdist", "-p", "no:pytest_cov", tests]
