@@ -147,16 +147,9 @@ class World:
 
     def warm(self) -> None:
         """Import here what commands import, so that no child has to."""
-        for words in (
-            ("list",),
-            ("check",),
-            ("restore",),
-            ("snapshot",),
-            ("prune",),
-            ("show", "app/1"),
-            ("diff", "app/1"),
-        ):
-            self.run(words)
+        for line in ("list", "check", "restore", "snapshot", "prune", "verify", "show app/1", "diff app/1"):
+            shutil.rmtree(self.base / "run")  # so that the configuration is parsed
+            self.run(tuple(line.split()))
             for name in json.loads((self.base / "told").read_bytes())["modules"]:
                 with suppress(ImportError):
                     importlib.import_module(name)
