@@ -79,10 +79,11 @@ def prune(context: Context, request: PruneRequest) -> PruneResult:
     Raises UsageError, LockHeld (another writer), RepositoryError.
     """
     repository = context.repository()
+    came_home: tuple[str, ...] = ()
     if context.config.repository.spare is not None and not request.dry_run:
         from recoverd.operations.spare import tidy
 
-        tidy(context, repository, request.held)
+        came_home = tidy(context, repository, request.held)
     if request.dry_run:
         return _prune(context, repository, request, Reserve(()))
     reserve = Reserve.of(context.state_dir, repository.path)
@@ -90,7 +91,7 @@ def prune(context: Context, request: PruneRequest) -> PruneResult:
     with suppress(OSError):
         layout.remove_leftovers(context.runtime_dir)
     growth.note_size(repository)
-    return result
+    return replace(result, notes=(*came_home, *result.notes)) if came_home else result
 
 
 def _prune(context: Context, repository: Repository, request: PruneRequest, reserve: Reserve) -> PruneResult:
@@ -166,12 +167,11 @@ def _result(
     )
     told = (*pruned.notes, *([pruned.kept_data] if pruned.kept_data is not None else []))
     waits = pruned.kept_data is not None or bounded.kept_data is not None
-    rest = "the next prune goes on" if waits else "no more snapshots may go"
     return PruneResult(
         kept,
         (*removed, *bounded.removed),
         pruned.freed_bytes,
-        (*notes, *told, *(f"{bounding.sentence(one)}; {rest}" for one in bounded.unmet)),
+        (*notes, *told, *(bounding.sentence(one, waits=waits) for one in bounded.unmet)),
         dry_run,
         bounded.removed,
         bounded.unmet,
@@ -201,7 +201,7 @@ def _tell_unmet(context: Context, unmet: Sequence[Unmet]) -> None:
     for one in unmet:
         if one.bound not in context.told_low:
             context.told_low.add(one.bound)
-            message = f"{bounding.sentence(one)}; what is left may not be deleted"
+            message = bounding.sentence(one)
             context.events.emit("disk.low", message=message, path=context.config.repository.path, bound=one.bound)
 
 

@@ -13,6 +13,7 @@ from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
 from recoverd.errors import LockHeld, RecoverdError, RepositoryError, os_hint
+from recoverd.events.text import size
 from recoverd.repository import layout, pruning
 from recoverd.repository.reserve import is_full
 from recoverd.repository.store import Repository
@@ -279,35 +280,48 @@ def capture(
     return {}, RepositoryError(f"{why}; nor can the spare be used: {nor}", hint=hint)
 
 
-def take_over(context: Context, repository: Repository) -> None:
-    """Bring home what the spare holds, if the first place can be written and has room. A failure is only told."""
+def take_over(context: Context, repository: Repository) -> tuple[str, ...]:
+    """Bring home what the spare holds, if the first place can be written and has room.
+
+    What came, and what had to stay, in sentences; they are logged too. Raises nothing.
+    """
     if not isinstance(repository, TwoPlaces) or repository.in_spare or repository.spare is None:
-        return
+        return ()
     if clock.monotonic_s() < context.rest_until_s or repository.is_spare_empty():
-        return
+        return ()
+    told: list[str] = []
     try:
-        if _free_bytes(repository.packs_path) <= repository.spare.statistics().size_bytes:
-            return
+        needed_bytes, free_bytes = repository.spare.statistics().size_bytes, _free_bytes(repository.packs_path)
+        if free_bytes <= needed_bytes:
+            return (f"the spare's snapshots stay there: {size(needed_bytes)}, and {size(free_bytes)} are free",)
         done = bring_home(repository, wait_s=context.wait_s)
+        told += [f"taken over from the spare: {', '.join(done.taken)}"] if done.taken else []
+        told += [f"stays in the spare: {sentence}" for sentence in done.left]
+        if not done.left:
+            return _logged(told)
     except LockHeld:
-        return
+        return ()
     except (RecoverdError, OSError) as error:
-        context.rest_until_s = clock.monotonic_s() + _REST_S
-        _LOG.warning("the spare's snapshots stay there for now: %s", error)
-        return
-    if done.taken:
-        _LOG.warning("taken over from the spare: %s", ", ".join(done.taken))
-    for sentence in done.left:
-        _LOG.warning("stays in the spare: %s", sentence)
-    if done.left:
-        context.rest_until_s = clock.monotonic_s() + _REST_S
+        told.append(f"the spare's snapshots stay there for now: {error}")
+    context.rest_until_s = clock.monotonic_s() + _REST_S
+    return _logged(told)
 
 
-def tidy(context: Context, repository: Repository, held: frozenset[str]) -> None:
-    """Before the repository is pruned: what the spare holds comes home, and what has to stay there is pruned."""
-    take_over(context, repository)
+def _logged(sentences: Sequence[str]) -> tuple[str, ...]:
+    for sentence in sentences:
+        _LOG.warning("%s", sentence)
+    return tuple(sentences)
+
+
+def tidy(context: Context, repository: Repository, held: frozenset[str]) -> tuple[str, ...]:
+    """Before the repository is pruned: what the spare holds comes home, and what has to stay there is pruned.
+
+    Returns what is to be said of it.
+    """
+    told = take_over(context, repository)
     if isinstance(repository, TwoPlaces) and not repository.in_spare and repository.holds_captures():
         prune_spare(context, (), held=held)
+    return told
 
 
 def prune_spare(context: Context, names: Sequence[str], *, held: frozenset[str] = frozenset()) -> int:

@@ -38,7 +38,7 @@ def test_all_that_is_known_comes_along(home: Any) -> None:
     there = home.held_by(home.spare)
     shutil.move(away, home.first)
     home.reopen()
-    home.prune()
+    assert home.prune().notes == (f"taken over from the spare: {one}, {two}",)
     here = home.held_by(home.first)
     for sequence, snapshot in there.items():
         assert same_capture(snapshot, here[sequence])
