@@ -31,7 +31,8 @@ MIB = 1024 * 1024
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """One moment of the simulation; times are of the snapshots since the figures before."""
+    """One moment of the simulation; times are of the snapshots since the figures before, and the processor's: what else
+    the machine does is not measured."""
 
     packs: int
     files: int
@@ -62,7 +63,7 @@ class Service:
         changed = self.chance.sample(every, max(1, self.documents // 100)) if self.entries else every
         for number in changed:
             self.contents[number] = self._document(number)
-        started = time.perf_counter()
+        started = time.process_time()
         with self.bench.repository.writer(wait_s=0, what="a snapshot") as writer:
             for number in changed:
                 data = self.contents[number]
@@ -71,10 +72,10 @@ class Service:
             below = self.bench.directory("state", writer.put_tree(list(self.entries.values())))
             made = self.bench.commit(writer, writer.put_tree([below]), time_ns=self.time_ns)
         self.captured_bytes += made.new_bytes
-        captured = time.perf_counter()
+        captured = time.process_time()
         self.snapshot_s.append(captured - started)
         self._prune()
-        self.prune_s.append(time.perf_counter() - captured)
+        self.prune_s.append(time.process_time() - captured)
 
     def _prune(self) -> None:
         repository = self.bench.repository
@@ -146,7 +147,7 @@ def test_everything_stays_flat(make: Callable[[], Any], torture: Any) -> None:
     assert max(one.files - one.packs for one in moments) <= 10 + 24 + 14
     assert max(one.bytes_per_needed for one in moments) <= 2 + 2 * AUTOMATIC.waste_share
     assert _grown("packs", before, after) <= 1.5
-    assert _grown("bytes_per_needed", before, after) <= 1.25
+    assert _grown("bytes_per_needed", before, after) <= 1.5  # at first nearly nothing has died
     if torture.full:  # below, the journal outweighs what the catalog holds, and times are noise
         assert _grown("catalog_bytes_per_object", before, after) <= 1.25
         assert _grown("snapshot_s", before, after) <= 3
