@@ -21,7 +21,7 @@ from recoverd.values import dataclass
 
 MOST_NAMED = 100  # snapshots and files that are named for one object
 _STEPS = 2_000_000  # of following lost objects upwards, in all
-_FEWEST_STEPS = 200  # for each of them
+_FEWEST_STEPS = 20  # for each of them; and as many as lead to the first snapshot
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +69,7 @@ class _Child:
 
     @property
     def leads_on(self) -> bool:
-        return self.shape.kind in {Kind.TREE, Kind.LIST}
+        return self.shape.kind is Kind.TREE or self.shape.kind is Kind.LIST
 
 
 _TREE = Shape(Kind.TREE)
@@ -136,7 +136,7 @@ class References:
             seen = set(waiting)
             more = False
             while waiting:
-                if len(seen) > steps or (len(snapshots) > MOST_NAMED and len(files) > MOST_NAMED):
+                if (len(seen) > steps and snapshots) or (len(snapshots) > MOST_NAMED and len(files) > MOST_NAMED):
                     more = True
                     break
                 node, below = waiting.pop()
