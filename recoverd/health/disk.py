@@ -9,8 +9,8 @@ from recoverd.health.results import Figure, Result, Status
 from recoverd.values import replace
 
 UNMET_HINT = (
-    "what is left is pinned, the newest known-good or proven one, or of a service that is not declared: unpin or clear "
-    "what nobody needs, free other space, or change the bound"
+    "free other space, change the bound, or unpin or clear what nobody needs; `recoverd prune --dry-run` tells why "
+    "each snapshot is kept"
 )
 _GROWTH_HINT = "keep fewer snapshots (`retention`), bound the repository (`repository.max_bytes`), or free other space"
 _DAY_S = 86400

@@ -43,17 +43,14 @@ def has_bounds(config: RepositoryConfig) -> bool:
 
 def room_of(repository: Repository) -> Room:
     """What it takes and what is free. Raises RepositoryError, OSError."""
-    return Room(repository.statistics().size_bytes, *_free_and_total(repository.state_dir, repository.path))
+    return Room(repository.statistics().size_bytes, *free_and_total(repository.state_dir, repository.path))
 
 
-def _free_and_total(state_dir: str, path: str) -> tuple[int, int]:
+def free_and_total(state_dir: str, path: str) -> tuple[int, int]:
     """Of the file system of the repository, in bytes. A reserve yet to be set up there is not free. Raises OSError."""
-    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        free_bytes, total_bytes = mounts.free_bytes(fd)
-    finally:
-        os.close(fd)
-    return max(0, free_bytes - Reserve.of(state_dir, path).missing_bytes(path)), total_bytes
+    room = os.statvfs(path)
+    free_bytes = mounts.writable_bytes(path) if room.f_blocks else 0
+    return max(0, free_bytes - Reserve.of(state_dir, path).missing_bytes(path)), room.f_blocks * room.f_frsize
 
 
 def lacks_free(context: Context) -> bool:
@@ -62,7 +59,7 @@ def lacks_free(context: Context) -> bool:
     if config.min_free_bytes is None and config.min_free_share is None:
         return False
     try:
-        free_bytes, total_bytes = _free_and_total(context.state_dir, config.path)
+        free_bytes, total_bytes = free_and_total(context.state_dir, config.path)
     except OSError:
         return False
     return bool(bounds.unmet(replace(config, max_bytes=None), Room(0, free_bytes, total_bytes)))
@@ -84,7 +81,7 @@ def enforce(
     waiting = _waiting(repository, kept)
     removed: dict[str, tuple[str, ...]] = {}
     freed, number, packs = 0, 0, PackChanges()
-    while (over := unmet(context, repository)) and waiting:
+    while (over := _in_reach(unmet(context, repository))) and waiting:
         count = bounds.next_round(waiting, max(one.missing_bytes for one in over), number)
         going, waiting = waiting[:count], waiting[count:]
         pruned = pruning.prune(repository, writer, _by_service(going))
@@ -94,12 +91,13 @@ def enforce(
         if pruned.kept_data is not None:  # more would go, and as little be freed
             return Bounded(removed, freed, unmet(context, repository), pruned.kept_data, packs)
         number += 1
-    return Bounded(removed, freed, over, packs=packs)
+    return Bounded(removed, freed, unmet(context, repository), packs=packs)
 
 
 def foreseen(context: Context, repository: Repository, kept: Mapping[str, Sequence[Decision]]) -> Bounded:
     """What `enforce` would do, as far as can be told: what removals free is an estimate. Raises RepositoryError."""
-    over = unmet(context, repository)
+    found = unmet(context, repository)
+    over = _in_reach(found)
     missing_bytes = max((one.missing_bytes for one in over), default=0)
     removed: dict[str, tuple[str, ...]] = {}
     for one in _waiting(repository, kept):
@@ -107,14 +105,22 @@ def foreseen(context: Context, repository: Repository, kept: Mapping[str, Sequen
             break
         missing_bytes -= one.frees_bytes
         removed[f"{one.service}/{one.sequence}"] = tuple(each.bound for each in over)
-    return Bounded(removed, unmet=over if missing_bytes > 0 else ())
+    return Bounded(removed, unmet=tuple(one for one in found if missing_bytes > 0 or not one.in_reach))
 
 
-def sentence(one: Unmet) -> str:
-    """One bound that is not met, in words."""
+def _in_reach(over: Iterable[Unmet]) -> tuple[Unmet, ...]:
+    return tuple(one for one in over if one.in_reach)
+
+
+def sentence(one: Unmet, *, waits: bool = False) -> str:
+    """One bound that is not met, in words. `waits`: the next prune goes on."""
     if one.bound == bounds.MAX_BYTES:
-        return f"the repository takes {size(one.found_bytes)}, and max_bytes allows {size(one.limit_bytes)}"
-    return f"{size(one.found_bytes)} are free on its disk, and min_free asks for {size(one.limit_bytes)}"
+        found = f"the repository takes {size(one.found_bytes)}, and max_bytes allows {size(one.limit_bytes)}"
+    else:
+        found = f"{size(one.found_bytes)} are free on its disk, and min_free asks for {size(one.limit_bytes)}"
+    if not one.in_reach:
+        return f"{found}: it lacks more than all snapshots take, so none goes for that"
+    return f"{found}: {'the next prune goes on' if waits else 'no more snapshots may go'}"
 
 
 def named_by_restores(context: Context, repository: Repository, service: str, sequences: Iterable[int]) -> set[int]:

@@ -36,6 +36,7 @@ from recoverd.health.facts import (
 from recoverd.health.results import Result, Status, overall
 from recoverd.health.thresholds import evaluate
 from recoverd.operations import confirmations, drilled, watched
+from recoverd.operations.bounding import free_and_total
 from recoverd.operations.confirmations import Confirmation
 from recoverd.operations.context import Context
 from recoverd.operations.growth import growth_of
@@ -134,8 +135,8 @@ def _repository(context: Context) -> tuple[Repository | None, RepositoryFacts]:
     try:
         figures = repository.statistics()
     except RepositoryError as error:  # of services the records tell all the same
-        return repository, RepositoryFacts(path, writable=False, error=error.message, space=_space(path))
-    space = _space(path)
+        return repository, RepositoryFacts(path, writable=False, error=error.message, space=_space(context, path))
+    space = _space(context, path)
     room = bounds.Room(figures.size_bytes, space.free_bytes, space.total_bytes) if space is not None else None
     growth = growth_of(repository, room, clock.now_ns()) if room is not None else None
     written = (path, repository.packs_path, os.path.join(path, layout.SNAPSHOTS))
@@ -168,15 +169,11 @@ def _quarantine(context: Context, repository: Repository | None) -> QuarantineFa
     return QuarantineFacts(count, int(runs[0].detail) if runs else None, context.config.quarantine.max_bytes)
 
 
-def _space(path: str) -> Space | None:
+def _space(context: Context, path: str) -> Space | None:
     try:
-        fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        return Space(*free_and_total(context.state_dir, path))
     except OSError:
         return None
-    try:
-        return Space(*mounts.free_bytes(fd))
-    finally:
-        os.close(fd)
 
 
 def _scheduler(context: Context) -> SchedulerFacts:

@@ -1,7 +1,8 @@
 """Bounds: which snapshots go when the repository is too large or its disk too full. Pure: values in, decisions out.
 
 Retention decides first; this is about what it keeps. What `SAFE` names is never offered, so bounds that can't be met
-stay unmet. In which order the others go:
+stay unmet. Nor does anything go for `min_free` where more is missing than the whole repository takes: then it is not
+recoverd that fills the disk, and history would be given up for nothing. In which order the others go:
 
 - *Evidence first*: a snapshot that does not count pushes no good one out.
 - *Each service from its oldest on*, in retention's order: imports, then captures by sequence.
@@ -9,8 +10,8 @@ stay unmet. In which order the others go:
   of all. So a service with a small history is not emptied for one that writes a hundred times as much.
 
 What a removal frees is known only when it is done, because snapshots share objects and packs. So they go in rounds:
-some, then another look. A round takes no more than is believed to be needed, and at most 1, 2, 4, 8 ..., so that a wrong
-belief costs little history; every fourth doubles what goes at least, so that ten thousand take some fifty rounds.
+some, then another look. A round takes no more than is believed to be needed, and at most 1, 2, 4, 8 ..., so that a
+wrong belief costs little history; every fourth doubles what goes at least: ten thousand take some fifty rounds.
 """
 
 from __future__ import annotations
@@ -38,11 +39,15 @@ class Room:
 
 @dataclass(frozen=True, slots=True)
 class Unmet:
-    """A bound that is not met: it asks for at most (`max_bytes`) or at least (`min_free`) `limit_bytes`."""
+    """A bound that is not met: it asks for at most (`max_bytes`) or at least (`min_free`) `limit_bytes`.
+
+    `in_reach`: removing snapshots could meet it.
+    """
 
     bound: str
     limit_bytes: int
     found_bytes: int
+    in_reach: bool = True
 
     @property
     def missing_bytes(self) -> int:
@@ -78,7 +83,7 @@ def unmet(config: RepositoryConfig, room: Room) -> tuple[Unmet, ...]:
         found.append(Unmet(MAX_BYTES, config.max_bytes, room.size_bytes))
     wanted = min_free_bytes(config, room.total_bytes)
     if room.total_bytes and room.free_bytes < wanted:  # without a size, a file system tells of no room either
-        found.append(Unmet(MIN_FREE, wanted, room.free_bytes))
+        found.append(Unmet(MIN_FREE, wanted, room.free_bytes, wanted - room.free_bytes <= room.size_bytes))
     return tuple(found)
 
 

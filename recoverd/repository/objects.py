@@ -69,7 +69,7 @@ class Reader:
         problem: DamagedObject | None = None
         for again in (False, True):
             if again:  # the catalog may be behind, or wrong
-                self._forget_files()
+                self.forget_files()
                 self._look_again(object_hash, tried)
             tried = self._locations(object_hash)
             for pack, location in tried:
@@ -216,8 +216,8 @@ class Reader:
     def _pack_path(self, pack: str) -> str:
         return f"{self._packs_path}/{pack[:2]}/{pack}{SUFFIX}"
 
-    def _forget_files(self) -> None:
-        """Packs may have been replaced (healed) under their names."""
+    def forget_files(self) -> None:
+        """Packs may have been replaced (healed) under their names, or deleted: what is open takes room until closed."""
         self._neighbours.clear()
         self._located.clear()
         self._frames.clear()

@@ -244,5 +244,6 @@ class _Work:
                 gone.append(name)
         finally:
             lock.release()
+            self._writer.forget_files()
             self._repository.catalog.drop_packs(gone)
         return gone

@@ -82,7 +82,8 @@ def writable_bytes(path: str) -> int:
     """How many bytes the calling user may still write at `path`, at least.
 
     ext4 counts as free what no file gets, 2 % of its blocks and at most 4096 (`reserved_clusters`, Linux,
-    Documentation/ABI/testing/sysfs-fs-ext4). What is free for everybody is without them, what is free for root is not.
+    Documentation/ABI/testing/sysfs-fs-ext4). What is free for everybody is without them, what is free for root is not;
+    and of what it tells as all of its blocks, without its own overhead, they are a little more.
     A file system that does not tell its size is taken to have room. Raises OSError.
     """
     room = os.statvfs(path)
@@ -90,5 +91,5 @@ def writable_bytes(path: str) -> int:
         return 1 << 62
     blocks = room.f_bavail
     if os.geteuid() == 0:
-        blocks = max(blocks, room.f_bfree - min(room.f_blocks // 50, 4096))
+        blocks = max(blocks, room.f_bfree - min(room.f_blocks // 32, 4096))
     return blocks * room.f_frsize

@@ -100,6 +100,8 @@ def test_ten_thousand_take_few_rounds_whatever_is_believed(believed: int) -> Non
         (RepositoryConfig("/r", min_free_bytes=51), (Unmet(MIN_FREE, 51, 50),)),
         (RepositoryConfig("/r", min_free_share=0.05), ()),
         (RepositoryConfig("/r", min_free_share=0.051), (Unmet(MIN_FREE, 51, 50),)),
+        (RepositoryConfig("/r", min_free_bytes=150), (Unmet(MIN_FREE, 150, 50),)),
+        (RepositoryConfig("/r", min_free_bytes=151), (Unmet(MIN_FREE, 151, 50, in_reach=False),)),
         (RepositoryConfig("/r", max_bytes=10, min_free_bytes=60), (Unmet(MAX_BYTES, 10, 100), Unmet(MIN_FREE, 60, 50))),
     ],
 )
