@@ -96,7 +96,7 @@ class Chooser:
         name = self.service.name
         if self.explicit is not None:
             reason = f"asked for {self.explicit.id}"
-            choice = snapshot_choice(self.service, current.survey, current.trees, self.explicit, reason)
+            choice = snapshot_choice(self.service, current.survey, current.trees, self.explicit, reason, asked=True)
             if not choice.parts:
                 raise StateError(
                     f"snapshot {self.explicit.id} holds nothing that is declared for {name} today",

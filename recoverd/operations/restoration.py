@@ -167,7 +167,7 @@ class Restoration:
                 return None
             if not choice.replacements:
                 staged.discard()
-                self.notes.append(f"live state is what {choice.candidate} holds")
+                self.notes += (f"live state is what {choice.candidate} holds", *choice.left)
                 return self._untouched(current)
             try:
                 if driver is not None and self.request.boot:
@@ -307,7 +307,7 @@ class Restoration:
         self.context.events.emit(
             "restore.finished", service=self.service.name, message=f"from {choice.candidate}", items=len(choice.parts)
         )
-        reasons = (*_left_alone(current), *choice.without, *((up.why,) if up.why else ()))
+        reasons = (*told.left_alone(current.damage, choice), *((up.why,) if up.why else ()))
         outcome = results.DEGRADED if choice.is_partial else results.RESTORED
         return self._result(current, outcome, up=up, items=items, reasons=reasons)
 
@@ -360,7 +360,7 @@ class Restoration:
             return self._result(current, results.UNTOUCHED, reasons=tuple(told.sentence(one) for one in current.damage))
         items = self._items(current, choice, clock.now_ns())
         outcome = results.DEGRADED if choice.is_partial else results.RESTORED
-        return self._result(current, outcome, items=items, reasons=(*_left_alone(current), *choice.without))
+        return self._result(current, outcome, items=items, reasons=told.left_alone(current.damage, choice))
 
     def _items(self, current: Look, choice: Choice, now_ns: int) -> tuple[ItemOutcome, ...]:
         where = self.applied[-1].quarantine if self.applied else None
@@ -394,8 +394,3 @@ class Restoration:
             exit_status=exit_status,
             resume=self.resume,
         )
-
-
-def _left_alone(current: Look) -> tuple[str, ...]:
-    """What stays as it is beside what is restored: it was accepted, or its policy says so."""
-    return tuple(told.sentence(one) for one in current.damage if one.action is Action.LEAVE)

@@ -7,7 +7,7 @@ from typing import Any
 
 from recoverd.operations.restore_results import ItemOutcome
 from recoverd.recovery.choices import Choice
-from recoverd.recovery.plan import Damage, Origin
+from recoverd.recovery.plan import Action, Damage, Origin
 from recoverd.recovery.survey import ServiceSurvey
 
 
@@ -16,6 +16,12 @@ def sentence(damage: Damage) -> str:
     where = f"{damage.item}: {damage.document}" if damage.document else damage.item
     why = f": {damage.problems[0].problem}" if damage.problems else ""
     return f"{where} is {damage.verdict}{why}; {damage.reason}"
+
+
+def left_alone(found: Sequence[Damage], choice: Choice) -> tuple[str, ...]:
+    """What stays as it is beside what is restored: it was accepted, its policy says so, or there is nothing better."""
+    alone = (sentence(one) for one in found if one.action is Action.LEAVE)
+    return (*alone, *choice.without, *choice.left)
 
 
 def evidence(survey: ServiceSurvey, choice: Choice) -> dict[str, Any]:

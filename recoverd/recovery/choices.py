@@ -43,6 +43,7 @@ class Choice:
     parts: tuple[Part, ...]
     replacements: tuple[Replacement, ...]
     without: tuple[str, ...] = ()  # a sentence for each damaged document of which no good version was found
+    left: tuple[str, ...] = ()  # a sentence for what stays otherwise than it was, and is no content
 
     @property
     def key(self) -> frozenset[tuple[str, str, str]]:
@@ -103,21 +104,41 @@ def item_choice(service: Service, plan: Plan) -> Choice:
     )
 
 
-def snapshot_choice(service: Service, survey: ServiceSurvey, trees: Trees, snapshot: Snapshot, reason: str) -> Choice:
+def snapshot_choice(
+    service: Service, survey: ServiceSurvey, trees: Trees, snapshot: Snapshot, reason: str, *, asked: bool = False
+) -> Choice:
     """All the state of a service as one snapshot has it. `trees` reads those of the survey and of the repository.
 
-    Items that the snapshot does not have, or has as another kind, are left alone. Raises DamagedObject.
+    Items that the snapshot does not have, or has as another kind, are left alone. `asked`: somebody asked for this
+    snapshot, so directories get their own owner, mode and attributes back too, by being replaced as a whole; where
+    they may hold what is no state, they are left as they are. Raises DamagedObject.
     """
     parts: list[Part] = []
     replacements: list[Replacement] = []
+    left: list[str] = []
     for name, item in service.state.items():
         record = snapshot.items.get(name)
         if record is None or record.good is None or record.kind != item.kind.value:
             continue
         parts.append(Part(name, "", snapshot.sequence, snapshot.time_ns, record.good, reason))
+        whole = not (item.include or item.exclude or survey.items[name].notes)
+        above: str | None = None  # the directory that is replaced as a whole, with all that differs in it
         for difference in differences(trees, survey.items[name].root, record.good):
-            replacements += _replacements(name, item.path, difference, trees)
-    return Choice(service.name, tuple(parts), tuple(replacements))
+            path = difference.path
+            if above is not None and f"{path}/".startswith(f"{above}/" if above else ""):
+                continue
+            if (
+                difference.before is None
+                or difference.after is None
+                or {difference.before.type, difference.after.type} != {"dir"}
+            ):
+                replacements += _replacements(name, item.path, difference, trees)
+            elif asked and whole:
+                above = path
+                replacements.append(Replacement(name, item.path, path, difference.after, whole=True))
+            elif asked:
+                left.append(f"{name}{'/' if path else ''}{path}: the directory keeps its owner, mode and attributes")
+    return Choice(service.name, tuple(parts), tuple(replacements), left=tuple(left))
 
 
 def service_choices(
@@ -147,8 +168,7 @@ def service_choices(
 def _replacements(item: str, target: str, difference: Difference, trees: Trees) -> Iterator[Replacement]:
     before, after = difference.before, difference.after
     if after is not None:
-        if before is None or before.type != "dir" or after.type != "dir":
-            yield Replacement(item, target, difference.path, after, whole=after.type == "dir")
+        yield Replacement(item, target, difference.path, after, whole=after.type == "dir")
     elif before is not None:
         for path in _files_below(trees, difference.path, before):
             yield Replacement(item, target, path, None)

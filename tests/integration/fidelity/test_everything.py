@@ -18,6 +18,7 @@ import pytest
 
 from recoverd.operations.export import ExportRequest, export
 from recoverd.operations.import_ import ImportRequest, import_copies
+from recoverd.operations.undo import UndoRequest, undo
 
 
 def test_in_place_and_elsewhere(full: Any) -> None:
@@ -45,6 +46,31 @@ def test_file_by_file(full: Any) -> None:
         (full.live / "socket").unlink()
     shutil.copystat(kept, full.live)  # of the directory itself only its names were replaced
     full.same(kept, full.live)
+
+
+@pytest.mark.parametrize("where", ["", "below"])
+def test_a_directory_s_own_mode_and_attributes(house: Any, where: str) -> None:
+    """A restore that was asked for brings them back, and undo takes them back, with all that was changed there since;
+    where a directory may hold what is no state, it is left as it is, and that is said."""
+    directory = house.live / where
+    directory.mkdir(exist_ok=True, mode=0o755)
+    (house.live / "first").write_text("1")
+    (directory / "file").write_text("1")
+    directory.chmod(0o750)
+    house.snapshot()
+    directory.chmod(0o700)
+    (directory / "file").write_text("2")
+    result = house.restore(snapshot="app/1")
+    assert (result.outcome, result.reasons) == ("restored", ())
+    assert (oct(directory.stat().st_mode), (directory / "file").read_text()) == ("0o40750", "1")
+    assert house.restore(snapshot="app/1").outcome == "untouched"
+    undo(house.context, UndoRequest())
+    assert (oct(directory.stat().st_mode), (directory / "file").read_text()) == ("0o40700", "2")
+    os.mkfifo(directory / "fifo")
+    result = house.restore(snapshot="app/1")
+    assert result.outcome == "restored"
+    assert result.reasons == (f"main{'/' if where else ''}{where}: the directory keeps its owner, mode and attributes",)
+    assert (oct(directory.stat().st_mode), (directory / "file").read_text()) == ("0o40700", "1")
 
 
 def test_through_an_archive(full: Any, tmp_path: Path) -> None:

@@ -170,6 +170,9 @@ def test_attributes_that_can_not_be_set_are_told(bench: Any, out: Any, monkeypat
     def refuse(*_: object, **__: object) -> None:
         raise OSError(95, os.strerror(95))
 
+    large = bench.entry("large", b"1", xattrs=(("user.x", bytes(70_000)),))  # more than Linux takes
+    (note,) = extract_entry(bench.source, large, out[1], "large")
+    assert note.startswith("large: the attribute user.x can't be set here")
     monkeypatch.setattr(os, "setxattr", refuse)
     entry = bench.entry("d", {"f": bench.entry("f", b"1", xattrs=(("user.x", b"1"),))})
     (note,) = extract_entry(bench.source, entry, out[1], "d")
