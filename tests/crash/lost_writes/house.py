@@ -162,6 +162,8 @@ class House:
                 with suppress(Killed):
                     self.recorder.replay(calls)
                 self.lay(self._nodes(self.recorder.disk.image(EVERYTHING)))
+                for confirmed in (self.root / "run").glob("confirmed-*"):
+                    confirmed.unlink()  # of another attempt
                 self.choices = choices
                 yield
                 self.choices = lambda at: []
