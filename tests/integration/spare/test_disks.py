@@ -110,7 +110,7 @@ def test_hanging(disk: Disks, house_on: Callable[..., Any], hang: Callable[..., 
     """A dead mount answers nobody: within `io_timeout` the capture goes on with the spare."""
     one = disk("disk")
     home = house_on(one)
-    home.io_timeout_s = 1.0
+    home.io_timeout_s = 3.0
     assert home.capture(1) == "app/1"
     dead = hang(one.path)
     home.reopen()
