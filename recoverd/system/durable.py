@@ -153,7 +153,7 @@ def make_directories(path: str, *, mode: int = 0o700) -> None:
     while not os.path.isdir(above):
         missing.append(above)
         above = os.path.dirname(above)
-    if not os.listdir(above):
+    if _is_empty(above):
         _sync_above(above)
     for directory in reversed(missing):
         try:
@@ -162,6 +162,14 @@ def make_directories(path: str, *, mode: int = 0o700) -> None:
             if not os.path.isdir(directory):
                 raise NotADirectoryError(f"{directory} is in the way and not a directory") from None
         _sync_above(directory)
+
+
+def _is_empty(directory: str) -> bool:
+    try:
+        with os.scandir(directory) as entries:
+            return next(entries, None) is None
+    except PermissionError:
+        return False  # not one that we made
 
 
 def _sync_above(directory: str) -> None:
