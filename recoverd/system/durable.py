@@ -31,7 +31,7 @@ def settle_directory(path: str) -> None:
     """Make the names in one of recoverd's own directories durable, if they changed lately.
 
     Called before building on what somebody else may have left: who was killed between a rename and the sync after it
-    leaves names that are to be seen and that the next power cut takes back. An absent directory is fine. Raises OSError.
+    leaves names that are to be seen and that the next power cut takes back. Absence is fine. Raises OSError.
     """
     try:
         fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
