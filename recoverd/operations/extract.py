@@ -134,7 +134,11 @@ def _wanted(context: Context, request: ExtractRequest) -> dict[str, list[Snapsho
     services = context.select(request.services)
     found: dict[str, list[Snapshot]] = {}
     for name in (service.name for service in services if service.state or request.at_ns is None):
-        snapshots = [one for one in repository.snapshots(name) if not one.imported]
+        snapshots = [
+            one
+            for one in repository.snapshots(name)
+            if not one.imported and any(item.good is not None for item in one.items.values())
+        ]
         if request.at_ns is not None:
             newest = good_at(context, name, request.at_ns)
             older = [one for one in snapshots if one.verdict.counts and one.sequence < newest.sequence]

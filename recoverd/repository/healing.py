@@ -13,10 +13,12 @@ from collections.abc import Iterable
 from blake3 import blake3
 
 from recoverd.errors import DamagedObject, LockHeld, RepositoryError
+from recoverd.repository.layout import SNAPSHOTS
 from recoverd.repository.marks import decode_marks
 from recoverd.repository.new_packs import NewPack
 from recoverd.repository.pack_check import PackReport
 from recoverd.repository.packs import PACK_BYTES, SUFFIX, Location, read_frame
+from recoverd.repository.references import Kind
 from recoverd.repository.snapshots import decode_snapshot, sequence_of
 from recoverd.repository.store import Repository
 from recoverd.repository.verify_record import Damage
@@ -124,16 +126,21 @@ class Healer:
         self._packs.clear()
 
     def replace_packs(self, new: Iterable[str]) -> None:
-        """Move damaged packs aside of which nothing is needed that does not lie elsewhere. Raises OSError."""
+        """Move damaged packs aside of which nothing is needed that does not lie elsewhere. Raises OSError.
+
+        While a tree or a record is lost nobody knows all that is needed: then everything must lie elsewhere.
+        """
+        unsure = any(self._found.lost[key].kind in {Kind.TREE, Kind.LIST} for key in self.wanted)
+        unsure = unsure or any((one.path or "").startswith(f"{SNAPSHOTS}/") for one in self._found.damage)
         same = set(new)
         for report in self._found.reports:
             if report.name in same:
                 self._bad_packs.discard(report.name)
                 self.healed.append(Healed(f"pack {report.name}", "its own frames and copies", pack=report.name))
         for report in self._found.reports:
-            if report.name in same or report.unknown_version:
+            if report.name in same or report.unknown_version or report.out_of_reach:
                 continue
-            needed = [key for key in {*report.index, *report.damaged} if key in self._found.needed]
+            needed = [key for key in {*report.index, *report.damaged} if unsure or key in self._found.needed]
             if all(self._is_elsewhere(key) for key in needed) and self._move_aside(report.name):
                 self.healed.append(Healed(f"pack {report.name}", f"moved to {DIRECTORY}/", pack=report.name))
 

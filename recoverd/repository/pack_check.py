@@ -43,6 +43,7 @@ class PackReport:
     problem: str | None = None  # of the file as a whole
     everything: Index = field(default_factory=dict)  # also what is damaged, as far as its index tells
     unknown_version: bool = False  # what is in it is for a newer recoverd to say
+    out_of_reach: bool = False  # its permissions or its disk keep it from being read: nobody knows what is in it
 
     @property
     def intact(self) -> bool:
@@ -69,7 +70,7 @@ def check_pack(
             found[object_hash] = location
             if look is not None:
                 look(object_hash, data)
-        return PackReport(name, size, found, {}, why, found)
+        return PackReport(name, size, found, {}, why, found, out_of_reach=isinstance(error, OSError))
     intact: Index = {}
     damaged: dict[str, str] = {}
     listed = sorted(index.items(), key=itemgetter(1))

@@ -10,6 +10,7 @@ A verify writes nothing but what the catalog knows of damage and the place where
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import re
@@ -206,7 +207,9 @@ class Verification:
         except FileNotFoundError:
             return  # what it held is looked for below
         except OSError as error:
-            self._reports.append(PackReport(name, 0, {}, {}, f"it can't be opened: {error.strerror or error}"))
+            why = f"it can't be opened: {error.strerror or error}"
+            another = error.errno in {errno.EINVAL, errno.EISDIR, errno.ELOOP}  # no file lies there
+            self._reports.append(PackReport(name, 0, {}, {}, why, out_of_reach=not another))
             return
         try:
             report = check_pack(fd, name, look=lambda _, data: self._look(data), read=self._count)

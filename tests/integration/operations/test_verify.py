@@ -13,6 +13,7 @@ from blake3 import blake3
 from recoverd.errors import DamagedObject
 from recoverd.health.results import Result, Status
 from recoverd.operations.verify import VerifyRequest, VerifyResult, verify
+from recoverd.repository.packs import read_index
 from recoverd.repository.store import Repository
 
 LARGE = b'{"id": "large", "of several blocks": "%b"}' % b"".join(b"%07d" % number for number in range(400_000))
@@ -287,3 +288,58 @@ def test_json_has_the_keys_of_the_contract(saved: Any) -> None:
     assert list(document)[:4] == ["checked_bytes", "objects", "damage", "healed"]
     assert list(document["damage"][0])[:4] == ["object", "pack", "snapshots", "files"]
     assert document["damage"][0]["snapshots"] == ["app/3"]
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
+def test_a_pack_that_may_not_be_read_stays_where_it_is(saved: Any) -> None:
+    """Promise 6: it may be whole; once it can be read again nothing is missing."""
+    before = restorable(saved)
+    saved.reopen()
+    for pack in saved.packs:
+        pack.chmod(0)
+        result = run(saved, heal=True)
+        assert result.exit_status == 1
+        assert any("can't be opened" in one.problem for one in result.damage)
+        pack.chmod(0o600)
+        saved.reopen()
+        assert restorable(saved) == before
+
+
+def test_a_pack_of_which_the_disk_gives_nothing_stays_where_it_is(saved: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Promise 6: an I/O error may pass; what it hides is not taken for unneeded."""
+    from recoverd.repository import verifying
+
+    before = restorable(saved)
+    real = verifying.open_own_fd
+    for pack in saved.packs:
+
+        def refused(path: str, pack: Path = pack) -> int:
+            if path == str(pack):
+                raise OSError(5, "Input/output error", path)
+            return real(path)
+
+        monkeypatch.setattr(verifying, "open_own_fd", refused)
+        assert run(saved, heal=True).exit_status == 1
+        monkeypatch.setattr(verifying, "open_own_fd", real)
+        saved.reopen()
+        assert pack.exists()
+        assert restorable(saved) == before
+
+
+def test_what_hangs_on_a_lost_tree_stays(house: Any) -> None:
+    """Promise 6: while a tree is lost nobody knows what else is needed; the tree may come back from another copy."""
+    (house.tasks / "large.json").write_bytes(LARGE)
+    house.snapshot()
+    before = restorable(house)
+    (house.tasks / "large.json").unlink()
+    (pack,) = house.packs
+    data = pack.read_bytes()
+    with pack.open("rb") as file:
+        last = max(location.frame_offset for location in read_index(file.fileno(), pack.name[:64]).values())
+    pack.write_bytes(data[: last + 10])  # the blocks are whole, and the trees behind them are cut off
+    assert run(house, heal=True).exit_status == 1
+    assert pack.exists()
+    pack.write_bytes(data)
+    assert run(house).exit_status == 0
+    house.reopen()
+    assert restorable(house) == before
