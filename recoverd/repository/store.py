@@ -26,25 +26,16 @@ from recoverd.repository.snapshots import (
     record_name,
     sequence_of,
 )
+from recoverd.repository.statistics import Statistics, directories, measured
 from recoverd.system import durable, locks
 from recoverd.system.locks import FileLock
-from recoverd.values import dataclass, replace
+from recoverd.values import replace
 
 if TYPE_CHECKING:
     from recoverd.repository.objects import Reader
     from recoverd.repository.writer import Writer
 
 _log = logging.getLogger("recoverd.repository")
-
-
-@dataclass(frozen=True, slots=True)
-class Statistics:
-    """What a repository amounts to. `files` and `size_bytes` count packs and records."""
-
-    size_bytes: int
-    files: int
-    packs: int
-    snapshots: int
 
 
 class Repository:
@@ -261,17 +252,11 @@ class Repository:
     def statistics(self) -> Statistics:
         """Bytes and numbers, from listing alone. Raises RepositoryError."""
         try:
-            packs = [size for directory in _directories(self.packs_path) for size in _sizes(directory, ".tar.zst")]
-            records = [
-                size
-                for directory in _directories(f"{self.path}/{layout.SNAPSHOTS}")
-                for size in _sizes(directory, ".json")
-            ]
+            return measured(self.packs_path, f"{self.path}/{layout.SNAPSHOTS}")
         except OSError as error:
             raise RepositoryError(
                 f"the repository {self.path} can't be listed: {error.strerror}", hint=os_hint(error)
             ) from None
-        return Statistics(sum(packs) + sum(records), len(packs) + len(records), len(packs), len(records))
 
     # --- for the writer and for pruning
 
@@ -305,7 +290,7 @@ class Repository:
         """
         above = f"{self.path}/{layout.SNAPSHOTS}"
         try:
-            for directory in _directories(above) if service is None else [f"{above}/{service}"]:
+            for directory in directories(above) if service is None else [f"{above}/{service}"]:
                 durable.settle_directory(directory)
         except OSError as error:
             raise RepositoryError(
@@ -316,7 +301,7 @@ class Repository:
         """Delete what processes that are gone left half written beside records and marks. Raises OSError."""
         places = [self.path, self.state_dir, f"{self.state_dir}/services"]
         for name in (layout.SNAPSHOTS, layout.MARKS):
-            places += _directories(f"{self.path}/{name}")
+            places += directories(f"{self.path}/{name}")
         for place in places:
             if os.path.isdir(place):
                 layout.remove_leftovers(place)
@@ -410,13 +395,3 @@ def _past(record: ServiceRecord, sequence: int) -> ServiceRecord:
 def _check_service(service: str) -> None:
     if not is_service_name(service):
         raise RepositoryError(f"{service!r} is no name of a service")
-
-
-def _directories(path: str) -> list[str]:
-    with os.scandir(path) as entries:
-        return [entry.path for entry in entries if entry.is_dir(follow_symlinks=False)]
-
-
-def _sizes(path: str, suffix: str) -> list[int]:
-    with os.scandir(path) as entries:
-        return [entry.stat(follow_symlinks=False).st_size for entry in entries if entry.name.endswith(suffix)]
