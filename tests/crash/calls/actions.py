@@ -42,8 +42,9 @@ def captured(house: House, told: Told) -> None:
 
 
 def pruned(house: House, told: Told) -> None:
+    """What is said to be kept is there; no pack is left over, unless it says that there was no room to rewrite some."""
     assert {one["id"] for one in told.json["kept"]} == house.records().keys()
-    assert house.packs() == house.everything()[1]
+    assert house.packs() == house.everything()[1] or any("no room" in note for note in told.json["notes"])
 
 
 def listed(house: House, told: Told) -> None:
