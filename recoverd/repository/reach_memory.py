@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import sys
 from array import array
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from blake3 import blake3
@@ -21,17 +21,17 @@ if TYPE_CHECKING:
 MARK_BYTES = 8
 HASH_BYTES = 32
 _CHECK_BYTES = 16
-_TAR_HEADER = 512  # before each object
 
 _log = logging.getLogger("recoverd.repository")
 _OBJECTS_PER_PACK = 4096
 _MOST_NEW_PACKS = 32
 _NEW_PACKS = "SELECT count(*), total(size) FROM packs WHERE id > ?"
-_COPIES = (
-    "SELECT hash, pack, CAST(frame_length AS REAL) * (size + ?) / max(frame_size, 1),"
-    " EXISTS (SELECT 1 FROM distrusted AS d WHERE d.hash = objects.hash AND d.pack = objects.pack)"
-    " FROM objects ORDER BY hash, pack"
-)
+# What an object takes of its pack, before index and footer; 512 is for its header in the archive.
+_WEIGHT = "CAST(frame_length AS REAL) * (size + 512) / max(frame_size, 1)"
+_WEIGHTS = f"SELECT pack, sum({_WEIGHT}) FROM objects GROUP BY pack"  # noqa: S608 - a constant
+_OBJECTS = f"SELECT hash, pack, {_WEIGHT} FROM objects"  # noqa: S608 - a constant
+_COPIED = "SELECT hash FROM objects GROUP BY hash HAVING count(*) > 1"
+_COPIES = f"SELECT pack, {_WEIGHT}, NOT {TRUSTED} FROM objects WHERE hash = ? ORDER BY pack"  # noqa: S608 - constants
 _INTACT_ELSEWHERE = f"SELECT hash FROM objects WHERE pack NOT IN (SELECT id FROM packs WHERE name = ?) AND {TRUSTED}"  # noqa: S608 - a constant
 
 
@@ -178,51 +178,47 @@ class ReachMemory:
 def _figures(db: sqlite3.Connection, needed: Needed) -> list[PackFigures]:
     listed = db.execute("SELECT id, name, size FROM packs ORDER BY id DESC").fetchall()
     packs = {number: _Pack(name, size, age) for age, (number, name, size) in enumerate(listed)}
-    shared: list[list[tuple[_Pack, float]]] = []
-    for copies in _by_object(db, packs, needed):
-        intact = [(pack, weight) for pack, weight, distrusted in copies if not distrusted]
-        if len(intact) == 1:
-            intact[0][0].live_weight += intact[0][1]
-        elif intact:
-            shared.append(intact)
-            for pack, weight in intact:
-                pack.shared_weight += weight
-        for pack, _, distrusted in copies:
-            pack.copies |= len(copies) > 1
-            pack.held |= bool(distrusted) and not intact
-    order = {
-        id(pack): place
-        for place, pack in enumerate(
-            sorted(packs.values(), key=lambda one: (-one.live_weight - one.shared_weight, one.name))
-        )
-    }
-    for intact in shared:
-        pack, weight = min(intact, key=lambda one: order[id(one[0])])
-        pack.live_weight += weight
+    for number, weight in db.execute(_WEIGHTS):
+        if number in packs:
+            packs[number].all_weight = weight
+    special = {object_hash for (object_hash,) in db.execute(_COPIED)}
+    special.update(object_hash for (object_hash,) in db.execute("SELECT hash FROM distrusted"))
+    live = dict.fromkeys(packs, 0.0)
+    marks, everything, order, number_of = needed.marks, needed.everything, sys.byteorder, int.from_bytes
+    for object_hash, number, weight in db.execute(
+        _OBJECTS
+    ):  # a look at every object there is: nothing more than needed
+        if (everything or number_of(object_hash[:MARK_BYTES], order) in marks) and object_hash not in special:
+            live[number] = live.get(number, 0.0) + weight
+    for number, pack in packs.items():
+        pack.live_weight = live[number]
+    _share_out(packs, [db.execute(_COPIES, (x,)).fetchall() for x in sorted(special) if x in needed])
     return [
         PackFigures(pack.name, pack.size, _share(pack), pack.age, pack.copies, pack.held) for pack in packs.values()
     ]
 
 
-def _by_object(
-    db: sqlite3.Connection, packs: Mapping[int, _Pack], needed: Needed
-) -> Iterator[list[tuple[_Pack, float, int]]]:
-    """All copies of each needed object: (pack, weight, whether it is known to be damaged)."""
-    before: bytes | None = None
-    copies: list[tuple[_Pack, float, int]] = []
-    for object_hash, number, weight, distrusted in db.execute(_COPIES, (_TAR_HEADER,)):
-        pack = packs.get(number)
-        if pack is None:
-            continue
-        pack.all_weight += weight
-        if object_hash != before:
-            if copies:
-                yield copies
-            before, copies = object_hash, []
-        if object_hash in needed:
-            copies.append((pack, weight, distrusted))
-    if copies:
-        yield copies
+def _share_out(packs: Mapping[int, _Pack], objects: Sequence[Sequence[tuple[int, float, int]]]) -> None:
+    """Decide which pack provides each object of which there are several copies, or a damaged one.
+
+    A copy is the number of its pack, its weight, and whether it is known to be damaged.
+    """
+    shared: list[list[tuple[_Pack, float]]] = []
+    for copies in objects:
+        there = [(packs[number], weight, damaged) for number, weight, damaged in copies if number in packs]
+        intact = [(pack, weight) for pack, weight, damaged in there if not damaged]
+        shared.append(intact)
+        for pack, weight in intact:
+            pack.shared_weight += weight
+        for pack, _, damaged in there:
+            pack.copies |= len(there) > 1
+            pack.held |= bool(damaged) and not intact
+    by_need = sorted(packs.values(), key=lambda one: (-one.live_weight - one.shared_weight, one.name))
+    places = {pack.name: place for place, pack in enumerate(by_need)}
+    for intact in shared:
+        if intact:
+            pack, weight = min(intact, key=lambda one: places[one[0].name])
+            pack.live_weight += weight
 
 
 def _share(pack: _Pack) -> int:
