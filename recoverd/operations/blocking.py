@@ -47,7 +47,7 @@ def unblock(runtime_dir: str, service: str) -> None:
 def reason(runtime_dir: str, service: str) -> str | None:
     """Why systemd refuses a service; None when it does not."""
     try:
-        with open(flag_path(runtime_dir, service), "rb") as file:
+        with durable.open_own(flag_path(runtime_dir, service)) as file:
             return str(json.loads(file.read())["why"])
     except FileNotFoundError:
         return None
@@ -64,7 +64,7 @@ def _held(runtime_dir: str) -> dict[str, str]:
         return {}
     for name in names:
         try:
-            with open(os.path.join(directory, name), "rb") as file:
+            with durable.open_own(os.path.join(directory, name)) as file:
                 because = json.loads(file.read())["because"]
         except (OSError, ValueError, KeyError, TypeError):
             continue

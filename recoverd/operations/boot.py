@@ -102,7 +102,7 @@ _HINT = "`recoverd confirm` goes on with it once the machine is up"
 def late_services(runtime_dir: str) -> frozenset[str]:
     """What the first phase of this boot has left to `confirm`."""
     try:
-        with open(os.path.join(runtime_dir, "late.json"), "rb") as file:
+        with durable.open_own(os.path.join(runtime_dir, "late.json")) as file:
             return frozenset(str(name) for name in json.loads(file.read()))
     except (OSError, ValueError, TypeError):
         return frozenset()

@@ -54,7 +54,7 @@ def end(context: Context) -> None:
 def load(state_dir: str) -> Lifetime | None:
     """None where no scheduler ever ran, or its note can't be read."""
     try:
-        with open(os.path.join(state_dir, _NAME), "rb") as file:
+        with durable.open_own(os.path.join(state_dir, _NAME)) as file:
             document = json.loads(file.read())
         down = {str(name): value is True for name, value in document["down"].items()}
         return Lifetime(str(document["boot_id"]), document["ended"] is True, down)

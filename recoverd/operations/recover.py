@@ -69,7 +69,7 @@ def _blocked(name: str, why: str, hint: str | None = None) -> ServiceRestore:
 
 def _load(path: str) -> list[float]:
     try:
-        with open(path, "rb") as file:
+        with durable.open_own(path) as file:
             return [float(time_s) for time_s in json.loads(file.read())]
     except (OSError, ValueError, TypeError):
         return []

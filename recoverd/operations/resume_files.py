@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 
 from recoverd.recovery.resume import History, decode_history
+from recoverd.system.durable import open_own
 
 VARIABLE = "RECOVERD_RESUME"  # in the environment of what recoverd starts: the path of the report
 
@@ -21,7 +22,7 @@ def history_path(state_dir: str, service: str) -> str:
 def load_history(state_dir: str, service: str) -> History:
     """An empty one where there is none, or it can't be read."""
     try:
-        with open(history_path(state_dir, service), "rb") as file:
+        with open_own(history_path(state_dir, service)) as file:
             return decode_history(file.read())
     except OSError:
         return History()

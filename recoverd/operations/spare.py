@@ -216,7 +216,7 @@ def _note_first(spare: Repository, first: Repository) -> None:
 
     path = f"{spare.state_dir}/{_FIRST}"
     try:
-        with open(path, "rb") as file:
+        with durable.open_own(path) as file:
             if json.loads(file.read())["id"] == first.format.id:
                 return
     except (OSError, ValueError, KeyError, TypeError):

@@ -202,3 +202,25 @@ def test_what_lies_in_the_place_of_the_reserve_is_not_waited_for(house: House) -
     house.write(5)
     assert house.snapshot().outcome == "saved"
     assert house.prune().exit_status == 0
+
+
+def test_no_memory_of_recoverd_is_waited_for(house: House) -> None:
+    """A FIFO in the place of any file that it keeps beside the repository hangs nothing; state comes back."""
+    good = house.write(1)
+    house.snapshot()
+    house.state.write_bytes(b"")
+    house.restore()
+    house.state.write_bytes(b"")
+    house.restore()
+    house.snapshot()
+    house.reopen()
+    found = [path for path in house.state_dir.rglob("*.json") if "repository" not in path.parts]
+    assert len(found) > 3  # evidence of two restores, what is remembered of the service and of its restores
+    for path in found:
+        path.unlink()
+        os.mkfifo(path)
+    house.state.write_bytes(b"")
+    assert house.restore().outcome == "restored"
+    assert house.state.read_bytes() == good
+    assert house.check().results
+    assert house.snapshot().outcome == "unchanged"
