@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from recoverd.repository import database, packs, reachability
+from recoverd.repository import database, packs, reachability, repacking
 from recoverd.repository.pack_check import check_pack
 from recoverd.repository.packs import read_index
 from recoverd.repository.pruning import AUTOMATIC, Pruned, foresee, prune
@@ -162,6 +162,29 @@ def test_a_damaged_object_never_moves(bench: Any) -> None:
     assert bench.files(newer) == {"kept": noise("kept"), "bulk": b"new"}
     pruned(bench, {"svc": [2]})
     assert not pack.exists()
+
+
+def test_what_is_damaged_between_the_look_and_the_copy_does_not_move(
+    bench: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Promise 7: what is written is checked as it is written, too. Nothing is left behind, and nothing is deleted."""
+    newer, pack = sparse_pack(bench)
+    intact = pack.read_bytes()
+    real = repacking._checked
+
+    def then_damaged(*arguments: Any) -> Any:
+        found = real(*arguments)
+        damage(pack, noise("kept"))
+        return found
+
+    monkeypatch.setattr(repacking, "_checked", then_damaged)
+    before = bench.packs()
+    done = pruned(bench, {"svc": [1]})
+    assert "left as they are" in " ".join(done.notes)
+    assert bench.packs() == before
+    assert not bench.temporaries()
+    pack.write_bytes(intact)
+    assert bench.files(newer) == {"kept": noise("kept"), "bulk": b"new"}
 
 
 def test_while_it_is_unknown_what_is_needed_files_stay_few_and_nothing_is_lost(bench: Any) -> None:
