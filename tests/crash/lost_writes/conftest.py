@@ -17,7 +17,7 @@ from tests.crash.lost_writes.recording import available
 @pytest.fixture
 def house(tmp_path: Path) -> Iterator[House]:
     if not available():
-        pytest.skip("needs strace to record what a process does")
+        pytest.skip("needs strace, which may trace, to record what a process does")
     memory = "/dev/shm" if os.access("/dev/shm", os.W_OK) else str(tmp_path)
     root = Path(tempfile.mkdtemp(prefix="recoverd-", dir=memory))
     yield House(root)

@@ -92,7 +92,8 @@ class House:
     contents: dict[bytes, bytes] = field(default_factory=dict)
     choices: Callable[[int], list[Choice]] = lambda at: []  # of the cut at each call
     cuts: dict[bytes, Cut] = field(default_factory=dict)  # by all that matters in them
-    points: int = 0  # calls after which the power was cut
+    points: int = 0  # calls so far
+    cut_points: int = 0  # after which the power was cut
     images: int = 0  # tried there, also equal ones
     told: bool = False  # the call that is replayed reports success
     _hashed: dict[int, bytes] = field(default_factory=dict)  # by the id of what `contents` keeps
@@ -202,7 +203,9 @@ class House:
         self.points += 1
         if self.points == self._kill_after:
             raise Killed
-        for choice in self.choices(self.points):
+        choices = self.choices(self.points)
+        self.cut_points += bool(choices)
+        for choice in choices:
             self.images += 1
             title = f"{self._title}, cut {self.points} after {call} {path}, left: {choice.title}"
             self.keep(title, self.recorder.disk, choice)

@@ -6,6 +6,7 @@ disk is compared with the real one.
 
 from __future__ import annotations
 
+import functools
 import os
 import re
 import shutil
@@ -242,8 +243,11 @@ class Recorder:
         return None if below is None or self.skip(below) else below
 
 
+@functools.cache
 def available() -> bool:
-    return shutil.which("strace") is not None
+    """Whether strace is there, and may trace."""
+    found = shutil.which("strace")
+    return found is not None and not subprocess.run([found, "-qq", "-o", os.devnull, "true"], check=False).returncode
 
 
 def record(command: Sequence[str], env: Mapping[str, str]) -> tuple[subprocess.CompletedProcess[bytes], list[Call]]:

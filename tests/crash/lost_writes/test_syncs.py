@@ -270,7 +270,7 @@ def test_what_a_killed_process_did_is_durable_before_others_build_on_it(title: s
     seen after the kill was not durable yet."""
     killed, then = BUILDING_ON[title]
     count = 0
-    for at in torture.sample(range(_calls_of(killed)), 9):
+    for at in torture.sample(range(_calls_of(killed)), 5):
         with new_bench() as bench:
             _begin(bench)
             assert bench.killed(at, lambda bench=bench: killed(bench))  # type: ignore[misc]
