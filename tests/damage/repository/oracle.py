@@ -50,7 +50,8 @@ def regular(path: Path) -> bytes | None:
         fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
     except OSError:
         return None
-    if not stat.S_ISREG(os.fstat(fd).st_mode):
+    mode = os.fstat(fd).st_mode
+    if not stat.S_ISREG(mode) or not mode & 0o400:  # what its owner may not read, root is not to read either
         os.close(fd)
         return None
     with open(fd, "rb") as file:
@@ -144,7 +145,7 @@ class Repository:
         self.packs, self.records, self.unreadable = {}, {}, set()
         for path in self.path.glob("packs/*/*.tar.zst"):
             match = _PACK.fullmatch(path.name)
-            if match is None or path.parent.name != path.name[:2]:
+            if match is None or path.parent.name != path.name[:2] or not self._entered(path):
                 continue
             status = path.lstat()
             stamp = status.st_ino, status.st_ctime_ns, status.st_size
@@ -156,7 +157,7 @@ class Repository:
                 seen = self._seen[match[1]] = stamp, pack
             self.packs[match[1]] = seen[1]
         for path in self.path.glob("snapshots/*/*.json"):
-            if _RECORD.fullmatch(path.name):
+            if _RECORD.fullmatch(path.name) and self._entered(path):
                 service, name = path.parent.name, f"{path.parent.name}/{int(path.stem)}"
                 data = regular(path)
                 try:
@@ -164,6 +165,11 @@ class Repository:
                 except (Unreadable, ValueError, KeyError, TypeError):
                     self.unreadable.add(name)
         return self
+
+    def _entered(self, path: Path) -> bool:
+        """Whether the directories on the way may be listed and entered by their owner."""
+        above = [one for one in path.parents if one.is_relative_to(self.path.parent)]
+        return all(one.lstat().st_mode & 0o500 == 0o500 for one in above)
 
     def _pack(self, path: Path, name: str) -> Pack | None:
         data = regular(path)
