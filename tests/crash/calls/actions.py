@@ -71,6 +71,7 @@ def age_catalog(house: House) -> None:
 
 def damage_catalog(house: House) -> None:
     path = house.state / "catalog.sqlite"
+    assert not list(house.state.glob("catalog.sqlite-*"))  # all of it is in the file
     data = path.read_bytes()
     middle = len(data) // 2
     path.write_bytes(data[:4096] + random.Random(1).randbytes(middle) + data[4096 + middle :])

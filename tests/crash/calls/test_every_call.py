@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 
 from tests.conftest import Torture
-from tests.crash.calls.actions import ACTIONS, FAULTS, Action
+from tests.crash.calls.actions import ACTIONS, FAULTS, SAMPLE, Action
 from tests.crash.calls.house import SERVICES, House, Told
 
 KILLS = ("killed", "killed half-way")
@@ -170,18 +170,23 @@ def points_of(usual: Undisturbed, fault: dict[str, Any]) -> list[int]:
 def test_killed_at_every_call(house: House, torture: Torture, undisturbed: Look, action_name: str) -> None:
     """SIGKILL before each call, and in the middle of each write."""
     usual = undisturbed(action_name)
+    step = 1 if action_name in SAMPLE else 2
     for name in KILLS if torture.full else [torture.random.choice(KILLS)]:
-        attack(house, torture, usual, name, torture.sample(points_of(usual, FAULTS[name]), 2))
+        points = points_of(usual, FAULTS[name])[torture.random.randrange(step) :: step]
+        attack(house, torture, usual, name, torture.sample(points, 2))
 
 
 def test_an_error_at_every_call(house: House, torture: Torture, undisturbed: Look, action_name: str) -> None:
-    """Each call fails, once or from there on; a write takes only half: then all goes well."""
+    """Each call fails, once or from there on; a write takes only half: then all goes well.
+
+    Of actions and faults that differ little from others some points are tried.
+    """
     usual = undisturbed(action_name)
-    for name in EVERYWHERE if torture.full else [torture.random.choice(EVERYWHERE + NOW_AND_THEN)]:
+    steps = dict.fromkeys(EVERYWHERE, 1 if action_name in SAMPLE else 5) | dict.fromkeys(NOW_AND_THEN, 20)
+    for name, step in steps.items() if torture.full else [(torture.random.choice(list(steps)), 1)]:
         points = points_of(usual, FAULTS[name])
-        attack(house, torture, usual, name, points if torture.full else [torture.random.choice(points)])
-    for name in NOW_AND_THEN if torture.full else ():
-        attack(house, torture, usual, name, points_of(usual, FAULTS[name])[torture.random.randrange(5) :: 5])
+        some = points[torture.random.randrange(min(step, len(points))) :: step]
+        attack(house, torture, usual, name, some if torture.full else [torture.random.choice(points)])
 
 
 def test_where_the_kernel_stops_nothing(house: House, undisturbed: Look) -> None:

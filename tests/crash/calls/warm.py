@@ -120,6 +120,7 @@ def main() -> None:
     if words is not None:  # a child
         status = command(words)
         atexit._run_exitfuncs()
+        gc.collect()  # closes the catalog, as the end of an interpreter does
         sys.stdout.flush()
         os._exit(status)  # what is left of an end would only touch every page that was forked
 
