@@ -22,7 +22,7 @@ _MOST = 20
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--sample", metavar="SHARE", help="read so much of it, such as 5%%, going on where the last one stopped")
+    parser.add_argument("--sample", metavar="SHARE", help="read so much, such as 5%%, from where the last one stopped")
     parser.add_argument("--heal", action="store_true", help="get back what is damaged, as far as anything has it")
 
 

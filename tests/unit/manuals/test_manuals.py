@@ -174,6 +174,7 @@ CALLS: dict[str, tuple[tuple[str, ...], ...]] = {
     "pause": (("pause",),),
     "resume": (("resume",),),
     "init": (("init",),),
+    "drill": (("drill",),),
     "status": (("status",),),
     "clear": (("clear", "--all", "--yes", "app"),),
     "prune": (("prune", "--dry-run"),),
@@ -190,6 +191,7 @@ def test_the_json_of_each_command_has_the_keys_of_the_manual(
 ) -> None:
     """In a house with a damaged document, so that problems, attempts and quarantine are there too."""
     monkeypatch.setenv("RUNTIME_DIRECTORY", str(tmp_path / "run"))
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
     state = tmp_path / "state.json"
     state.write_text('{"n": 1}')
     os.utime(state, (1_700_000_000, 1_700_000_000))
@@ -251,7 +253,7 @@ def test_the_json_of_each_command_for_processes_is_that_of_the_manual(
     # nothing was restored, so that there is nothing to tell of attempts and items
     described["confirm"] -= {
         *("candidate", "result", "why", "item", "document", "source", "age_seconds", "quarantine"),
-        *("reason", "directory", "without", "path"),
+        *("reason", "directory", "without", "path", "notes"),
     }
     assert seen == {command: described[command] for command in seen}
 
