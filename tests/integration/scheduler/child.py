@@ -38,7 +38,8 @@ from recoverd.operations.snapshot import ServiceSnapshot, SnapshotRequest, Snaps
 from recoverd.repository.records import ServiceRecord
 from recoverd.scheduler import timetable
 from recoverd.scheduler.chores import PRUNE
-from recoverd.scheduler.service import Timings, run
+from recoverd.scheduler.loop import Timings
+from recoverd.scheduler.service import run
 from recoverd.system import clock
 
 TIMINGS = Timings(gather_s=0.1, tick_s=0.05, retry_first_s=0.1, retry_most_s=0.4, lock_wait_s=2.0, same_signal_s=0.3)
