@@ -16,13 +16,14 @@ from recoverd.operations.drill import DrillRequest, DrillResult, ServiceDrill, d
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("services", nargs="*", metavar="SERVICE", help="all by default")
+    parser.add_argument("--background", action="store_true", help=argparse.SUPPRESS)  # for `drill.cron`
 
 
 def run(options: argparse.Namespace, terminal: Terminal) -> int:
     context = context_of(options, terminal)
     require_services(context)
     with terminal.progress("rehearsing"):
-        result = drill(context, DrillRequest(tuple(options.services)))
+        result = drill(context, DrillRequest(tuple(options.services), background=options.background))
     if terminal.json:
         terminal.print_json("drill", **result.to_json())
     else:

@@ -12,7 +12,7 @@ import os
 import sys
 from typing import TYPE_CHECKING
 
-from recoverd.cli.opening import context_of, require_services
+from recoverd.cli.opening import context_of, own_command, require_services
 from recoverd.cli.terminal import Terminal
 from recoverd.cli.text import duration, printable
 from recoverd.errors import UsageError
@@ -45,6 +45,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     which = parser.add_mutually_exclusive_group()
     which.add_argument("--boot", action="store_true", help="before services start: only repair; start and stop nothing")
     which.add_argument("--unit", metavar="UNIT", help="the services of this systemd unit, which has failed")
+    which.add_argument("--revive", choices=("ended", "unhealthy"), help=argparse.SUPPRESS)  # for `watch`
     parser.add_argument("--no-start", action="store_true", help="restore state, start nothing, prove nothing")
 
 
@@ -59,6 +60,13 @@ def run(options: argparse.Namespace, terminal: Terminal) -> int:
     if options.boot:
         return _boot(context, terminal)
     require_services(context)
+    if options.revive is not None:
+        from recoverd.operations.reviving import revive
+
+        if "INVOCATION_ID" in os.environ:  # systemd.exec(5): the scheduler is a unit, with which its processes end
+            context.command = tuple(own_command(options.config))
+        (name,) = options.services
+        return _finish(revive(context, name, replace=options.revive == "unhealthy"), terminal)
     if options.unit is not None:
         from recoverd.operations.recover import recover
 

@@ -46,7 +46,7 @@ def run(options: argparse.Namespace, terminal: Terminal) -> int:
             else:
                 terminal.say("nothing is due")
             if not options.dry_run:
-                _verify(context)
+                _care(context)
             return 0
     else:
         require_services(context)
@@ -71,15 +71,17 @@ def run(options: argparse.Namespace, terminal: Terminal) -> int:
     else:
         _render(result, terminal)
     if options.due and not options.dry_run:
-        _verify(context)
+        _care(context)
     return result.exit_status
 
 
-def _verify(context: Context) -> None:
-    """Where no `recoverd run` does it, who calls from cron also verifies; what is damaged is told by an event."""
+def _care(context: Context) -> None:
+    """Where no `recoverd run` does it, who calls from cron also verifies and drills; events tell what is found."""
+    from recoverd.operations.drill_due import drill_if_due
     from recoverd.operations.verify_due import verify_if_due
 
     verify_if_due(context)
+    drill_if_due(context)
 
 
 def _time(text: str, context: Context) -> int:

@@ -14,6 +14,7 @@ from typing import Any
 
 import recoverd
 from recoverd.config import places, trust
+from recoverd.config.keeping import Limits, Watch
 from recoverd.config.model import (
     Autosave,
     CheckThresholds,
@@ -50,7 +51,7 @@ from recoverd.config.model import (
 )
 from recoverd.config.sources import SourceFile, Sources, digest, search_digest
 
-_REVISION = 3
+_REVISION = 4
 _Decoder = Callable[[Any], Any]
 
 
@@ -202,6 +203,8 @@ _service = _object(
     retention=_retention,
     restore=_object(Restore, fallback=tuple),
     health=_object(Health, probes=_list(_object(Probe, kind=ProbeKind, command=tuple))),
+    limits=_object(Limits),
+    watch=_object(Watch),
     drill=_object(Drill, command=tuple),
     check=_object(CheckThresholds),
 )

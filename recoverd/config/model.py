@@ -12,6 +12,7 @@ from enum import StrEnum
 from types import MappingProxyType
 from typing import Any
 
+from recoverd.config.keeping import Limits, Watch
 from recoverd.values import dataclass, field
 
 EMPTY: Mapping[str, Any] = MappingProxyType({})
@@ -310,11 +311,13 @@ class Service:
     run: Run | None = None
     after: tuple[str, ...] = ()
     state: Mapping[str, StateItem] = field(default_factory=lambda: EMPTY)
+    limits: Limits = Limits()
     consistency: Consistency = Consistency()
     autosave: Autosave = Autosave()
     retention: Retention = DEFAULT_RETENTION
     restore: Restore = Restore()
     health: Health = Health()
+    watch: Watch | None = None
     drill: Drill | None = None
     check: CheckThresholds = CheckThresholds()
 

@@ -12,6 +12,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from recoverd.config.items import Claim, Own, build_item, why_no_name
+from recoverd.config.keeping import Limits, Watch
 from recoverd.config.model import (
     DEFAULT_RETENTION,
     Autosave,
@@ -38,6 +39,7 @@ _OF_COMMANDS = ("cwd", "env", "user", "group", "log", "stop_signal", "stop_timeo
 _UNIT_KINDS = frozenset(
     ["service", "socket", "device", "mount", "automount", "swap", "target", "path", "timer", "slice", "scope"]
 )
+_FEWEST_BYTES = 1 << 20  # of memory
 _RULES = ("last", "hourly", "daily", "weekly", "monthly", "yearly")
 _WITHIN = ("within", "within_hourly", "within_daily", "within_weekly", "within_monthly", "within_yearly")
 
@@ -67,11 +69,13 @@ def build_service(name: str, section: Section, own: Sequence[Own]) -> tuple[Serv
         run=_run(section.section("run")),
         after=tuple(dict.fromkeys(section.texts("after"))),
         state=state,
+        limits=_limits(section.section("limits")),
         consistency=_consistency(section.section("consistency")),
         autosave=_autosave(section.section("autosave")),
         retention=_retention(section.section("retention")),
         restore=_restore(section.section("restore")),
         health=_health(section.section("health")),
+        watch=_watch(section.section("watch")),
         drill=_drill(section.section("drill")),
         check=_check(section.section("check")),
     )
@@ -291,6 +295,30 @@ def why_no_address(address: str) -> str | None:
     if not found:
         return f'"{address}" is not HOST:PORT such as 127.0.0.1:1883 or [::1]:1883'
     return None if 1 <= int(found[3]) <= 65535 else f'"{address}": ports go from 1 to 65535'
+
+
+def _limits(limits: Section) -> Limits:
+    memory = limits.size_or_none("memory")
+    if memory is not None and memory < _FEWEST_BYTES:
+        limits.problem("memory", "is too little for any process: give 1MiB or more")
+    return Limits(memory, limits.integer("tasks", 0) or None)
+
+
+def _watch(watch: Section) -> Watch | None:
+    if not watch.present:
+        return None
+    usual, pauses = Watch(), watch.section("backoff")
+    first = pauses.duration("first", usual.backoff_first_s, positive=True)
+    most = pauses.duration("most", max(usual.backoff_most_s, first), positive=True)
+    if most < first:
+        pauses.problem("most", "must not be shorter than `first`")
+    return Watch(
+        every_s=watch.duration("every", usual.every_s, positive=True),
+        restart=str(watch.text("restart", usual.restart)),
+        backoff_first_s=first,
+        backoff_most_s=most,
+        give_up_after=watch.integer("give_up_after", usual.give_up_after),
+    )
 
 
 def _drill(drill: Section) -> Drill | None:

@@ -25,11 +25,9 @@ HOST = (
     Unsupported("metrics"),
 )
 SERVICE = (
-    Unsupported("limits"),
     Unsupported("processes"),
     Unsupported("instances"),
     Unsupported("for_each"),
-    Unsupported("watch"),
     Unsupported("in_flight"),
     Unsupported("hooks"),
     Unsupported("restore.unhealthy", ("fall-back",)),

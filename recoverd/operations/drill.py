@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from typing import Any
 
 from recoverd.config.model import Service
@@ -24,13 +25,16 @@ from recoverd.repository.records import ItemRecord, Marks, Snapshot
 from recoverd.repository.store import Repository
 from recoverd.services.commands import run_command
 from recoverd.state.verdicts import Verdict
-from recoverd.system import clock
+from recoverd.system import clock, locks
 from recoverd.values import dataclass, replace
+
+_LOCK_NAME = "drill.lock"
 
 
 @dataclass(frozen=True, slots=True)
 class DrillRequest:
     services: tuple[str, ...] = ()  # empty: all enabled ones
+    background: bool = False  # give way to everybody else, and to another drill like this
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,11 +126,20 @@ def drill(context: Context, request: DrillRequest) -> DrillResult:
     """Restore the known-good state of services into scratch, judge it, and run the command that is declared for it.
 
     Live state and running services are not touched. What fails for one service is a value in the result and stops no
-    other. Raises UsageError for unknown names, RepositoryError when there is no repository.
+    other. Raises UsageError for unknown names, RepositoryError when there is no repository, LockHeld where another one
+    in the background is under way.
     """
     services = [service for service in context.select(request.services) if service.state]
     repository = context.repository()
-    return DrillResult(tuple(_one(context, repository, service) for service in services))
+    with _in_background(repository) if request.background else nullcontext():
+        return DrillResult(tuple(_one(context, repository, service) for service in services))
+
+
+def _in_background(repository: Repository) -> locks.FileLock:
+    from recoverd.operations.verify import give_way
+
+    give_way()
+    return locks.acquire(os.path.join(repository.state_dir, _LOCK_NAME), what="a scheduled drill")
 
 
 def _one(context: Context, repository: Repository, service: Service) -> ServiceDrill:

@@ -36,6 +36,7 @@ def encode_service_record(service: str, record: ServiceRecord) -> bytes:
         "last_restore": dict(record.last_restore),
         "failures": record.failures,
         "last_error": record.last_error,
+        **({"given_up": dict(record.given_up)} if record.given_up else {}),
         **({"revision": record.revision} if record.revision else {}),
     }
     return canonical(document).encode("ascii") + b"\n"
@@ -62,6 +63,7 @@ def decode_service_record(data: bytes, service: str) -> ServiceRecord:
         last_restore=fields.any_object("last_restore"),
         failures=fields.whole("failures"),
         last_error=fields.text_or_none("last_error"),
+        given_up=fields.any_object("given_up", {}),
         revision=fields.whole("revision", 0),
     )
 

@@ -10,20 +10,21 @@ from __future__ import annotations
 import logging
 import os
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from recoverd.config.model import Service
 from recoverd.errors import ConfigError, LockHeld, RecoverdError
 from recoverd.events.text import duration, plural
 from recoverd.operations.context import Context
 from recoverd.operations.snapshot import SnapshotRequest, SnapshotResult
+from recoverd.scheduler.aside import Aside
 from recoverd.scheduler.changes import Changes, confirm_every_s, on_change
 from recoverd.scheduler.chores import PREFIX, Chores, schedules
 from recoverd.scheduler.due import after_step_s, due, next_s, scheduled, waits_s
+from recoverd.scheduler.keeper import Keeper
 from recoverd.scheduler.notify import Watchdog, notify
 from recoverd.scheduler.signals import Changed, Mailbox, Request
 from recoverd.scheduler.timetable import Timetable
-from recoverd.scheduler.verifier import Verifier
 from recoverd.scheduler.watching import Rhythm
 from recoverd.system import clock
 from recoverd.values import dataclass
@@ -62,7 +63,8 @@ class Loop:
         chores: Chores,
         timings: Timings,
         environment: Mapping[str, str],
-        verifier: Verifier,
+        asides: Sequence[Aside],
+        keeper: Keeper,
     ) -> None:
         self._context, self._open_context, self._mailbox = context, open_context, mailbox
         self._capture, self._last_captures, self._chores = capture, last_captures, chores
@@ -71,7 +73,7 @@ class Loop:
         self._timetable = Timetable(mailbox.put)
         self._changes = Changes(mailbox.put, timings.rhythm)
         self._watchdog = Watchdog(self._is_alive, environment)
-        self._verifier = verifier
+        self._asides, self._keeper = asides, keeper
         self._due: dict[str, str] = {}  # service -> why
         self._by_change: set[str] = set()  # those of them that are due only because they changed
         self._chores_due: dict[str, float] = {}  # name -> not before, monotonic
@@ -97,20 +99,27 @@ class Loop:
                     _LOG.error("%s is not watched: %s", failed.name, problem)
             self._plan(catch_up=True)
             self._changes.plan(self._context)
+            self._keeper.plan(self._context)
             announce(self._announcement())
             notify("READY=1", environment=self._environment)
             self._watchdog.start()
             while self._turn():
                 pass
             notify("STOPPING=1", environment=self._environment)
-            self._verifier.stop()
+            self._stop_others()
             self._timetable.stop()
             return self._shut_down(self._changes.stop())
         finally:
-            self._verifier.stop()
+            self._stop_others()
             self._watchdog.stop()
             self._changes.stop()
             self._timetable.stop()
+
+    def _stop_others(self) -> None:
+        """What has threads or processes of its own. Harmless when done twice."""
+        self._keeper.stop()
+        for aside in self._asides:
+            aside.stop()
 
     def _turn(self) -> bool:
         """Wait for something to do and do it; False when asked to stop."""
@@ -126,7 +135,8 @@ class Loop:
         if self._due and clock.monotonic_s() >= self._not_before_s:
             self._capture_due()
         self._do_chores()
-        self._verifier.tend(self._context)
+        for aside in self._asides:
+            aside.tend(self._context)
         self._changes.tell(self._context)
         return True
 
@@ -310,6 +320,7 @@ class Loop:
                 self._context, self._wait_s = new, new.wait_s
                 self._plan(catch_up=False)
                 self._changes.plan(new)
+                self._keeper.plan(new)
         except ConfigError as error:
             problems = [str(problem) for problem in error.problems] or [error.message]
         except RecoverdError as error:

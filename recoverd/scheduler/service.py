@@ -16,6 +16,8 @@ from recoverd.operations.due import last_captures as recorded_captures
 from recoverd.operations.snapshot import snapshot as take_snapshot
 from recoverd.scheduler.alone import alone
 from recoverd.scheduler.chores import CHORES, Chores
+from recoverd.scheduler.driller import Driller
+from recoverd.scheduler.keeper import Keeper
 from recoverd.scheduler.loop import Capture, LastCaptures, Loop, Timings
 from recoverd.scheduler.signals import AskedTwice, Mailbox, Signals
 from recoverd.scheduler.verifier import Verifier
@@ -59,7 +61,8 @@ def run(
                     chores=chores,
                     timings=timings,
                     environment=os.environ if environment is None else environment,
-                    verifier=Verifier(command),
+                    asides=(Verifier(command), Driller(command)),
+                    keeper=Keeper(command),
                 )
                 lifetimes.begin(context)
                 status = loop.serve(announce)

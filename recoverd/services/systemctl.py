@@ -372,3 +372,14 @@ def _stream(process: subprocess.Popen[bytes]) -> Iterator[str]:
         process.kill()
         process.stdout.close()
         process.wait()
+
+
+def is_shutting_down() -> bool:
+    """Whether systemd takes this machine down now. False where systemd is not the init, or does not answer."""
+    if not os.path.isdir(BOOTED):
+        return False
+    try:
+        ran = run_command(["systemctl", "is-system-running"], timeout_s=_ANSWERS_WITHIN_S)
+    except (OSError, ValueError):
+        return False
+    return ran.output.strip() == "stopping"

@@ -18,11 +18,9 @@ HOST_USES = {
 }
 ITEM = "state: {m: {file: /srv/x/a}}"
 SERVICE_USES = {
-    "limits": "limits: {tasks: 3}",
     "processes": "processes: {item: m, select: /a}",
     "instances": "instances: {item: m, select: /a, command: [x]}",
     "for_each": "for_each: {glob: /a/*}",
-    "watch": "watch: {}",
     "in_flight": "in_flight: []",
     "hooks": "hooks: []",
     "restore.unhealthy": "restore: {unhealthy: VALUE}",
@@ -61,7 +59,7 @@ def test_in_a_service(line: Unsupported, value: str, problems: Callable[..., lis
     assert place == line.pattern
 
 
-@pytest.mark.parametrize("use", ["watch: {}", "restore: {fallback: [replicas]}"])
+@pytest.mark.parametrize("use", ["hooks: []", "restore: {fallback: [replicas]}"])
 def test_in_defaults(use: str, problems: Callable[..., list[str]]) -> None:
     """What a service can't have, all services can't have; said once, not again for each of them."""
     (found,) = problems(f"defaults: {{{use}}}\nservices:\n  a: {{{ITEM}}}\n  b: {{state: {{m: {{file: /srv/y}}}}}}\n")
