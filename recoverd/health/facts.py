@@ -131,6 +131,7 @@ class ProcessFacts:
     why: str | None = None  # why it is not healthy, or why its state is not known
     restarts: int = 0  # since it was last started or stopped on purpose
     recent_restarts: int = 0  # of those, in the last hour
+    given_up: str | None = None  # why nobody brings it back any more; None: somebody does, or nobody ever did
 
 
 @dataclass(frozen=True, slots=True)

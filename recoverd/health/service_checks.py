@@ -7,15 +7,14 @@ from collections.abc import Iterable
 from recoverd.events.text import duration, plural, size
 from recoverd.health.disk import disk_space
 from recoverd.health.drills import drill_age
-from recoverd.health.facts import LiveFacts, PathFacts, ProblemFacts, ProcessFacts, ServiceFacts, SnapshotFacts
+from recoverd.health.facts import LiveFacts, PathFacts, ProblemFacts, ServiceFacts, SnapshotFacts
 from recoverd.health.limits import Ages, age_s, ages
+from recoverd.health.processes import ITS_LOG, process
 from recoverd.health.results import Figure, Result, Status
 
 CLOCK_SLACK_S = 5.0  # how far ahead of now a snapshot may be before the clock is said to be wrong
 FAILURE_RATE = 0.25  # of the runs in the history
 FEWEST_RUNS = 8  # a rate of fewer runs says nothing
-RESTARTS_WARN, RESTARTS_CRIT = 3, 10  # in an hour
-_ITS_LOG = "the log of the service says why"
 _SHOWN = 3  # problems named in one sentence; all of them are in `assess` and `show`
 
 
@@ -85,49 +84,6 @@ def intervention(service: ServiceFacts) -> list[Result]:
     return results
 
 
-def process(name: str, facts: ProcessFacts) -> list[Result]:
-    """Running when it should be, healthy when it is, and not restarted again and again."""
-    status, message, hint = Status.OK, "", None
-    if facts.running is None:
-        status, message = Status.UNKNOWN, f"not known whether it runs: {facts.why or 'its driver does not say'}"
-        hint = f"`recoverd status {name}` says what to do about it"
-    elif facts.running and facts.wanted == "stopped":
-        status, message = Status.WARNING, "running, although it was stopped on purpose"
-        hint = "somebody started it without recoverd"
-    elif facts.running and facts.healthy is False:
-        status, message = Status.CRITICAL, f"running but not healthy: {facts.why or 'a probe failed'}"
-        hint = _ITS_LOG
-    elif facts.running:
-        message = "running and healthy" if facts.healthy else "running"
-    elif facts.wanted == "running":
-        status, message = Status.CRITICAL, "should be running and is not" + (f": {facts.why}" if facts.why else "")
-        hint = f"`recoverd restore {name}` checks its state, starts it and proves its health"
-    elif facts.wanted == "stopped":
-        message = "stopped on purpose"
-    else:
-        message = "not started yet"
-    results = [Result("process", name, status, message, hint=hint)]
-    figures = {
-        "restarts": Figure(facts.restarts),
-        "recent_restarts": Figure(facts.recent_restarts, warn=RESTARTS_WARN, crit=RESTARTS_CRIT),
-    }
-    if facts.recent_restarts >= RESTARTS_WARN:
-        often = Status.CRITICAL if facts.recent_restarts >= RESTARTS_CRIT else Status.WARNING
-        results.append(
-            Result(
-                "restarts",
-                name,
-                often,
-                f"restarted {facts.recent_restarts} times in the last hour",
-                hint=_ITS_LOG,
-                figures=figures,
-            )
-        )
-    else:
-        results.append(Result("restarts", name, Status.OK, plural(facts.restarts, "restart"), figures=figures))
-    return results
-
-
 _LIVE = {
     "ok": Status.OK,
     "new": Status.OK,
@@ -157,7 +113,7 @@ def live(name: str, facts: LiveFacts) -> list[Result]:
         figures = {"probes": Figure(len(facts.probes)), "failed": Figure(len(failed))}
         if failed:
             why = "; ".join(f"{probe.probe}: {probe.message}" for probe in failed[:_SHOWN])
-            results.append(Result("probes", name, Status.CRITICAL, why, hint=_ITS_LOG, figures=figures))
+            results.append(Result("probes", name, Status.CRITICAL, why, hint=ITS_LOG, figures=figures))
         else:
             results.append(
                 Result("probes", name, Status.OK, f"{plural(len(facts.probes), 'probe')} passed", figures=figures)

@@ -35,7 +35,7 @@ from recoverd.health.facts import (
 )
 from recoverd.health.results import Result, Status, overall
 from recoverd.health.thresholds import evaluate
-from recoverd.operations import confirmations, drilled, watched
+from recoverd.operations import confirmations, drilled, given_up, watched
 from recoverd.operations.bounding import free_and_total
 from recoverd.operations.confirmations import Confirmation
 from recoverd.operations.context import Context
@@ -48,7 +48,7 @@ from recoverd.operations.resume_files import load_history
 from recoverd.operations.verify_due import verify_facts
 from recoverd.recovery.intents import OpenIntent, open_intents
 from recoverd.repository import bounds, layout
-from recoverd.repository.records import ABSENT, ItemRecord, Snapshot
+from recoverd.repository.records import ABSENT, ItemRecord, ServiceRecord, Snapshot
 from recoverd.repository.reserve import Reserve
 from recoverd.repository.store import Repository
 from recoverd.repository.trees import EMPTY_TREE
@@ -239,7 +239,7 @@ def _service(
         drill=drilled.facts(service, repository, context.config.timezone),
         blocked=record.blocked if record is not None else None,
         open_intent=_intent(intent),
-        process=_process(context, service) if repository is not None else None,
+        process=_process(context, service, record) if record is not None else None,
         live=_live(context, service) if request.live else None,
     )
 
@@ -351,7 +351,7 @@ def _units_of(services: Sequence[Service]) -> AbstractContextManager[None]:
     return asked_once(units, user=os.geteuid() != 0)
 
 
-def _process(context: Context, service: Service) -> ProcessFacts | None:
+def _process(context: Context, service: Service, record: ServiceRecord) -> ProcessFacts | None:
     if service.run is None:
         return None
     from recoverd.operations.processes import driver_of
@@ -364,7 +364,13 @@ def _process(context: Context, service: Service) -> ProcessFacts | None:
     except RecoverdError as error:
         return ProcessFacts(running=None, why=error.message)
     wanted = None if status.wanted == "unknown" else status.wanted
-    return ProcessFacts(running=status.running, wanted=wanted, why=status.detail, restarts=status.restarts)
+    return ProcessFacts(
+        running=status.running,
+        wanted=wanted,
+        why=status.detail,
+        restarts=status.restarts,
+        given_up=given_up.why_given_up(record) if service.watch is not None else None,
+    )
 
 
 def _live(context: Context, service: Service) -> LiveFacts:

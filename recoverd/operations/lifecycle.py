@@ -10,6 +10,7 @@ from typing import Any
 
 from recoverd.config.model import Service
 from recoverd.errors import LockHeld, RecoverdError, ServiceError
+from recoverd.operations import given_up
 from recoverd.operations.context import Context, unknown_service
 from recoverd.operations.processes import driver_of
 from recoverd.operations.resume_files import load_history
@@ -296,6 +297,13 @@ def _seen_now(context: Context, service: Service) -> ServiceProcess:
     except ServiceError as error:
         return ServiceProcess(name, UNKNOWN, detail=error.message, hint=error.hint, exit_status=1)
     seen = _seen(name, RUNNING if found.running else STOPPED, found)
+    why = (
+        given_up.why_given_up(context.repository().record(name))
+        if found.wanted == "running" and service.watch
+        else None
+    )
+    if why is not None:
+        seen = replace(seen, detail=f"given up: {why}")
     if found.wanted == "running" and not found.running:
         return replace(seen, hint=f"`recoverd restore {name}` checks its state, starts and proves it", exit_status=1)
     return seen
