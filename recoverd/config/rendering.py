@@ -104,6 +104,18 @@ def _service(service: Service, *, mask: bool) -> dict[str, Any]:
         "stable_for": format_duration(health.stable_for_s),
         "probes": [_probe(probe, mask=mask) for probe in health.probes],
     }
+    if service.limits.are_set:
+        memory = service.limits.memory_bytes
+        plain["limits"] = _given(memory=None if memory is None else format_size(memory), tasks=service.limits.tasks)
+    if service.watch is not None:
+        watch = service.watch
+        pauses = {"first": format_duration(watch.backoff_first_s), "most": format_duration(watch.backoff_most_s)}
+        plain["watch"] = {
+            "every": format_duration(watch.every_s),
+            "restart": watch.restart,
+            "backoff": pauses,
+            "give_up_after": watch.give_up_after,
+        }
     if service.drill is not None:
         plain["drill"] = _given(
             cron=service.drill.cron,

@@ -185,6 +185,8 @@ services:
       within: 1m
       stable_for: 1s
       probes: [{http: "http://a/"}, {tcp: "a:1"}, {command: [x]}, {running: true, timeout: 1s}]
+    limits: {memory: 512MB, tasks: 64}
+    watch: {every: 1m, restart: always, backoff: {first: 2s, most: 1h}, give_up_after: 9}
     drill: {cron: "0 4 * * 0", command: [selftest, "{directory}"], timeout: 2m}
     check: {max_age: 1m, max_drill_age: 9d, max_failures: 9}
 """
