@@ -7,6 +7,7 @@ import signal as signals
 import time
 from collections.abc import Iterator, Mapping
 
+from recoverd.config.keeping import Limits
 from recoverd.config.model import EMPTY, Run
 from recoverd.errors import ServiceError
 from recoverd.services import process_tree
@@ -21,6 +22,7 @@ from recoverd.system.clock import boot_id, monotonic_s, now_ns, rfc3339
 from recoverd.system.processes import ProcessIdentity, is_alive
 from recoverd.values import replace
 
+NO_LIMITS = Limits()
 _EXECUTES_WITHIN_S = 1.0
 _OTHERS_TAKE_S = 60.0  # at most, beside the stop timeout: killing what is left, and both steps of a launch
 
@@ -37,13 +39,21 @@ class CommandDriver:
     """
 
     def __init__(
-        self, name: str, run: Run, ledger: Ledger, *, log_dir: str, extra_env: Mapping[str, str] = EMPTY
+        self,
+        name: str,
+        run: Run,
+        ledger: Ledger,
+        *,
+        log_dir: str,
+        extra_env: Mapping[str, str] = EMPTY,
+        limits: Limits = NO_LIMITS,
     ) -> None:
         self._name = name
         self._run = run
         self._ledger = ledger
         self._log_dir = log_dir
         self._extra_env = extra_env
+        self._limits = limits
 
     def start(self) -> StartedProcess:
         with self._exclusively():
@@ -99,7 +109,8 @@ class CommandDriver:
 
     def _launch(self, record: ProcessRecord) -> ProcessIdentity:
         """Start the process of which `record` is the former one. Raises ServiceError."""
-        from recoverd.services.launching import Launch, LaunchSpec
+        from recoverd.services.launching import LaunchSpec
+        from recoverd.services.limiting import launch_within
 
         token = os.urandom(16).hex()
         ended_alone = record.phase in {Phase.STARTING, Phase.RUNNING}
@@ -125,8 +136,10 @@ class CommandDriver:
             )
             log_fd = open_log(self._log_path)
             try:
-                with Launch(spec, log_fd) as launch:
+                launch, form = launch_within(self._limits, self._name, spec, log_fd)
+                with launch:
                     record = replace(record, phase=Phase.STARTING, identity=launch.identity, started_ns=now_ns())
+                    record = replace(record, limited_by=form.value)
                     self._save(record)
                     launch.release()
             finally:
@@ -176,7 +189,8 @@ def _tell(sentence: str, *words: object) -> None:
 def _describe(record: ProcessRecord, *, running: bool) -> str:
     identity = record.identity
     if running and identity is not None:
-        return f"process {identity.pid} runs since {rfc3339(record.started_ns)}"
+        limited = f", limited by {record.limited_by}" if record.limited_by else ""
+        return f"process {identity.pid} runs since {rfc3339(record.started_ns)}{limited}"
     match record.phase:
         case Phase.NONE:
             return "it was never started"

@@ -27,7 +27,9 @@ def build_driver(
     if service.run.kind is RunKind.COMMAND:
         from recoverd.services.command import CommandDriver
 
-        return CommandDriver(service.name, service.run, ledger, log_dir=log_dir, extra_env=extra_env)
+        return CommandDriver(
+            service.name, service.run, ledger, log_dir=log_dir, extra_env=extra_env, limits=service.limits
+        )
     if service.run.kind is RunKind.SYSTEMD:
         from recoverd.services.systemd import SystemdDriver
 

@@ -10,13 +10,14 @@ import subprocess
 import sys
 from collections.abc import Mapping
 from signal import SIGKILL
+from types import MappingProxyType
 from typing import Any
 
 from recoverd.errors import ServiceError
 from recoverd.services import launcher
 from recoverd.system.clock import monotonic_s
 from recoverd.system.processes import ProcessIdentity, identify, signal
-from recoverd.values import dataclass
+from recoverd.values import dataclass, field
 
 DEADLINE_S = 20.0  # for each of the two steps; only a file system that hangs takes as long
 
@@ -32,6 +33,9 @@ class LaunchSpec:
     gid: int
     groups: tuple[int, ...] | None
     umask: int = 0o022
+    rlimits: Mapping[str, int] = field(default_factory=lambda: MappingProxyType({}))  # RLIMIT_… -> most
+    prefix: tuple[str, ...] = ()  # a command that executes what follows it, such as `systemd-run --scope`
+    prefix_env: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
 
 
 class Launch:
@@ -45,12 +49,15 @@ class Launch:
         # -I and -S: neither the environment nor site packages have a say, and it starts in half the time
         try:
             self._process = subprocess.Popen(
-                [sys.executable, "-I", "-S", launcher.__file__],
+                [*spec.prefix, sys.executable, "-I", "-S", launcher.__file__],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=log_fd,
                 cwd="/",
-                env={name: os.environ[name] for name in ("LD_LIBRARY_PATH",) if name in os.environ},
+                env={
+                    **{name: os.environ[name] for name in ("LD_LIBRARY_PATH",) if name in os.environ},
+                    **spec.prefix_env,
+                },
                 start_new_session=True,
             )
         except OSError as error:
@@ -100,6 +107,7 @@ class Launch:
             "gid": spec.gid,
             "groups": spec.groups,
             "umask": spec.umask,
+            "rlimits": dict(spec.rlimits),
         }
         self._send(json.dumps(facts).encode("ascii") + b"\n")
         answer = self._receive()
@@ -155,6 +163,8 @@ class Launch:
                 f"can't become user {self._spec.uid}, group {self._spec.gid}: {why}",
                 hint="only root can start services as somebody else",
             )
+        if stage == "limit":
+            return ServiceError(f"the limits of {program} can't be set: {why}", hint="correct `limits` of the service")
         if stage == "exec":
             return ServiceError(f"{program} can't be executed: {why}", hint=self._exec_hint(answer))
         return ServiceError(f"{program} was not started: its process ended too early", hint="look into its log")

@@ -36,6 +36,7 @@ class ProcessRecord:
     last_stop_ns: int = 0
     last_clean_stop_ns: int = 0  # of the last stop for which nothing had to be killed
     error: str = ""  # why the last start failed
+    limited_by: str = ""  # who enforces the declared limits; "" where there are none
     triggers: tuple[str, ...] = ()  # units that start the service, stopped with it, to be started with it again
     dependants: tuple[str, ...] = ()  # units that its manager stopped along with it, to be started after it
 
@@ -58,6 +59,7 @@ class ProcessRecord:
             "last_stop_ns": str(self.last_stop_ns),
             "last_clean_stop_ns": str(self.last_clean_stop_ns),
             "error": self.error,
+            **({"limited_by": self.limited_by} if self.limited_by else {}),
             "triggers": list(self.triggers),
             "dependants": list(self.dependants),
         }
@@ -79,6 +81,7 @@ class ProcessRecord:
             last_stop_ns=_count(value.get("last_stop_ns")),
             last_clean_stop_ns=_count(value.get("last_clean_stop_ns")),
             error=_text(value.get("error")),
+            limited_by=_text(value.get("limited_by")),
             triggers=_texts(value.get("triggers")),
             dependants=_texts(value.get("dependants")),
         )

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 
 from recoverd.config.model import RunKind, Service
 from recoverd.errors import ServiceError
+from recoverd.services.limiting import VARIABLE, properties
 
 _PATIENCE_S = 60.0
 
@@ -30,6 +31,9 @@ def start(service: Service, command: Sequence[str]) -> None:
     wanted = [*command, "confirm", "--only-start", service.name]
     if run.kind is RunKind.COMMAND:
         kind = [f"--unit=recoverd-run-{service.name}", "--property=Type=forking"]
+        if service.limits.are_set:
+            kind += [f"--property={one}" for one in properties(service.limits)]
+            kind.append(f"--setenv={VARIABLE}=unit")
     else:
         kind = ["--property=Type=oneshot", "--property=RemainAfterExit=yes"]  # it may leave nothing, or anything
     options = ["--quiet", "--collect", "--property=After=recoverd.service", *kind]
