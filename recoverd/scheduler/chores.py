@@ -1,4 +1,4 @@
-"""What the scheduler does at times of its own, beside autosave: care of the repository.
+"""What the scheduler does at times of its own, beside autosave: care of the repository and of logs.
 
 In the timetable a chore stands among the services, under a name that no service can have.
 """
@@ -11,20 +11,24 @@ from collections.abc import Callable, Mapping
 from recoverd.config.model import Autosave, Config
 from recoverd.errors import LockHeld, RecoverdError
 from recoverd.operations.context import Context
+from recoverd.operations.log_bounds import bound_logs, has_logs
 from recoverd.operations.prune import PruneRequest
 from recoverd.operations.prune import prune as prune_repository
 
 PREFIX = "chore "
 PRUNE = f"{PREFIX}prune"
+LOGS = f"{PREFIX}logs"
 Chores = Mapping[str, Callable[[Context], bool]]
 """By name what to do; False when another recoverd is at work, and it should be tried again soon."""
+_LOGS_EVERY_S = 60.0
 _MOST_NEW_PACKS = 8  # that one prune writes: captures wait meanwhile, and the next prune goes on
 _LOG = logging.getLogger("recoverd.scheduler")
 
 
 def schedules(config: Config) -> dict[str, Autosave]:
     """When each declared chore is due."""
-    return {} if config.prune_cron is None else {PRUNE: Autosave(cron=config.prune_cron)}
+    found = {} if config.prune_cron is None else {PRUNE: Autosave(cron=config.prune_cron)}
+    return found | ({LOGS: Autosave(every_s=_LOGS_EVERY_S)} if has_logs(config) else {})
 
 
 def prune(context: Context) -> bool:
@@ -44,4 +48,10 @@ def prune(context: Context) -> bool:
     return True
 
 
-CHORES: Chores = {PRUNE: prune}
+def bound(context: Context) -> bool:
+    """Keep the logs of services within bounds."""
+    bound_logs(context.config)
+    return True
+
+
+CHORES: Chores = {PRUNE: prune, LOGS: bound}

@@ -62,4 +62,8 @@ def test_imports_only_what_is_light() -> None:
     tree = ast.parse(Path(launcher.__file__).read_text())
     names = {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}
     names |= {str(node.module) for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
-    assert names <= {"__future__", "errno", "fcntl", "json", "os", "resource", "signal", "typing"} <= set(sys.stdlib_module_names)
+    assert (
+        names
+        <= {"__future__", "errno", "fcntl", "json", "os", "resource", "signal", "typing"}
+        <= set(sys.stdlib_module_names)
+    )
