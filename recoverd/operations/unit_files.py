@@ -61,6 +61,8 @@ class Layout:
     boot_timeout_s: float
     spare: str | None = None
     has_state_in_tmp: bool = False  # then /tmp can't be a private one
+    keeps: bool = False  # the scheduler also restores state, starts and probes services: `watch`, `drill.cron`
+    drills: bool = False  # and starts commands as the owners of state: `drill.command`
 
 
 def words(command: Sequence[str]) -> str:
@@ -127,7 +129,7 @@ RestartPreventExitStatus=64 78
 TimeoutStartSec=30s
 TimeoutStopSec=5min
 KillMode=mixed
-{_captures(layout)}
+{_runs(layout)}
 [Install]
 WantedBy={target}
 """
@@ -232,6 +234,14 @@ def _captures(layout: Layout) -> str:
     writable = "".join(f"ReadWritePaths=-{path_word(path)}\n" for path in own)
     tmp = "" if layout.has_state_in_tmp else "PrivateTmp=yes\n"
     return _CAPTURES + writable + tmp + _EVERY.format(setuid="yes")
+
+
+def _runs(layout: Layout) -> str:
+    """The scheduler only captures, unless it watches services, or rehearses restores."""
+    if not layout.keeps:
+        return _captures(layout)
+    text = _restores(layout, network=" AF_INET AF_INET6", private_network=False)
+    return text.replace(" CAP_KILL", " CAP_KILL CAP_SETGID CAP_SETUID") if layout.drills else text
 
 
 def _restores(layout: Layout, *, network: str, private_network: bool) -> str:

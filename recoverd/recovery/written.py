@@ -7,13 +7,16 @@ later moves its ctime. A directory of which anything is not exactly as its tree 
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Mapping
 
 from recoverd.recovery.stat_rows import TRUSTED_AGE_NS, Row, join_names
 from recoverd.values import dataclass, field
 
-QUIET_NS = 20_000_000
-"""The clock of a file system moves in ticks of up to 10 ms: a write within the tick of the last stat shows in none."""
+_COARSE = 5  # CLOCK_REALTIME_COARSE of clock_gettime(2), which the time module does not name
+QUIET_NS = 2 * round(time.clock_getres(_COARSE) * 1e9)
+"""Files get their times from a clock that moves in ticks of 1 to 10 ms: a write within the tick of the last stat does
+not show in them."""
 
 
 @dataclass(slots=True)

@@ -8,7 +8,8 @@ from dataclasses import replace
 
 import pytest
 
-from recoverd.config.model import Config, ItemKind, Place, RepositoryConfig, Run, RunKind, Service, StateItem
+from recoverd.config.keeping import Watch
+from recoverd.config.model import Config, Drill, ItemKind, Place, RepositoryConfig, Run, RunKind, Service, StateItem
 from recoverd.operations.unit_files import words
 from recoverd.operations.units import Directories, escape_path, layout_of, render, services_of_unit
 
@@ -114,3 +115,20 @@ def test_the_spare_is_writable_and_mounted_until_the_last_capture_is_done() -> N
         assert "Wants=mnt-usb.mount\nAfter=mnt-usb.mount\n" in drop_in
     without = rendered(config(service("one", "app", "/srv/1")), mount_points=["/", "/mnt/usb"])
     assert not [path for path in without if path.startswith(f"{units}/recoverd.service.d/")]
+
+
+def test_a_scheduler_that_brings_services_back_may_do_so() -> None:
+    """What only captures is confined to its own directories; what restores, starts and probes services can't be."""
+    path, plain = "/etc/systemd/system/recoverd.service", config(service("one", "app", "/srv/x"))
+    assert "ProtectSystem=strict" in rendered(plain)[path]
+    for kind, confined in ((RunKind.COMMAND, False), (RunKind.CONTROL, False), (RunKind.SYSTEMD, True)):
+        run = Run(kind, unit="app.service" if kind is RunKind.SYSTEMD else None)
+        watched = replace(plain.services["one"], run=run, watch=Watch())
+        text = rendered(config(watched))[path]
+        assert ("ProtectSystem=strict" in text) is confined
+        assert ("PrivateNetwork=yes" in text) is confined
+        assert "CAP_SETUID" not in text
+    tried = replace(plain.services["one"], drill=Drill(cron="0 4 * * *", command=("/bin/true",)))
+    assert "CAP_SETGID CAP_SETUID" in rendered(config(tried))[path]
+    by_hand = replace(plain.services["one"], drill=Drill(command=("/bin/true",)))
+    assert "ProtectSystem=strict" in rendered(config(by_hand))[path]
