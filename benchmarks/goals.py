@@ -33,6 +33,8 @@ GOALS = (
     ),
     Goal("starting", "health of 100 services", "recoverd check", 0.150),
     Goal("starting", "help", "recoverd --help", 0.080),
+    Goal("boot", "good state", "recoverd restore --boot", 1.5),
+    Goal("boot", "damaged state", "recoverd restore --boot", 6.0),
 )
 
 

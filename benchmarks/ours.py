@@ -179,3 +179,40 @@ def host_of_services(place: Path, count: int) -> list[Starting]:
         Starting("help", "restic --help", ["restic", "--help"], variables),
         Starting("help", "borg --help", ["borg", "--help"], variables),
     ]
+
+
+class Boot:
+    """`restore --boot`, in a host of services with a known-good snapshot each, over state that is good or damaged."""
+
+    name = "recoverd restore --boot"
+    _DOCUMENTS = 10  # of each service
+
+    def __init__(self, place: Path, count: int) -> None:
+        self._sources = [empty(place / f"source-{number}") for number in range(count)]
+        for number, source in enumerate(self._sources):
+            for document in range(self._DOCUMENTS):
+                text = json.dumps({"id": f"{number}-{document}", "text": "x" * 500})
+                (source / f"{document}.json").write_text(text)
+        schema = {"type": "object", "required": ["id"], "properties": {"id": {"type": "string"}}}
+        services = {
+            f"service-{number:03d}": {
+                "run": {"command": ["/bin/sleep", "600"]},
+                "state": {"documents": {"directory": str(source), "format": "json", "schema": schema}},
+            }
+            for number, source in enumerate(self._sources)
+        }
+        config, variables = configuration(place, services), environment(place)
+        self._call = [str(RECOVERD), "--config", str(config)]
+        self._variables = variables
+
+    def save(self) -> None:
+        """Untimed. Raises Failed."""
+        Command([*self._call, "snapshot"], self._variables).run()
+
+    def work(self, *, damaged: bool) -> Work:
+        """With every document torn, or with all as they were saved."""
+        if damaged:
+            for source in self._sources:
+                for document in source.iterdir():
+                    document.write_bytes(b'{"id": ')
+        return Commands([Command([*self._call, "restore", "--boot"], self._variables)])

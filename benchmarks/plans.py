@@ -110,6 +110,7 @@ def titles(size: Size) -> dict[str, str]:
         "documents": f"{size.documents:,} documents in {size.directories:,} directories",
         "few": f"{size.few:,} documents in one directory",
         "starting": f"commands that only answer, with {size.services:,} services",
+        "boot": f"before {size.services:,} services start, each with 10 documents",
         "many": f"{size.many:,} documents in {size.many_directories:,} directories, measured once",
     }
 
@@ -189,6 +190,20 @@ def starting(run: Run) -> None:
                 run.do("starting", one.phase, one.name, one.work(), number)
 
 
+def boot(run: Run) -> None:
+    """How long services wait for recoverd when a machine starts."""
+    with _scratch(run.place / "boot") as place:
+        host = ours.Boot(place, run.size.services)
+        run.settle()
+        host.save()
+        for number in run.rounds():
+            run.do("boot", "good state", host.name, host.work(damaged=False), number)
+            work = host.work(damaged=True)
+            time.sleep(WRITTEN_S)
+            run.do("boot", "damaged state", host.name, work, number)
+            host.save()  # or the files just written count as not seen yet
+
+
 @contextmanager
 def _scratch(*places: Path) -> Iterator[Path]:
     """A directory that is gone afterwards, and others with it."""
@@ -202,5 +217,6 @@ PLANS: Mapping[str, Callable[[Run], None]] = {
     "documents": documents,
     "few": few,
     "starting": starting,
+    "boot": boot,
     "many": many,
 }

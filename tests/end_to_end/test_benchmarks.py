@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-FULL = ("documents", "few", "starting", "many")
+FULL = ("documents", "few", "starting", "boot", "many")
 
 
 def compare(*words: str, environment: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
@@ -87,6 +87,8 @@ def test_a_small_run_measures_everything(tmp_path: Path) -> None:
     assert ("few", "restore of everything", "recoverd with schema, in process") in rows
     assert ("many", "one document changed", "recoverd") in rows
     assert ("starting", "health of 5 services", "recoverd check") in rows
+    for phase in ("good state", "damaged state"):
+        assert rows["boot", phase, "recoverd restore --boot"]["samples"][0]["seconds"] > 0
     assert not any(tool == "borg" for _, _, tool in rows)
     if "the number of syncs" not in results["missing"]:
         assert rows["documents", "first snapshot", "recoverd"]["syncs"] > 0
