@@ -293,3 +293,23 @@ def test_threads_read_while_one_waits(tmp_path: Path, dir_fd: int) -> None:
     assert not reading.read_stable(dir_fd, "quiet").torn
     assert thread.is_alive()
     thread.join()
+
+
+def test_a_hole_is_told_and_not_read(tmp_path: Path, dir_fd: int) -> None:
+    """Whole blocks of a hole come as their number, all others as bytes; together they are the file."""
+    with (tmp_path / "f").open("wb") as file:
+        file.write(b"a" * 1000)
+        file.seek(1 << 30)
+        file.write(b"b" * 5000)
+        file.truncate((3 << 30) + 100)
+    settle()
+    with reading.stream_stable(dir_fd, "f", 1 << 20) as stream:
+        pieces = list(stream.pieces())
+        assert not stream.torn
+    if (tmp_path / "f").stat().st_blocks * 512 > 1 << 20:
+        pytest.skip("the file system has no holes")
+    assert [piece if isinstance(piece, int) else len(piece) for piece in pieces] == [1 << 20, 1023, 1 << 20, 2047, 100]
+    assert isinstance(pieces[0], bytes)
+    assert pieces[0].rstrip(b"\0") == b"a" * 1000
+    assert isinstance(pieces[2], bytes)
+    assert pieces[2].rstrip(b"\0") == b"b" * 5000
