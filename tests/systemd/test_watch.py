@@ -34,9 +34,8 @@ def watched(machine: Machine) -> Iterator[Machine]:
     machine.run(["systemctl", "stop", "recoverd.service"])
     machine.run(["recoverd", "stop"])
     machine.run(["recoverd", "units", "--remove"])
-    machine.sh(
-        "rm -rf /run/systemd/system/recoverd.service.d /etc/recoverd /srv/* /var/lib/recoverd; systemctl daemon-reload; systemctl reset-failed"
-    )
+    machine.sh("rm -rf /run/systemd/system/recoverd.service.d /etc/recoverd /srv/* /var/lib/recoverd")
+    machine.sh("systemctl daemon-reload; systemctl reset-failed")
 
 
 def status(machine: Machine) -> dict[str, Any]:
