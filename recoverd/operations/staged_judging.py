@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Iterator
 
 from recoverd.config.model import Service
@@ -13,7 +14,7 @@ from recoverd.recovery.staging import Staging
 from recoverd.recovery.stat_rows import encode
 from recoverd.recovery.survey import item_key
 from recoverd.recovery.validating import validate
-from recoverd.recovery.written import rows_of
+from recoverd.recovery.written import QUIET_NS, rows_of
 from recoverd.state.verdicts import Verdict
 
 _BLOCK_BYTES = 1 << 20
@@ -74,9 +75,18 @@ def _settled(context: Context, service: Service, choice: Choice) -> set[str]:
 
 
 def rows(context: Context, service: Service, staged: Staging, before_ns: int) -> dict[str, dict[str, bytes]]:
-    """What was staged, judged and found ok as stat caches by key of the item, for the look after the swap, which began
-    at `before_ns`. Items whose documents are more than judged by their bytes have none: they are looked at in full."""
+    """What was staged, judged and found ok as stat caches by key of the item, for the look after the swap, which begins
+    when this returns, not before `before_ns`.
+
+    Items whose documents are more than judged by their bytes have none: they are looked at in full. Waits for the clock
+    of the file system to tick, some milliseconds at most: to read all of them again takes longer.
+    """
     found = {}
+    newest_ns = max((one.newest_ctime_ns for each in staged.written.values() for one in each.values()), default=0)
+    wait_ns = newest_ns + QUIET_NS - before_ns
+    if 0 < wait_ns <= QUIET_NS:
+        time.sleep(wait_ns / 1e9)
+        before_ns += wait_ns
     for name, written in staged.written.items():
         item, judge = service.state[name], context.judges(service)[name]
         if item.validate is None and item.guards is None:
