@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import stat
 from typing import Any
@@ -58,6 +57,8 @@ def _starts(record: ServiceRecord) -> Any:
 
 def state_mark(service: Service) -> str:
     """A hash of names, sizes and times of the state, without its content; equal marks mean: nobody wrote."""
+    import hashlib  # `check` does without it
+
     marks = [f"{name}\0{_mark(item)}" for name, item in sorted(service.state.items())]
     return hashlib.sha256("\0".join(marks).encode("utf-8", "surrogateescape")).hexdigest()
 

@@ -51,7 +51,7 @@ class _Kept:
     history: History
     due_s: float  # monotonic
     is_at_work: bool = False
-    seen: Seen = Seen.UNKNOWN
+    is_missed: bool = False  # it was wanted and down when it was looked at last
 
 
 class Keeper:
@@ -139,7 +139,7 @@ class Keeper:
     def _one(self, context: Context, service: Service, one: _Kept) -> float:
         """Look, decide, act; in how many seconds to look again."""
         look = self._look(context, service, one)
-        one.seen = look.seen
+        one.is_missed = look.wanted and look.seen is Seen.DOWN
         decision = decide(one.watch, service.health.within_s, one.history, look)
         if self._end.is_set():
             return one.watch.every_s
@@ -196,7 +196,7 @@ class Keeper:
             wanted=wanted or seen is Seen.UNKNOWN,
             healthy=healthy,
             detail=detail,
-            waits_for=next((other.name for other in others if other.seen is Seen.DOWN), None),
+            waits_for=next((other.name for other in others if other.is_missed), None),
             anew=anew,
         )
 

@@ -99,7 +99,10 @@ def test_what_is_killed_comes_back_and_what_was_stopped_stays_down(watched: Watc
     """Bad state is restored before the start; good state is left alone; a stop on purpose counts. Identity is never a
     bare pid: a service whose pid is another's by now is seen as down, and the other is left alone."""
     for name in ("good", "bad", "stopped", "reused"):
-        watched.command(name, more="    autosave: {every: 200ms}\n")
+        after = (
+            "    after: [stopped]\n" if name == "good" else ""
+        )  # which is down on purpose
+        watched.command(name, more=f"    autosave: {{every: 200ms}}\n{after}")
     world = watched.world
     pid_file, started = world.root / "pid", world.root / "started"
     start = f"echo x >> {started}; sleep 600 & echo $! > {pid_file}"
