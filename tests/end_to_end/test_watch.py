@@ -179,14 +179,14 @@ def test_what_hangs_is_replaced_whatever_it_does_about_it(watched: Watched) -> N
         words = [str(world.root / "late.json")] if name == "late" else []
         flag = world.root / f"{name}.hangs"
         probe = json.dumps(["/bin/sh", "-c", f"! test -e {flag}"])
-        health = f"    health: {{within: 300ms, stable_for: 0s, probes: [{{command: {probe}}}]}}\n"
+        health = f"    health: {{within: 2s, stable_for: 0s, probes: [{{command: {probe}}}]}}\n"
         watched.command(name, *words, subject=subject)
         text = (world.conf / "conf.d" / f"{name}.yaml").read_text()
         (world.conf / "conf.d" / f"{name}.yaml").write_text(
             text.replace("    health: {within: 5s, stable_for: 0s}\n", health).replace("[counter]", "[]")
         )
     world.run("snapshot").fine()
-    world.run("start").fine()
+    world.run("start", "--no-wait")
     for name in subjects:
         ready = world.state_dir / "logs" / f"{name}.log"
         watched.until(lambda ready=ready: "ready" in ready.read_text(), f"{name} to be ready")
@@ -211,7 +211,7 @@ def test_what_hangs_is_replaced_whatever_it_does_about_it(watched: Watched) -> N
 def test_one_that_starts_itself_anew_does_not_run_twice(watched: Watched) -> None:
     """What is left of a former run is ended before another begins: two would write into the same state."""
     watched.command("app", "0.5", subject="restarts_itself.py", watch=WATCH.replace("2}", "1}"))
-    watched.world.run("start", "app").fine()
+    watched.world.run("start", "app", "--no-wait")
     watched.watch()
     watched.until(lambda: watched.gave_up("app"), "the end of all tries")
     found = [
