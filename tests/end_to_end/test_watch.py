@@ -36,9 +36,9 @@ class Watched:
             name,
         )
 
-    def command(self, name: str, *words: str, subject: str = "", **keys: Any) -> None:
+    def command(self, name: str, *words: str, subject: str = "", patience: str = "500ms", **keys: Any) -> None:
         program = [sys.executable, "-u", str(SUBJECTS / subject), *words] if subject else ["/bin/sleep", "600"]
-        run = json.dumps({"command": program, "stop_timeout": "500ms"})
+        run = json.dumps({"command": program, "stop_timeout": patience})
         self.declare(name, run, **keys)
 
     def watch(self) -> None:
@@ -180,7 +180,7 @@ def test_what_hangs_is_replaced_whatever_it_does_about_it(watched: Watched) -> N
         flag = world.root / f"{name}.hangs"
         probe = json.dumps(["/bin/sh", "-c", f"! test -e {flag}"])
         health = f"    health: {{within: 2s, stable_for: 0s, probes: [{{command: {probe}}}]}}\n"
-        watched.command(name, *words, subject=subject)
+        watched.command(name, *words, subject=subject, patience="60s" if name == "late" else "500ms")
         text = (world.conf / "conf.d" / f"{name}.yaml").read_text()
         (world.conf / "conf.d" / f"{name}.yaml").write_text(
             text.replace("    health: {within: 5s, stable_for: 0s}\n", health).replace("[counter]", "[]")
