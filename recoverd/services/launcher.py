@@ -18,6 +18,7 @@ import errno
 import fcntl
 import json
 import os
+import resource
 import signal
 from typing import Any, NoReturn
 
@@ -82,8 +83,6 @@ def find_program(name: str, path: str) -> str:
 
 def limit(spec: dict[str, Any], results: int) -> None:  # pragma: no cover
     """As late as possible: this program is not to be measured by them."""
-    import resource
-
     try:
         for name, most in spec["rlimits"].items():
             number = getattr(resource, name)

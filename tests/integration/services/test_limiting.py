@@ -145,3 +145,15 @@ def test_a_group_gets_its_limits_and_loses_those_of_before(tmp_path: Path) -> No
         (group / name).write_text("")
     limiting.make_group(str(tmp_path), "agent", Limits(None, 7))
     assert [(group / name).read_text() for name in ("memory.max", "pids.max")] == ["max", "7"]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
+@pytest.mark.usefixtures("alone")
+def test_limits_hold_for_another_user_too(tmp_path: Path, mark: str, log_says: Says) -> None:
+    """They are set once it has become that user, to whom they mean something: all that this takes is there by then."""
+    words = ("/bin/sh", "-c", "echo uid $(id -u) limit $(ulimit -v); sleep 600")
+    run = Run(RunKind.COMMAND, command=words, env={"RECOVERD_TEST": mark}, user="nobody", stop_timeout_s=5.0)
+    one = CommandDriver("agent", run, Ledger(), log_dir=str(tmp_path / "logs"), limits=Limits(1 << 30, 10_000))
+    one.start()
+    assert f"limit {1 << 20}" in log_says("limit")
+    one.stop()
