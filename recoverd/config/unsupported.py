@@ -32,7 +32,6 @@ SERVICE = (
     Unsupported("watch"),
     Unsupported("in_flight"),
     Unsupported("hooks"),
-    Unsupported("restore.unhealthy", ("fall-back",)),
     Unsupported("restore.fallback.*", ("replicas",)),
     Unsupported("state.*.sqlite"),
     Unsupported("state.*.dump"),
