@@ -98,7 +98,7 @@ class Restoration(RestoreRun):
     def _restore(self, first: Look, up: Up | None = None) -> ServiceRestore:
         """One choice after the other, until the service is healthy on one. `up`: how it was on state that is ok."""
         most = 1 if self.explicit is not None else self.service.restore.attempts
-        current, by_hand = first, self.request.why == "restore" and self.explicit is None
+        current, by_hand = first, self.request.why == "restore" and self.explicit is None and up is None
         while most > 0:
             try:
                 with self.context.state_changes, self.context.repository().reader() as reader:

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from recoverd.operations.rejecting import Taken
-from recoverd.recovery import quarantine
+from recoverd.recovery.evidence import list_quarantine
 from recoverd.repository.records import ServiceRecord
 from recoverd.repository.store import Repository
 from recoverd.system import clock
@@ -83,8 +83,16 @@ def counted(note: Unproven) -> Unproven:
 
 def quarantines(state_dir: str, service: str, names: Iterable[str]) -> list[str | None]:
     """The quarantine that each name means, None where there is none: nothing was swapped, or it was put back."""
-    known = [one.id for one in quarantine.list_quarantine(state_dir, service)]
+    known = [one.id for one in list_quarantine(state_dir, service)]
     return [next((one for one in known if one == name or one.endswith(f"-{name}")), None) for name in names]
+
+
+def waiting(state_dir: str, service: str, record: ServiceRecord | None) -> str | None:
+    """The candidate that lies there unproven; None where nothing was swapped in, or it was put back since."""
+    note = Unproven.from_json(record.last_restore) if record is not None and record.last_restore else None
+    if note is None or quarantines(state_dir, service, note.quarantines[-1:]) in ([], [None]):
+        return None
+    return note.candidate
 
 
 def load(repository: Repository, service: str) -> Unproven | None:
