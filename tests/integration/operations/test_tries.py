@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import os
 import signal
-import sys
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from recoverd.config.model import Health, Probe, ProbeKind, Run, RunKind
+from recoverd.config.model import Probe, ProbeKind
 from recoverd.operations import restore_run
 from recoverd.operations import restore_writing as writing
 from recoverd.operations.boot import boot
@@ -23,17 +22,14 @@ House = Any  # of conftest.py, which test files can't import
 
 
 @pytest.fixture
-def poisoned(house: House) -> House:
-    """A process that ends at once on state with `poison` in it. Snapshots: 1 works, 2 does not; live state is empty."""
-    script = "import json, sys, time\nif json.load(open(sys.argv[1])).get('poison'): sys.exit(3)\ntime.sleep(600)"
-    run = Run(RunKind.COMMAND, command=(sys.executable, "-c", script, str(house.state)), stop_timeout_s=5.0)
-    house.change(run=run, health=Health(within_s=5, stable_for_s=0.2))
-    house.write(1)
-    house.snapshot()
-    house.write(2, poison=True)
-    house.snapshot()
-    house.state.write_bytes(b"{")
-    return house
+def poisoned(frail: House) -> House:
+    """Of its snapshots 1 works, and 2 does not; live state is damaged."""
+    frail.write(1)
+    frail.snapshot()
+    frail.write(2, poison=True)
+    frail.snapshot()
+    frail.state.write_bytes(b"{")
+    return frail
 
 
 def killed(house: House, work: Callable[[], object]) -> None:
@@ -125,7 +121,7 @@ def test_killed_between_swap_and_proof_the_next_restore_proves_it(
 def test_killed_between_swap_and_proof_what_does_not_work_is_taken_back(
     poisoned: House, monkeypatch: pytest.MonkeyPatch, again: str
 ) -> None:
-    """Valid state that a restore wrote, and the service is not healthy on: rejected, and the next older one is tried."""
+    """Valid state that a restore wrote and the service is not healthy on is rejected, and the next older one tried."""
     with monkeypatch.context() as patch:
         patch.setattr(restore_run, "bring_up", die)
         killed(poisoned, poisoned.restore)
