@@ -173,9 +173,12 @@ def service_choices(
 ) -> Iterator[Choice]:
     """Every `ok` snapshot with all items of the service, newest first, that was not rejected before.
 
+    Of those captured while the service was not healthy only the newest stands in its place, the others come last.
     Snapshots whose trees can't be read are passed over.
     """
-    for snapshot in snapshots:
+    ill = [one for one in snapshots if marks.get(one.sequence, Marks()).unhealthy][1:]
+    late = {one.sequence for one in ill}
+    for snapshot in (*(one for one in snapshots if one.sequence not in late), *ill):
         mark = marks.get(snapshot.sequence, Marks())
         whole = all(
             name in snapshot.items and same_item(item, snapshot.items[name]) for name, item in service.state.items()

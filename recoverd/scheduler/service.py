@@ -18,6 +18,7 @@ from recoverd.events.text import duration, plural
 from recoverd.operations import lifetimes
 from recoverd.operations.context import Context
 from recoverd.operations.due import last_captures as recorded_captures
+from recoverd.operations.proving import observe_all
 from recoverd.operations.snapshot import SnapshotRequest, SnapshotResult
 from recoverd.operations.snapshot import snapshot as take_snapshot
 from recoverd.scheduler.alone import alone
@@ -182,6 +183,7 @@ class Loop:
             self._capture_due()
         self._do_chores()
         self._verifier.tend(self._context)
+        observe_all(self._context)
         self._changes.tell(self._context)
         return True
 
