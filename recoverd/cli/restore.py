@@ -42,7 +42,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="ORIGIN",
         help="only siblings, snapshots, rebuild or initial; or a directory as --to writes it",
     )
-    parser.add_argument("--only", metavar="ITEM[/PATH]", help="this part of the state of one service, and nothing else")
+    parser.add_argument("--only", metavar="ITEM", help="this state item of one service, or ITEM/PATH, and nothing else")
     parser.add_argument("--to", metavar="DIR", help="write into an empty directory instead; touches nothing else")
     parser.add_argument("--dry-run", action="store_true", help="say what would be done, and why")
     which = parser.add_mutually_exclusive_group()

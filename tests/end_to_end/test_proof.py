@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,7 +12,10 @@ DECLARED = """\
 services:
   notes:
     root: {app}
-    run: {{command: [/bin/sh, -c, "grep -q poison state.json && exit 3; exec sleep 1000"], cwd: {app}, stop_timeout: 5s}}
+    run:
+      command: [/bin/sh, -c, "grep -q poison state.json && exit 3; exec sleep 1000"]
+      cwd: {app}
+      stop_timeout: 5s
     state:
       main: {{file: state.json, format: json, schema: {{type: object, required: [counter]}}}}
       tasks: {{directory: tasks, include: ["*.json"], format: json, optional: true}}
@@ -31,6 +35,10 @@ def listed(world: Any) -> dict[int, Any]:
     return {one["sequence"]: one for one in world.json("list")["snapshots"]}
 
 
+def marks(world: Any) -> list[Path]:
+    return [one for one in world.root.rglob("marks/notes/*") if one.suffix == ".json" and one.exists()]
+
+
 def test_the_scheduler_proves_a_snapshot_after_its_capture(proved: Any) -> None:
     """Nobody restored it: the service stayed healthy for its time, and that is seen beside all else."""
     proved.write(1)
@@ -38,7 +46,8 @@ def test_the_scheduler_proves_a_snapshot_after_its_capture(proved: Any) -> None:
     proved.run("snapshot").fine()
     assert not listed(proved)[1]["proven"]
     scheduler = proved.spawn("run")
-    proved.wait_for(lambda: listed(proved)[1]["proven"], "a proof", within_s=60)
+    proved.wait_for(lambda: any("proven_ns" in one.read_text() for one in marks(proved)), "a proof", within_s=60)
+    assert listed(proved)[1]["proven"]
     scheduler.terminate()
     assert scheduler.wait(60) == 0
 

@@ -174,9 +174,9 @@ def test_what_does_not_work_is_replaced_by_older_where_nothing_else_is_damaged(f
 def test_what_is_not_there_is_told_with_what_is_near(house: House, only: str, sentence: str, hint: str) -> None:
     """Before anything is touched."""
     before = damage(house)
-    for asked in ({}, {"snapshot": "app/1"}):
+    for named in (None, "app/1"):
         with pytest.raises(UsageError) as raised:
-            restore(house.context, RestoreRequest(services=("app",), only=only, **asked))
+            restore(house.context, RestoreRequest(services=("app",), only=only, snapshot=named))
         assert sentence in raised.value.message and hint in (raised.value.hint or "")
     assert house.contents() == before
 

@@ -12,7 +12,6 @@ import pytest
 
 from recoverd.config.model import Probe, ProbeKind
 from recoverd.operations import restore_run
-from recoverd.operations import restore_writing as writing
 from recoverd.operations.boot import boot
 from recoverd.operations.confirm import confirm
 from recoverd.operations.unproven import TRIES
@@ -160,7 +159,7 @@ def test_killed_between_two_candidates_the_original_comes_back_first(
 ) -> None:
     """The first was rejected and still lies there: it is not taken for the second; in the end nothing is lost."""
     calls: list[int] = []
-    real = writing.swapping.apply
+    real = swapping.apply
 
     def second_dies(*words: Any, **more: Any) -> Any:
         calls.append(1)
