@@ -30,7 +30,7 @@ FRESH_S = 10.0  # so young a look stands for another one at a capture
 GLANCE_S = 1.0  # so long a capture waits for probes; what they say later counts for the next one
 HOUR_NS = 3600 * 1_000_000_000
 _MOST_LOOKS = 8  # at the same time
-_HEALTHY_REASONS = frozenset({"manual", "scheduled", "due"})  # captures of a service as it runs
+SHUTDOWN = "shutdown"  # why a capture is made
 _LOG = logging.getLogger("recoverd.operations")
 
 
@@ -90,7 +90,7 @@ def at_capture(context: Context, made: Mapping[str, int], reason: str) -> dict[s
     `made`: their new snapshots; those of services that are not healthy get marked. What was seen lately counts; the
     others are looked at all at once, within GLANCE_S. Best effort: a mark that can't be written is only logged.
     """
-    if reason not in _HEALTHY_REASONS:
+    if reason == SHUTDOWN:  # services go down then, as they should
         return {}
     looking: dict[str, Watch] = {}
     asked: dict[str, Watch] = {}
@@ -164,7 +164,12 @@ def _begin(context: Context, service: Service, watch: Watch) -> None:
     look = watch.look = Look()
 
     def work() -> None:
-        look.seen = glance(service, driver)
+        began_s = clock.monotonic_s()
+        try:
+            look.seen = glance(service, driver)
+        except Exception as error:  # a fault of recoverd's own: nobody can tell, and the next look may
+            _LOG.exception("a look at %s ended in a fault", service.name)
+            look.seen = Seen(began_s, clock.monotonic_s(), None, f"{type(error).__name__}: {error}")
 
     look.thread = threading.Thread(target=work, name=f"observe {service.name}", daemon=True)
     look.thread.start()
@@ -234,5 +239,5 @@ def settle(context: Context, service: Service) -> None:
 
 
 def _mark_unhealthy(repository: Repository, service: str, sequences: set[int]) -> None:
-    for sequence in sorted(sequences):
+    for sequence in sorted(sequences.intersection(repository.sequences(service))):  # some may be gone by now
         repository.set_marks(service, sequence, lambda marks: replace(marks, unhealthy=True))

@@ -175,7 +175,9 @@ class Restoration(RestoreRun):
             return False
         names = unproven.quarantines(self.context.state_dir, self.service.name, note.quarantines)
         driver = driver_of(self.context, self.service)
-        return (note.is_used_up or not names[-1]) and any(names) and driver is not None and driver.status().running
+        if not any(names) or not (note.is_used_up or names[-1] is None) or driver is None:
+            return False
+        return driver.status().running
 
     def _noted(self) -> Unproven | None:
         """What an earlier restore wrote and nobody has proven; None too where it was never swapped in, or put back."""
@@ -195,9 +197,12 @@ class Restoration(RestoreRun):
         return None
 
     def _is_used_up(self, note: Unproven) -> bool:
-        """Whether the next start on it would be one too many. The first phase of this boot has counted ours already."""
-        counted = self.request.why == CONFIRM and note.boot_id == clock.boot_id()
-        return note.is_used_up and not counted
+        """Whether the next start on it would be one too many; where the service runs already, a proof tells more."""
+        return note.is_used_up and not self._is_counted(note) and (self.request.boot or not self.runs())
+
+    def _is_counted(self, note: Unproven) -> bool:
+        """Whether this is the second phase of a boot, of which the first has counted the start."""
+        return self.request.why == CONFIRM and note.boot_id == clock.boot_id()
 
     def _give_up(self, note: Unproven, *, lies_there: bool) -> None:
         """A candidate on which the machine went down again and again: rejected, and taken back where it still lies."""
@@ -230,7 +235,7 @@ class Restoration(RestoreRun):
         self.notes.append(f"its state was restored from {note.candidate} before, and was not proven")
         if not self.request.start and not self.request.boot:
             return endings.untouched(self, first)
-        if not (self.request.why == CONFIRM and note.boot_id == clock.boot_id()):
+        if not self._is_counted(note) and not self.runs():
             unproven.save(repository, name, unproven.counted(note))
         up = self.bring_up(results.UNTOUCHED, told.live(first.survey))
         if self.request.boot:

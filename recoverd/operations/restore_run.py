@@ -91,12 +91,13 @@ class RestoreRun:
 
         While other state of it is damaged, only a service that ran on that is started again.
         """
-        if self.others and not self.was_running and not self._runs():
+        if self.others and not self.was_running and not self.runs():
             return Up(None, "it is not started, because other state of it is damaged")
         self.resume = resuming.announce(self.context, self.service, self.request, outcome, items, written=written)
         return bring_up(self.context, self.service, start=self.request.start)
 
-    def _runs(self) -> bool:
+    def runs(self) -> bool:
+        """Whether the service's process runs now. Raises ServiceError."""
         driver = driver_of(self.context, self.service)
         return driver is not None and driver.status().running
 

@@ -14,6 +14,7 @@ from recoverd.config.model import Probe, ProbeKind
 from recoverd.operations import restore_run
 from recoverd.operations.boot import boot
 from recoverd.operations.confirm import confirm
+from recoverd.operations.processes import driver_of
 from recoverd.operations.unproven import TRIES
 from recoverd.recovery import swapping
 
@@ -190,3 +191,17 @@ def test_an_explicit_restore_that_was_killed_is_taken_back_and_concludes_nothing
     assert (result.outcome, result.healthy, result.exit_status) == ("untouched", True, 0)
     assert poisoned.state.read_bytes() == live
     assert not any(one.marks.rejected for one in poisoned.list())
+
+
+def test_a_service_that_runs_is_proven_and_not_taken_down_for_its_tries(poisoned: House) -> None:
+    """Tries are about starts that come to nothing; what is up and healthy is proven, whatever was counted."""
+    poisoned.context.repository().set_marks("app", 2, lambda marks: replace(marks, rejected={"main": "test"}))
+    for _ in range(TRIES):
+        next_boot(poisoned)
+    poisoned.reopen()
+    driver = driver_of(poisoned.context, poisoned.service)
+    assert driver is not None
+    pid = driver.start().pid
+    result = poisoned.restore()
+    assert (result.outcome, result.healthy, result.exit_status, result.pid) == ("restored", True, 0, pid)
+    assert not note(poisoned) and not poisoned.list()[-1].marks.rejected
