@@ -42,7 +42,6 @@ class Listed:
             "tags": list(one.tags),
             "pinned": self.marks.pinned,
             "proven": self.marks.is_proven,
-            "unhealthy": self.marks.unhealthy,
             "rejected": bool(self.marks.rejected),
             "bytes": one.size_bytes,
             "new_bytes": one.new_bytes,
@@ -56,6 +55,7 @@ class Listed:
                 }
                 for name, item in one.items.items()
             },
+            "unhealthy": self.marks.unhealthy,
         }
 
 

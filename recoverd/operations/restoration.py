@@ -232,7 +232,8 @@ class Restoration(RestoreRun):
         """Start the service on what an earlier restore wrote, and prove it; a look at what lay there before, where it
         is not healthy on that."""
         repository, name = self.context.repository(), self.service.name
-        self.notes.append(f"its state was restored from {note.candidate} before, and was not proven")
+        if not self._is_counted(note):
+            self.notes.append(f"its state was restored from {note.candidate} before, and was not proven")
         if not self.request.start and not self.request.boot:
             return endings.untouched(self, first)
         if not self._is_counted(note) and not self.runs():

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from recoverd.config.model import ItemKind, Service
@@ -47,6 +46,8 @@ def parse(service: str, text: str, items: Mapping[str, str]) -> Only:
     """What `--only` names; `items`: the kind of each item there is. Raises UsageError, with what is near."""
     item, _, path = text.partition("/")
     if item not in items:
+        import difflib  # late: only who mistypes needs it
+
         near = difflib.get_close_matches(item, items, n=1)
         hint = f"did you mean {near[0]}?" if near else f"there are: {', '.join(sorted(items)) or 'none'}"
         raise UsageError(f"{service} has no state item {item!r}", hint=hint)
@@ -69,6 +70,8 @@ def check_document(only: Only, trees: Trees, roots: Iterable[str | None]) -> Non
         if root is not None:
             for entry in trees.tree(root):
                 known += (name for name, _ in zip(_names(trees, "", entry), range(_MOST_NAMES), strict=False))
+    import difflib
+
     near = difflib.get_close_matches(only.document, dict.fromkeys(known), n=1)
     hint = f"did you mean {only.item}/{near[0]}?" if near else "`recoverd show SNAPSHOT` lists what a snapshot holds"
     raise UsageError(f"there is no {only.document} in {only.item}", hint=hint)
