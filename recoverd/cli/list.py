@@ -51,8 +51,9 @@ def _row(one: Listed, now_ns: int, terminal: Terminal) -> tuple[str, ...]:
     flags = [
         word
         for word, true in (
-            ("proven", marks.proven_ns is not None),
+            ("proven", marks.is_proven),
             ("pinned", marks.pinned),
+            ("unhealthy", marks.unhealthy),
             ("rejected", bool(marks.rejected)),
         )
         if true

@@ -2,6 +2,8 @@
 
 State that is ok is left alone. What a restore replaces goes to quarantine, and `recoverd undo` puts it back.
 With --snapshot or --at, the known-good state of that snapshot or time replaces what is there, also if that is ok.
+With --only, one state item or one document of it is restored; what else is damaged stays so, is told, and makes the
+exit status 1.
 Exit status: 0 state is valid and every probe passed, 1 not so, 75 another recoverd is at it.
 """
 
@@ -40,6 +42,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="ORIGIN",
         help="only siblings, snapshots, rebuild or initial; or a directory as --to writes it",
     )
+    parser.add_argument("--only", metavar="ITEM", help="this state item of one service, or ITEM/PATH, and nothing else")
     parser.add_argument("--to", metavar="DIR", help="write into an empty directory instead; touches nothing else")
     parser.add_argument("--dry-run", action="store_true", help="say what would be done, and why")
     which = parser.add_mutually_exclusive_group()
@@ -76,6 +79,7 @@ def run(options: argparse.Namespace, terminal: Terminal) -> int:
         snapshot=options.snapshot,
         origin=options.origin,
         at_ns=_at(options, context),
+        only=options.only,
         dry_run=options.dry_run,
         start=not options.no_start,
     )
@@ -103,6 +107,7 @@ def _refuse_mixtures(options: argparse.Namespace) -> None:
         "--snapshot": options.snapshot,
         "--at": options.at,
         "--from": options.origin,
+        "--only": options.only,
         "--to": options.to,
         "--dry-run": options.dry_run,
         "--no-start": options.no_start,
@@ -146,7 +151,7 @@ def _extract(options: argparse.Namespace, terminal: Terminal) -> int:
             "--to and --dry-run do not go together", hint="`recoverd show SNAPSHOT --good` lists the files"
         )
     context = context_of(options, terminal)
-    request = ExtractRequest(options.to, tuple(options.services), options.snapshot, _at(options, context))
+    request = ExtractRequest(options.to, tuple(options.services), options.snapshot, _at(options, context), options.only)
     result = extract(context, request)
     if terminal.json:
         terminal.print_json("restore", **result.to_json())

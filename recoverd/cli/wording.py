@@ -12,9 +12,7 @@ from typing import NoReturn
 from recoverd.errors import UsageError
 
 # command -> options of the manual that this version does not have
-NOT_YET_OPTIONS: Mapping[str, frozenset[str]] = {
-    "restore": frozenset({"--only"}),
-}
+NOT_YET_OPTIONS: Mapping[str, frozenset[str]] = {}
 _WIDEST = 100  # longer lines are hard to read, however wide the terminal is
 
 

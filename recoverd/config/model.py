@@ -284,6 +284,7 @@ class Restore:
     attempts: int = 3
     exhausted: str = "block"  # block | leave | empty: what becomes of a service for whose state there is no candidate
     salvage: str = "none"  # none | tail: keep the whole lines of a damaged file of JSON lines
+    unhealthy: str = "report"  # report | fall-back: whether older proven state is tried where state is ok
     verdicts: Mapping[str, str] = field(default_factory=lambda: EMPTY)  # verdict -> restore|alert|block|accept
 
 

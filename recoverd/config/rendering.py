@@ -97,6 +97,7 @@ def _service(service: Service, *, mask: bool) -> dict[str, Any]:
         "exhausted": service.restore.exhausted,
         "attempts": service.restore.attempts,
         "salvage": service.restore.salvage,
+        "unhealthy": service.restore.unhealthy,
         "verdicts": dict(service.restore.verdicts),
     }
     plain["health"] = {

@@ -242,6 +242,7 @@ def _restore(restore: Section) -> Restore:
         attempts=restore.integer("attempts", usual.attempts),
         exhausted=str(restore.text("exhausted", usual.exhausted)),
         salvage=str(restore.text("salvage", usual.salvage)),
+        unhealthy=str(restore.text("unhealthy", usual.unhealthy)),
         verdicts={name: str(node.content) for name, node in verdicts.node.content.items()},
     )
 

@@ -30,7 +30,6 @@ SERVICE = (
     Unsupported("for_each"),
     Unsupported("in_flight"),
     Unsupported("hooks"),
-    Unsupported("restore.unhealthy", ("fall-back",)),
     Unsupported("restore.fallback.*", ("replicas",)),
     Unsupported("state.*.sqlite"),
     Unsupported("state.*.dump"),

@@ -64,6 +64,16 @@ def intervention(service: ServiceFacts) -> list[Result]:
                 hint=f"solve that, then {again}; `recoverd assess {service.name}` shows the state as it is",
             )
         )
+    if service.unproven is not None and service.blocked is None:
+        results.append(
+            Result(
+                "unproven",
+                service.name,
+                Status.WARNING,
+                f"restored from {service.unproven}, and not proven to be healthy on it yet",
+                hint=f"`recoverd confirm {service.name}` proves it, or takes it back",
+            )
+        )
     if service.unreadable_records:
         results.append(
             Result(

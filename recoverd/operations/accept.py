@@ -7,6 +7,7 @@ from typing import Any
 
 from recoverd.config.model import Service
 from recoverd.errors import StateError
+from recoverd.operations import unproven
 from recoverd.operations.assess import look
 from recoverd.operations.context import Context
 from recoverd.operations.snapshot import FAILED, SnapshotRequest, capture_locked
@@ -67,7 +68,10 @@ def accept(context: Context, request: AcceptRequest) -> AcceptResult:
         # nothing changed since the newest snapshot: that one holds what is accepted
         newest = repository.newest(name)
         if newest is not None:
-            repository.set_marks(name, newest.sequence, lambda marks: replace(marks, pinned=True, rejected={}))
+            repository.set_marks(
+                name, newest.sequence, lambda marks: replace(marks, pinned=True, rejected={}, tries_left=None)
+            )
+        unproven.save(repository, name, None)  # somebody says that it is good
     accepted = tuple(
         (item.item, finding.document, finding.verdict.value)
         for item in before.items.values()

@@ -35,7 +35,7 @@ from recoverd.health.facts import (
 )
 from recoverd.health.results import Result, Status, overall
 from recoverd.health.thresholds import evaluate
-from recoverd.operations import confirmations, drilled, given_up, watched
+from recoverd.operations import confirmations, drilled, given_up, unproven, watched
 from recoverd.operations.bounding import free_and_total
 from recoverd.operations.confirmations import Confirmation
 from recoverd.operations.context import Context
@@ -237,6 +237,7 @@ def _service(
         restores=tuple(RestoreRun(run.time_ns, run.seconds, run.outcome) for run in reversed(restores)),
         resumed=_resumed(context, service),
         drill=drilled.facts(service, repository, context.config.timezone),
+        unproven=unproven.waiting(context.state_dir, service.name, record),
         blocked=record.blocked if record is not None else None,
         open_intent=_intent(intent),
         process=_process(context, service, record) if record is not None else None,

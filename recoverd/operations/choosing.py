@@ -10,8 +10,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from recoverd.config.model import Service
 from recoverd.errors import StateError
 from recoverd.operations.context import Context
+from recoverd.operations.restore_only import Only
 from recoverd.recovery.candidates import eligible, good_versions
-from recoverd.recovery.choices import Choice, item_choice, service_choices, snapshot_choice
+from recoverd.recovery.choices import Choice, item_choice, part_choice, service_choices, snapshot_choice
 from recoverd.recovery.extraction import Source
 from recoverd.recovery.gathered import Gathered
 from recoverd.recovery.plan import Action, Damage, Target, plans
@@ -56,11 +57,13 @@ class Chooser:
     unusable: set[tuple[str, str, str]] = field(default_factory=set)  # (item, document, content)
     tried: set[frozenset[tuple[str, str, str]]] = field(default_factory=set)
     gathered: Gathered = field(default_factory=Gathered)
+    only: Only | None = None  # all that is asked for of a snapshot
+    falls_back: bool = False  # from state that is ok to older proven state
 
     @property
     def is_asked(self) -> bool:
-        """Whether somebody asked for this very state, whatever is there now."""
-        return self.explicit is not None or self.origin in {"rebuild", "initial"}
+        """Whether somebody asked for this very state, or declared it better, whatever is there now."""
+        return self.explicit is not None or self.origin in {"rebuild", "initial"} or self.falls_back
 
     def source(self, reader: Source) -> Source:
         """Where the content of choices is read from."""
@@ -96,16 +99,26 @@ class Chooser:
         name = self.service.name
         if self.explicit is not None:
             reason = f"asked for {self.explicit.id}"
-            choice = snapshot_choice(self.service, current.survey, current.trees, self.explicit, reason, asked=True)
+            known = self.service, current.survey, current.trees, self.explicit, reason
+            if self.only is None:
+                choice = snapshot_choice(*known, asked=True)
+            else:
+                choice = part_choice(*known, self.only.item, self.only.document)
             if not choice.parts:
+                what = "nothing that is declared for" if self.only is None else f"no good {self.only.item} of"
                 raise StateError(
-                    f"snapshot {self.explicit.id} holds nothing that is declared for {name} today",
+                    f"snapshot {self.explicit.id} holds {what} {name} today",
                     hint=f"`recoverd show {self.explicit.id}` lists it; --to DIRECTORY writes it elsewhere",
                 )
             return self._untried([choice])
         marks = repository.all_marks(name) if repository is not None else {}
         snapshots = eligible(repository.snapshots(name)) if repository is not None else []
-        if current.action is Action.RESTORE and self.service.restore.scope == "service" and self.origin is None:
+        if self.falls_back:
+            proven = [one for one in snapshots if marks.get(one.sequence, Marks()).is_proven]
+            older = service_choices(self.service, current.survey, current.trees, proven, marks)
+            return self._untried(choice for choice in older if choice.replacements)
+        whole = self.origin is None and self.only is None
+        if current.action is Action.RESTORE and whole and self.service.restore.scope == "service":
             choices = service_choices(self.service, current.survey, current.trees, snapshots, marks)
             self.reasons = ("no snapshot holds a good version of the whole service",)
             return self._untried(choices)

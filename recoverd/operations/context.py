@@ -17,6 +17,7 @@ from recoverd.repository.store import Repository
 from recoverd.values import dataclass, field
 
 if TYPE_CHECKING:
+    from recoverd.operations.proving import Watch
     from recoverd.state.judging import Judge
 
 DEFAULT_WAIT_S = 30.0
@@ -38,6 +39,7 @@ class Context:
     told_damage: set[str] = field(default_factory=set)
     told_low: set[str] = field(default_factory=set)  # bounds of the repository that are not met, and told
     rest_until_s: float = 0.0  # monotonic: until then nobody tries to bring home what the spare holds
+    observing: dict[str, Watch] = field(default_factory=dict)  # what was seen of services, by those that look
     opening: threading.Lock = field(default_factory=threading.Lock)
     state_changes: threading.RLock = field(default_factory=threading.RLock)  # services are proven side by side
 

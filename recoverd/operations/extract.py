@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from recoverd.errors import DamagedObject, UsageError
 from recoverd.operations.context import Context
 from recoverd.operations.naming import find_snapshot, good_at
+from recoverd.operations.restore_only import Only, check_document, parse
+from recoverd.recovery.candidates import find
 from recoverd.recovery.extraction import extract_entry
 from recoverd.recovery.places import remove_tree
 from recoverd.repository.objects import Reader
 from recoverd.repository.records import Snapshot
+from recoverd.repository.trees import EMPTY_TREE
 from recoverd.system.durable import temporary_name
 from recoverd.values import dataclass
 
@@ -22,6 +26,7 @@ class ExtractRequest:
     services: tuple[str, ...] = ()
     snapshot: str | None = None
     at_ns: int | None = None  # of each service its newest known-good snapshot at or before then
+    only: str | None = None  # ITEM[/PATH]: nothing else of the one service
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +68,7 @@ def extract(context: Context, request: ExtractRequest) -> ExtractResult:
     among them), OSError.
     """
     candidates = _wanted(context, request)
+    only = _only(context, request, candidates)
     if os.path.lexists(request.directory) and (not os.path.isdir(request.directory) or os.listdir(request.directory)):
         raise UsageError(
             f"{request.directory} is not an empty directory", hint="name one that is empty or does not exist yet"
@@ -76,7 +82,7 @@ def extract(context: Context, request: ExtractRequest) -> ExtractResult:
             notes += context.repository().unreadable_records(service).values() if request.snapshot is None else ()
             for snapshot in snapshots:
                 try:
-                    items, said = _write(reader, snapshot, request.directory)
+                    items, said = _write(reader, snapshot, request.directory, only)
                 except DamagedObject as error:
                     if request.snapshot is not None:
                         raise
@@ -91,8 +97,23 @@ def extract(context: Context, request: ExtractRequest) -> ExtractResult:
     return ExtractResult(request.directory, tuple(found), tuple(without), tuple(notes))
 
 
-def _write(reader: Reader, snapshot: Snapshot, directory: str) -> tuple[list[Extracted], list[str]]:
-    """Write one snapshot under a temporary name, which it loses once it is complete."""
+def _only(context: Context, request: ExtractRequest, candidates: Mapping[str, Sequence[Snapshot]]) -> Only | None:
+    """What `only` names, of the one service that is asked for; a document is one that a candidate holds."""
+    if request.only is None:
+        return None
+    if len(candidates) != 1:
+        raise UsageError("--only needs the name of one service", hint="recoverd restore SERVICE --to DIR --only ITEM")
+    ((name, snapshots),) = candidates.items()
+    kinds = {item: record.kind for snapshot in reversed(snapshots) for item, record in snapshot.items.items()}
+    only = parse(name, request.only, kinds)
+    records = [snapshot.items[only.item] for snapshot in snapshots if only.item in snapshot.items]
+    with context.repository().reader() as reader:
+        check_document(only, reader, (record.good for record in records))
+    return only
+
+
+def _write(reader: Reader, snapshot: Snapshot, directory: str, only: Only | None) -> tuple[list[Extracted], list[str]]:
+    """Write one snapshot, or part of it, under a temporary name, which it loses once it is complete."""
     found: list[Extracted] = []
     notes: list[str] = []
     temporary = temporary_name()
@@ -102,16 +123,24 @@ def _write(reader: Reader, snapshot: Snapshot, directory: str) -> tuple[list[Ext
         try:
             for name, record in snapshot.items.items():
                 entry = reader.item_entry(record.good) if record.good is not None else None
-                if entry is None:
+                if entry is None or (only is not None and only.item != name):
                     continue
+                path = os.path.join(directory, snapshot.service, name, entry.name)
                 below = os.path.join(directory, temporary, name)
                 os.mkdir(below, mode=0o700)
+                if only is not None and only.document:
+                    part, _ = find(reader, record.good or EMPTY_TREE, only.document)
+                    if part is None:
+                        os.rmdir(below)
+                        continue
+                    below = os.path.join(below, entry.name, os.path.dirname(only.document)).rstrip("/")
+                    path, entry = os.path.join(path, only.document), part
+                    os.makedirs(below, mode=0o700)
                 fd = os.open(below, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
                 try:
                     notes += [f"{name}: {note}" for note in extract_entry(reader, entry, fd, entry.name)]
                 finally:
                     os.close(fd)
-                path = os.path.join(directory, snapshot.service, name, entry.name)
                 found.append(Extracted(snapshot.service, snapshot.id, name, path))
             if found:
                 os.rename(temporary, snapshot.service, src_dir_fd=top, dst_dir_fd=top)

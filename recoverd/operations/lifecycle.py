@@ -233,6 +233,10 @@ def _start(context: Context, service: Service, *, wait: bool, stop_first: bool =
         from recoverd.services.probes import wait_until_healthy
 
         proof = wait_until_healthy(service.health, driver)
+        if proof.healthy:
+            from recoverd.operations.proving import settle
+
+            settle(context, service)
         seen = replace(_seen(name, outcome, driver.status()), healthy=proof.healthy)
         fine, why = proof.healthy, proof.reason
     else:

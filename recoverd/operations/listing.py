@@ -41,7 +41,7 @@ class Listed:
             "label": one.label,
             "tags": list(one.tags),
             "pinned": self.marks.pinned,
-            "proven": self.marks.proven_ns is not None,
+            "proven": self.marks.is_proven,
             "rejected": bool(self.marks.rejected),
             "bytes": one.size_bytes,
             "new_bytes": one.new_bytes,
@@ -55,6 +55,7 @@ class Listed:
                 }
                 for name, item in one.items.items()
             },
+            "unhealthy": self.marks.unhealthy,
         }
 
 

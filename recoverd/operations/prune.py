@@ -242,7 +242,7 @@ def candidate(snapshot: Snapshot, marks: Marks | None) -> retention.Candidate:
         counts=snapshot.verdict.counts and not marks.unhealthy,
         tags=snapshot.tags,
         pinned=marks.pinned,
-        proven=marks.proven_ns is not None,
+        proven=marks.is_proven,
         imported=snapshot.imported,
     )
 

@@ -16,6 +16,7 @@ from recoverd.operations.from_directory import import_directory
 from recoverd.operations.naming import find_snapshot, good_at
 from recoverd.operations.quarantining import tend_if_due
 from recoverd.operations.restoration import Restoration
+from recoverd.operations.restore_only import Only, one_service, parse
 from recoverd.operations.restore_results import (
     BLOCKED,
     FAILED,
@@ -48,6 +49,10 @@ def restore(context: Context, request: RestoreRequest) -> RestoreResult:
     else:
         services = {service.name: service for service in context.select(request.services)}
     _check_origin(request)
+    only = None
+    if request.only is not None:
+        service = one_service(list(services.values()))
+        only = parse(service.name, request.only, {name: item.kind for name, item in service.state.items()})
     if not request.dry_run:
         context.repository(create=True)
     if request.at_ns is not None:  # one service without such a snapshot ends all, before anything is touched
@@ -57,7 +62,8 @@ def restore(context: Context, request: RestoreRequest) -> RestoreResult:
         done |= {failed.name: broken(failed) for failed in context.config.failed}
 
     def work(service: Service) -> ServiceRestore:
-        result = guarded(context, service, request, lambda: _locked(context, service, request, asked.get(service.name)))
+        explicit = asked.get(service.name)
+        result = guarded(context, service, request, lambda: _locked(context, service, request, explicit, only))
         if not request.dry_run and result.exit_status != LockHeld.exit_status:
             _note(context, result)
         return result
@@ -155,15 +161,17 @@ def _check_origin(request: RestoreRequest) -> None:
         raise UsageError("--from DIRECTORY needs the name of one service", hint="recoverd restore SERVICE --from DIR")
 
 
-def _locked(context: Context, service: Service, request: RestoreRequest, explicit: Snapshot | None) -> ServiceRestore:
+def _locked(
+    context: Context, service: Service, request: RestoreRequest, explicit: Snapshot | None, only: Only | None
+) -> ServiceRestore:
     if request.origin is not None and request.origin not in ORIGINS:
         explicit = import_directory(context, service, request.origin)
         request = replace(request, origin=None)
     repository = context.repository_if_any()
     if repository is None:
-        return Restoration(context, service, request, explicit).run()
+        return Restoration(context, service, request, explicit, only).run()
     with repository.service_lock(service.name, wait_s=context.wait_s, what=f"service {service.name}"):
-        return Restoration(context, service, request, explicit).run()
+        return Restoration(context, service, request, explicit, only).run()
 
 
 def guarded(
@@ -173,6 +181,8 @@ def guarded(
     started = time.monotonic()
     try:
         result = work()
+    except UsageError:
+        raise  # nothing was touched: whoever asked hears of it
     except LockHeld as error:
         result = ServiceRestore(service.name, FAILED, reasons=(error.message,), hint=error.hint, exit_status=75)
     except RecoverdError as error:

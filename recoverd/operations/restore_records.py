@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from recoverd.config.model import Service
 from recoverd.operations import blocking, unproven
 from recoverd.operations.context import Context
 from recoverd.operations.processes import Up
 from recoverd.operations.snapshot import SnapshotRequest, capture_locked
-from recoverd.recovery.choices import Choice
 from recoverd.recovery.survey import ServiceSurvey
-from recoverd.recovery.swapping import Applied
 from recoverd.values import replace
 
 
@@ -22,12 +22,6 @@ def remember_blocked(context: Context, service: str, why: str | None) -> None:
         blocking.block(context.runtime_dir, service, why)
     else:
         blocking.unblock(context.runtime_dir, service)
-
-
-def keep_unproven(context: Context, service: str, choice: Choice, applied: Applied) -> None:
-    """State was written, and the service is started and proven by others, later: `confirm` asks for it."""
-    remember_blocked(context, service, None)
-    unproven.save(context.repository(), service, unproven.of_choice(choice, applied))
 
 
 def remember_emptied(context: Context, service: str, survey: ServiceSurvey) -> None:
@@ -50,16 +44,33 @@ def remember_emptied(context: Context, service: str, survey: ServiceSurvey) -> N
 
 
 def keep(
-    context: Context, service: Service, sequences: set[int], up: Up, now_ns: int, *, seen: ServiceSurvey | None
+    context: Context,
+    service: Service,
+    sequences: set[int],
+    up: Up,
+    now_ns: int,
+    *,
+    seen: ServiceSurvey | None,
+    whole: bool = True,
 ) -> None:
-    """Not blocked any more; a snapshot of what is there now; proven what it came from, if it is."""
-    remember_blocked(context, service.name, None)
-    unproven.save(context.repository(), service.name, None)
+    """Not blocked any more; a snapshot of what is there now; proven what it came from, if it is.
+
+    Without `whole` other state stays damaged: that still blocks the service, and nothing is proven.
+    """
+    if whole:
+        remember_blocked(context, service.name, None)
+        unproven.save(context.repository(), service.name, None)
     saved = _capture(context, service, up, seen)
-    if not up.healthy:
-        return
-    for sequence in sorted(sequences | ({saved} if saved is not None else set())):
-        context.repository().set_marks(service.name, sequence, lambda marks: replace(marks, proven_ns=now_ns))
+    if up.healthy and whole:
+        mark_proven(context, service.name, sequences | ({saved} if saved is not None else set()), now_ns)
+
+
+def mark_proven(context: Context, service: str, sequences: Iterable[int], now_ns: int) -> None:
+    """The service was healthy on these snapshots for its time: durable on return. Raises RepositoryError."""
+    for sequence in sorted(sequences):
+        context.repository().set_marks(
+            service, sequence, lambda marks: replace(marks, proven_ns=now_ns, unhealthy=False, tries_left=None)
+        )
 
 
 def _capture(context: Context, service: Service, up: Up, seen: ServiceSurvey | None) -> int | None:

@@ -17,6 +17,7 @@ class RestoreRequest:
     snapshot: str | None = None  # an explicit restore, also over good state
     at_ns: int | None = None  # the same, of each service's newest known-good snapshot at or before then
     origin: str | None = None  # the only one to restore from: siblings, snapshots, rebuild, initial
+    only: str | None = None  # ITEM[/PATH]: this part of the state of one service, and nothing else
     dry_run: bool = False
     start: bool = True
     boot: bool = False  # before services start: nothing is started, stopped or proven

@@ -15,6 +15,7 @@ from recoverd.operations.capture_notes import forget_failures, note_failure, not
 from recoverd.operations.confirmations import Confirmation
 from recoverd.operations.consistency import held_still
 from recoverd.operations.context import Context
+from recoverd.operations.full_read import FULL_READ, full_read_due
 from recoverd.operations.making_room import keep_free, make_room, prune_after
 from recoverd.operations.quarantining import tend_if_due
 from recoverd.operations.what_changed import is_changed, is_good_changed, is_nothing
@@ -25,11 +26,9 @@ from recoverd.repository.store import Repository
 from recoverd.repository.writer import Writer
 from recoverd.state.verdicts import Verdict
 from recoverd.system import clock
-from recoverd.values import dataclass, field
+from recoverd.values import dataclass, field, replace
 
 SAVED, UNCHANGED, INVALID, FAILED = "saved", "unchanged", "invalid", "failed"
-FULL_READ = "full-read"  # in the run history
-FULL_READ_EVERY_NS = 24 * 3600 * 1_000_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +65,7 @@ class ServiceSnapshot:
     touched: Mapping[str, Hints] = field(default_factory=lambda: EMPTY)  # item -> what only has other times
     spare: str | None = None  # the path of the spare, where it went there
     because: str | None = None  # why it did
+    healthy: bool | None = None  # the service, when it was captured; None: nobody can tell, or asked
 
     def to_json(self) -> dict[str, Any]:
         """As cli.md gives it: bytes, not `size_bytes`."""
@@ -80,6 +80,7 @@ class ServiceSnapshot:
             "seconds": round(self.seconds, 6),
             "error": self.error,
             "hint": self.hint,
+            "healthy": self.healthy,
             "spare": None if self.spare is None else {"path": self.spare, "because": self.because},
             "directories": self.directories,
             "problems": [{"item": i, "place": place, "problem": problem} for i, place, problem in self.problems],
@@ -138,6 +139,7 @@ def snapshot(context: Context, request: SnapshotRequest) -> SnapshotResult:
                 )
         done = capture_locked(context, free, request)
     results = tuple(failed.get(service.name) or done[service.name] for service in services)
+    results = _with_health(context, request, results)
     pruned = 0
     if request.prune and not request.dry_run:
         pruned = prune_after(context, [one.service for one in results if one.id is not None and one.spare is None])
@@ -148,6 +150,19 @@ def snapshot(context: Context, request: SnapshotRequest) -> SnapshotResult:
             pruned += prune_spare(context, in_spare)
         tend_if_due(context)
     return SnapshotResult(results, pruned, request.dry_run)
+
+
+def _with_health(
+    context: Context, request: SnapshotRequest, results: tuple[ServiceSnapshot, ...]
+) -> tuple[ServiceSnapshot, ...]:
+    """Before anything is pruned: snapshots of services that were not healthy do not count there."""
+    made = {one.service: one.sequence for one in results if one.id is not None and one.sequence is not None}
+    if not made or request.time_ns is not None:
+        return results
+    from recoverd.operations.proving import at_capture  # late: most captures find nothing new
+
+    found = at_capture(context, made, request.reason)
+    return tuple(replace(one, healthy=found.get(one.service)) for one in results)
 
 
 def capture_locked(
@@ -234,7 +249,7 @@ def _capture(
     """Survey one service against its newest readable snapshot."""
     started = time.monotonic()
     judges = context.judges(service)
-    full_read = request.full_read or _full_read_due(repository, service.name, now_ns)
+    full_read = request.full_read or full_read_due(repository, service.name, now_ns)
     snapshots = [one for one in repository.snapshots(service.name) if not one.imported]
     accepted = repository.record(service.name).accepted
     damage: DamagedObject | None = None
@@ -293,19 +308,6 @@ def _touched(
         if service.state[name].kind is ItemKind.DIRECTORY and name in before and item.root != before[name].root:
             found[name] = unlike(writer, before[name].root, item.root)
     return found
-
-
-def _full_read_due(repository: Repository, service: str, now_ns: int) -> bool:
-    """Once a day everything is read, whatever the stat cache believes (memory-mapped writers, odd file systems), and
-    once after damage was found in the repository: what is still there is stored anew.
-
-    Without a record of one (a new service, a lost catalog) there is no stat cache either, and all is read anyway.
-    """
-    last = repository.catalog.runs(service, FULL_READ, 1)
-    damaged_ns = repository.catalog.trust.distrusted_ns()
-    if last and damaged_ns is not None and last[0].time_ns <= damaged_ns <= now_ns:
-        return True
-    return not last or not 0 <= now_ns - last[0].time_ns < FULL_READ_EVERY_NS
 
 
 def snapshot_verdict(survey: ServiceSurvey, *, good_changed: bool) -> SnapshotVerdict:

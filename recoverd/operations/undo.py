@@ -8,6 +8,7 @@ from typing import Any
 
 from recoverd.config.model import Service
 from recoverd.errors import UsageError
+from recoverd.operations import unproven
 from recoverd.operations.accept import remember_accepted
 from recoverd.operations.assess import look
 from recoverd.operations.context import Context
@@ -68,6 +69,7 @@ def undo(context: Context, request: UndoRequest) -> UndoResult:
         driver = driver_of(context, service)
         running = driver is not None and driver.stop().was_running
         applied = quarantine.undo(service.name, found.id, state_dir=context.state_dir)
+        unproven.save(repository, service.name, None)  # it was about what was undone
         verdict, accepted = _accept(context, service)
         context.events.emit("restore.finished", service=service.name, message=f"{found.id} was undone")
         up = bring_up(context, service, start=running and request.start)

@@ -11,6 +11,9 @@ from recoverd.recovery.stores import Trees
 from recoverd.recovery.survey import same_item
 from recoverd.repository.records import ItemRecord, Marks, Snapshot
 from recoverd.repository.trees import Entry
+from recoverd.values import replace
+
+_BEHIND = -(1 << 61)  # added to a rank: after all others
 
 
 def eligible(snapshots: Iterable[Snapshot]) -> list[Snapshot]:
@@ -35,10 +38,14 @@ def good_versions(
     `snapshots` newest first; `items`: what is declared today, records of other paths or kinds are passed over. A
     version that a rejected snapshot carried is rejected with it, wherever else it stands: older snapshots often
     carry the very same, and newer ones carry it forward. Only where the service itself wrote it again since is it
-    another chance. Trees that can't be read are passed over; their sentences come second.
+    another chance. What was only captured while the service was not healthy is tried once, in its place; the other
+    such versions come after all others, or a service that keeps failing on state that is valid would use up all
+    attempts on that. Trees that can't be read are passed over; their sentences come second.
     """
     versions: dict[Target, list[Version]] = {target: [] for target in targets}
     rejected: dict[Target, set[str]] = {target: set() for target in targets}
+    behind: dict[Target, list[Version]] = {target: [] for target in targets}
+    had_ill: set[Target] = set()
     damage: list[str] = []
     for snapshot in snapshots:
         if all(len(found) >= most and not any(one.carried for one in found) for found in versions.values()):
@@ -59,14 +66,23 @@ def good_versions(
             version = Version(
                 snapshot.sequence, snapshot.time_ns, entry, record.good, parents, carried=_is_carried(record, document)
             )
+            is_ill = mark.unhealthy and not version.carried
             if name in mark.rejected:
+                had_ill |= {target} if is_ill else set()
                 rejected[target].add(version.content)
                 versions[target] = [
                     one for one in versions[target] if not (one.carried and one.content == version.content)
                 ]
-            elif version.content not in rejected[target]:
+            elif version.content in rejected[target]:
+                continue
+            elif is_ill and target in had_ill:
+                if all(one.content != version.content for one in (*versions[target], *behind[target])):
+                    behind[target].append(replace(version, order=version.sequence + _BEHIND))
+            else:
+                had_ill |= {target} if is_ill else set()
+                behind[target] = [one for one in behind[target] if one.content != version.content]
                 _add(versions[target], version, most)
-    return versions, damage
+    return {target: [*versions[target], *behind[target][:most]] for target in targets}, damage
 
 
 def _is_carried(record: ItemRecord, document: str) -> bool:

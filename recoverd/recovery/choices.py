@@ -6,15 +6,16 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from recoverd.config.model import Service
 from recoverd.errors import DamagedObject
+from recoverd.recovery.candidates import find
 from recoverd.recovery.differences import Difference, differences
 from recoverd.recovery.extraction import Source
-from recoverd.recovery.plan import PARTIAL, Origin, Plan, Target
+from recoverd.recovery.plan import PARTIAL, Origin, Plan, Target, Version
 from recoverd.recovery.staging import Replacement
 from recoverd.recovery.stores import Trees
 from recoverd.recovery.survey import ServiceSurvey, same_item
 from recoverd.repository.records import Marks, Snapshot, SnapshotVerdict
 from recoverd.repository.trees import EMPTY_TREE, Entry
-from recoverd.values import dataclass
+from recoverd.values import dataclass, replace
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,6 +142,28 @@ def snapshot_choice(
     return Choice(service.name, tuple(parts), tuple(replacements), left=tuple(left))
 
 
+def part_choice(
+    service: Service, survey: ServiceSurvey, trees: Trees, snapshot: Snapshot, reason: str, item: str, document: str
+) -> Choice:
+    """One state item as a snapshot has it, or with `document` one path below it, and nothing else.
+
+    What the snapshot lacks there is taken away. Raises DamagedObject.
+    """
+    declared = replace(service, state={item: service.state[item]})
+    whole = snapshot_choice(declared, survey, trees, snapshot, reason, asked=not document)
+    if not document or not whole.parts:
+        return whole
+    target = service.state[item].path
+    entry, parents = find(trees, whole.parts[0].content, document)
+    content = Version(snapshot.sequence, snapshot.time_ns, entry).content
+    below = [one for one in whole.replacements if f"{one.relative}/".startswith(f"{document}/")]
+    if any(f"{document}/".startswith(f"{one.relative}/" if one.relative else "") for one in whole.replacements):
+        directory = entry is not None and entry.type == "dir"
+        below = [Replacement(item, target, document, entry, whole=directory, parents=parents)]
+    part = Part(item, document, snapshot.sequence, snapshot.time_ns, content, reason)
+    return Choice(service.name, (part,), tuple(below))
+
+
 def service_choices(
     service: Service,
     survey: ServiceSurvey,
@@ -150,9 +173,12 @@ def service_choices(
 ) -> Iterator[Choice]:
     """Every `ok` snapshot with all items of the service, newest first, that was not rejected before.
 
+    Of those captured while the service was not healthy only the newest stands in its place, the others come last.
     Snapshots whose trees can't be read are passed over.
     """
-    for snapshot in snapshots:
+    ill = [one for one in snapshots if marks.get(one.sequence, Marks()).unhealthy][1:]
+    late = {one.sequence for one in ill}
+    for snapshot in (*(one for one in snapshots if one.sequence not in late), *ill):
         mark = marks.get(snapshot.sequence, Marks())
         whole = all(
             name in snapshot.items and same_item(item, snapshot.items[name]) for name, item in service.state.items()

@@ -105,7 +105,12 @@ class Marks:
     drilled_ns: int | None = None
     unhealthy: bool = False  # captured while the service was not healthy
     rejected: Mapping[str, str] = field(default_factory=lambda: NOTHING)  # item -> why, after failed attempts
-    tries_left: int | None = None
+    tries_left: int | None = None  # 0: rejected because its tries were used up, none of which came to a proof
+
+    @property
+    def is_proven(self) -> bool:
+        """Whether the service was healthy on it for its time, or a drill passed on it."""
+        return self.proven_ns is not None or self.drilled_ns is not None
 
 
 @dataclass(frozen=True, slots=True)

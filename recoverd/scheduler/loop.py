@@ -16,6 +16,7 @@ from recoverd.config.model import Service
 from recoverd.errors import ConfigError, LockHeld, RecoverdError
 from recoverd.events.text import duration, plural
 from recoverd.operations.context import Context
+from recoverd.operations.proving import observe_all
 from recoverd.operations.snapshot import SnapshotRequest, SnapshotResult
 from recoverd.scheduler.aside import Aside
 from recoverd.scheduler.changes import Changes, confirm_every_s, on_change
@@ -137,6 +138,7 @@ class Loop:
         self._do_chores()
         for aside in self._asides:
             aside.tend(self._context)
+        observe_all(self._context)
         self._changes.tell(self._context)
         return True
 

@@ -219,6 +219,20 @@ def judged(house: House) -> House:
     return house
 
 
+@pytest.fixture
+def frail(house: House) -> House:
+    """The house with a process that ends at once on state with `poison` in it, and else says that it is there."""
+    flag = house.root / "there"
+    script = f"rm -f {flag}; grep -q poison {house.state} && exit 3; echo yes >{flag}; exec sleep 600"
+    house.change(
+        run=Run(RunKind.COMMAND, command=("/bin/sh", "-c", script), stop_timeout_s=5.0),
+        health=Health(
+            within_s=20.0, stable_for_s=0.3, probes=(Probe(ProbeKind.COMMAND, command=("test", "-e", str(flag))),)
+        ),
+    )
+    return house
+
+
 _APP = """
 import json, os, sys, time
 state, flag = sys.argv[1:]

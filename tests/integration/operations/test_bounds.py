@@ -191,7 +191,7 @@ def test_a_restore_whose_record_is_damaged_may_need_anything(roomy: House) -> No
 def test_what_was_restored_at_boot_and_is_not_proven_stays(roomy: House) -> None:
     """Between the two phases of a boot a restore is in progress."""
     repository = roomy.context.repository()
-    save(repository, "app", Unproven("app/4", "quarantine", (Taken(4, "main", ""),)))
+    save(repository, "app", Unproven("app/4", ("quarantine",), (Taken(4, "main", ""),)))
     bound(roomy, max_bytes=1)
     roomy.prune()
     assert kept(roomy) == [4, 10]

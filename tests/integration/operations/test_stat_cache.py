@@ -355,6 +355,7 @@ def test_a_confirmation_from_the_future_does_not_stand_for_ever(house: House, la
 
 def test_everything_is_read_once_a_day(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
     """A change that no stat shows is found by the daily full read at the latest."""
+    from recoverd.operations import full_read
     from recoverd.operations import snapshot as capturing
     from recoverd.recovery.survey import survey_service as real
 
@@ -368,7 +369,7 @@ def test_everything_is_read_once_a_day(house: House, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(capturing, "survey_service", survey)
     house.snapshot()
     now = clock.now_ns()
-    monkeypatch.setattr(clock, "now_ns", lambda: now + capturing.FULL_READ_EVERY_NS + 1)
+    monkeypatch.setattr(clock, "now_ns", lambda: now + full_read.FULL_READ_EVERY_NS + 1)
     house.snapshot()
     house.snapshot()
     monkeypatch.setattr(clock, "now_ns", lambda: now - 3600 * 10**9)  # the clock was set back: better once too often

@@ -184,7 +184,7 @@ def test_a_restore_that_can_not_be_recorded_stands(judged: House) -> None:
 def test_a_fault_of_recoverd_itself_stops_no_other_service(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
     """One bad service never keeps another from coming back, not even when recoverd has a bug."""
     from recoverd.config.model import Config, RepositoryConfig
-    from recoverd.operations import restoration
+    from recoverd.operations import restore_run
     from recoverd.operations.context import Context
     from recoverd.operations.restore import restore
     from recoverd.operations.restore_results import RestoreRequest
@@ -201,7 +201,7 @@ def test_a_fault_of_recoverd_itself_stops_no_other_service(house: House, monkeyp
             raise ZeroDivisionError("a bug")
         return real(context, service, *rest, **more)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(restoration, "look", broken)
+    monkeypatch.setattr(restore_run, "look", broken)
     result = restore(Context(config, first.events, first.runtime_dir), RestoreRequest())
     assert {one.service: one.outcome for one in result.services} == {"app": "failed", "other": "untouched"}
     assert "ZeroDivisionError" in result.services[0].reasons[0]

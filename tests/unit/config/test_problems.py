@@ -60,6 +60,8 @@ TABLE = [
     (service("restore: {attempts: 1.5}"), ["6:25: services.web.restore.attempts: must be a whole number, not the number 1.5"]),
     (service("restore: {attempts: 9999}"), ["6:25: services.web.restore.attempts: must be at most 1000, not 9999"]),
     (service("restore: {scope: itm}"), ['6:22: services.web.restore.scope: "itm" is not one of item, service; did you mean "item"?']),
+    (service("restore: {unhealthy: fall_back}"), [
+        '6:26: services.web.restore.unhealthy: "fall_back" is not one of report, fall-back; did you mean "fall-back"?']),
     (service("restore: {fallback: []}"), ["6:25: services.web.restore.fallback: must not be empty"]),
     (service("restore: {verdicts: {newer: restore}}"), [
         '6:33: services.web.restore.verdicts.newer: "restore" is not one of alert, block, accept']),

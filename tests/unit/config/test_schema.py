@@ -179,7 +179,7 @@ services:
       exhausted: leave
       attempts: 5
       salvage: tail
-      unhealthy: report
+      unhealthy: fall-back
       verdicts: {new: block, missing: alert, corrupt: alert, reset: restore, newer: block, unreadable: alert}
     health:
       within: 1m
@@ -193,7 +193,6 @@ services:
 # Given once and then fixed in every version so far, or looked up when loading: not in the model.
 NOT_SHOWN = {
     "services.*.root",
-    "services.*.restore.unhealthy",
 }
 
 
@@ -277,6 +276,7 @@ def test_defaults_of_schema_and_model_are_the_same() -> None:
         "services.*.restore.fallback": list(Restore().fallback),
         "services.*.restore.scope": Restore().scope,
         "services.*.restore.attempts": Restore().attempts,
+        "services.*.restore.unhealthy": Restore().unhealthy,
         "services.*.health.within": units.format_duration(Health().within_s),
         "services.*.health.stable_for": units.format_duration(Health().stable_for_s),
         "services.*.health.probes.*.timeout": units.format_duration(Probe(ProbeKind.TCP).timeout_s),

@@ -23,7 +23,6 @@ SERVICE_USES = {
     "for_each": "for_each: {glob: /a/*}",
     "in_flight": "in_flight: []",
     "hooks": "hooks: []",
-    "restore.unhealthy": "restore: {unhealthy: VALUE}",
     "restore.fallback.*": "restore: {fallback: [VALUE]}",
     "state.*.sqlite": "state: {m: {sqlite: /srv/x/a}}",
     "state.*.dump": "state: {m: {dump: {save: [a], load: [b]}}}",

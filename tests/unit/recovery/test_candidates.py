@@ -120,6 +120,25 @@ def test_a_rejection_reaches_the_snapshots_that_carry_the_version_forward() -> N
     assert [(one.sequence, one.content[0]) for one in found] == [(5, "b"), (1, "a")]
 
 
+def test_versions_of_an_unhealthy_service_are_tried_once_before_all_others() -> None:
+    """The newest stands in its place; a crash loop on valid state leaves many, and they come after what worked."""
+    trees = Trees()
+    history = [snapshot(trees, number, content) for number, content in enumerate("abcde", 1)]
+    ill = {number: Marks(unhealthy=True) for number in (3, 4, 5)}
+    for most in (2, 3, 9):
+        order = [one.content[0] for one in versions(trees, history, ill, most)[0]]
+        assert order == (["e", "b", "d", "c"] if most == 2 else ["e", "b", "a", "d", "c"])
+    found, _ = versions(trees, history, ill)
+    assert [one.rank for one in found] == sorted((one.rank for one in found), reverse=True)
+    found, _ = versions(trees, history, ill | {5: Marks(unhealthy=True, rejected={"main": "ill"})})
+    assert [one.content[0] for one in found] == ["b", "a", "d", "c"]  # that one time was it
+    history.append(snapshot(trees, 6, "c"))  # seen healthy on it since
+    assert [one.content[0] for one in versions(trees, history, ill)[0]] == ["c", "e", "b", "a", "d"]
+    history.append(snapshot(trees, 7, "c", live=False))  # the damaged live state is not what it carries
+    found, _ = versions(trees, history, ill | {7: Marks(unhealthy=True)})
+    assert [one.content[0] for one in found] == ["c", "e", "b", "a", "d"]
+
+
 def test_the_age_is_that_of_the_newest_live_version() -> None:
     """Not that of the capture which only carries it: what is lost is counted from there."""
     trees = Trees()

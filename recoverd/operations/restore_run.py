@@ -1,0 +1,106 @@
+"""One restore of one service under way: what was asked for, what was found, tried and written so far."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from recoverd.config.model import EMPTY, Service
+from recoverd.operations import restore_words as told
+from recoverd.operations import resuming
+from recoverd.operations.assess import look
+from recoverd.operations.choosing import Chooser, Look
+from recoverd.operations.context import Context
+from recoverd.operations.processes import Up, bring_up, driver_of
+from recoverd.operations.rejecting import Taken
+from recoverd.operations.restore_only import Only, narrowed
+from recoverd.operations.restore_results import Attempt, ItemOutcome, RestoreRequest
+from recoverd.operations.unproven import Unproven
+from recoverd.recovery import swapping
+from recoverd.recovery.choices import Choice
+from recoverd.recovery.plan import Action, Damage, Origin, accepting_resets, damages
+from recoverd.recovery.resume import ResumeReport
+from recoverd.repository.objects import Reader
+from recoverd.repository.records import Snapshot
+from recoverd.values import dataclass, field
+
+
+@dataclass(slots=True)
+class RestoreRun:
+    """What every step of a restore knows. The caller holds the service's lock."""
+
+    context: Context
+    service: Service
+    request: RestoreRequest
+    explicit: Snapshot | None = None
+    only: Only | None = None
+    attempts: list[Attempt] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    rejected: list[Taken] = field(default_factory=list)  # by this run, and by those before it that ended unproven
+    applied: list[swapping.Applied] = field(default_factory=list)
+    was_running: bool = False
+    after: Look | None = None  # live state once it was written
+    found: Action | None = None  # what the first look said; None: it is not over yet
+    left_running: bool = False
+    resume: ResumeReport | None = None
+    damaged: bool = True  # live state, by itself: nothing was only asked for
+    note: Unproven | None = None  # what was written and not proven yet
+    others: tuple[Damage, ...] = ()  # what stays damaged because only another part was asked for
+    _chooser: Chooser | None = None
+
+    @property
+    def chooser(self) -> Chooser:
+        if self._chooser is None:
+            self._chooser = Chooser(
+                self.context, self.service, self.explicit, self.request.origin, self.notes, only=self.only
+            )
+        return self._chooser
+
+    def look(
+        self,
+        reader: Reader | None,
+        rows: Mapping[str, Mapping[str, bytes]] = EMPTY,
+        *,
+        service: Service | None = None,
+    ) -> Look:
+        """Live state as it is now, and what its policies say."""
+        service = service or self.service
+        survey, trees = look(self.context, service, reader, rows=rows)
+        accepted = self.context.repository().record(service.name).accepted if reader is not None else EMPTY
+        return Look(survey, trees, damages(service, survey, accepted))
+
+    def asked_for(self, found: Look) -> Look:
+        """The same, as what was asked for makes it: more than is damaged, or less. Raises StateError."""
+        wanted = self.chooser.asked_for(found)
+        if self.only is None:
+            return wanted
+        here, self.others = narrowed(wanted.damage, self.only)
+        return Look(wanted.survey, wanted.trees, here)
+
+    def meant(self, choice: Choice) -> Service:
+        """The service, as what this choice brings is to be judged: smaller than before is what was asked for."""
+        begins_anew = any(part.origin is Origin.INITIAL for part in choice.parts)
+        return accepting_resets(self.service) if self.chooser.is_asked or begins_anew else self.service
+
+    @property
+    def is_provable(self) -> bool:
+        """Whether there is anything to ask about the service."""
+        return self.service.enabled and (self.service.run is not None or bool(self.service.health.probes))
+
+    def bring_up(self, outcome: str, items: Sequence[ItemOutcome], *, written: bool = False) -> Up:
+        """Start the service and prove it, once it has been told how it comes back.
+
+        While other state of it is damaged, only a service that ran on that is started again.
+        """
+        if self.others and not self.was_running and not self.runs():
+            return Up(None, "it is not started, because other state of it is damaged")
+        self.resume = resuming.announce(self.context, self.service, self.request, outcome, items, written=written)
+        return bring_up(self.context, self.service, start=self.request.start)
+
+    def runs(self) -> bool:
+        """Whether the service's process runs now. Raises ServiceError."""
+        driver = driver_of(self.context, self.service)
+        return driver is not None and driver.status().running
+
+    def items(self, current: Look, choice: Choice, now_ns: int) -> tuple[ItemOutcome, ...]:
+        where = self.applied[-1].quarantine if self.applied else None
+        return told.outcomes(current.survey, current.damage, choice, now_ns=now_ns, quarantine=where)
