@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from recoverd.cli.terminal import Terminal
 from recoverd.cli.text import duration, printable
-from recoverd.operations.lifecycle import LifecycleResult, ServiceProcess
+from recoverd.operations.lifecycle_results import LifecycleResult, ServiceProcess
 
 _STYLES = {"failed": "critical", "blocked": "critical", "unknown": "critical"}
 

@@ -15,7 +15,7 @@ from recoverd.cli.text import printable, relative_time, table, width
 from recoverd.system import clock
 
 if TYPE_CHECKING:
-    from recoverd.operations.lifecycle import ServiceProcess
+    from recoverd.operations.lifecycle_results import ServiceProcess
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -13,7 +13,7 @@ from enum import Enum
 from typing import Any
 
 import recoverd
-from recoverd.config import places, trust
+from recoverd.config import matching, places, trust
 from recoverd.config.model import (
     Autosave,
     CheckThresholds,
@@ -26,12 +26,14 @@ from recoverd.config.model import (
     Guards,
     Health,
     Initial,
+    Instances,
     ItemKind,
     LogConfig,
     OnChange,
     Place,
     Probe,
     ProbeKind,
+    Processes,
     QuarantineConfig,
     Rebuild,
     RepositoryConfig,
@@ -50,7 +52,7 @@ from recoverd.config.model import (
 )
 from recoverd.config.sources import SourceFile, Sources, digest, search_digest
 
-_REVISION = 3
+_REVISION = 4
 _Decoder = Callable[[Any], Any]
 
 
@@ -97,7 +99,7 @@ def decode_if_current(
             if not _is_current(SourceFile(path, known, size_bytes, int(mtime_ns), int(inode)), euid):
                 return None
         config: Config = _config(document["config"])
-        return config
+        return config if matching.is_current(config.matches, euid=euid) else None
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
         return None
 
@@ -204,6 +206,8 @@ _service = _object(
     health=_object(Health, probes=_list(_object(Probe, kind=ProbeKind, command=tuple))),
     drill=_object(Drill, command=tuple),
     check=_object(CheckThresholds),
+    processes=_object(Processes),
+    instances=_object(Instances, command=tuple),
 )
 _config = _object(
     Config,
@@ -213,4 +217,5 @@ _config = _object(
     quarantine=_object(QuarantineConfig),
     verify=_object(VerifyConfig),
     log=_object(LogConfig, debug=tuple),
+    matches=_by_name(tuple),
 )

@@ -303,6 +303,28 @@ class CheckThresholds:
 
 
 @dataclass(frozen=True, slots=True)
+class Processes:
+    """Children of a service that its state names: entries of a list in a file item, each with its process id."""
+
+    item: str
+    select: str  # JSON pointer of the list, or of a mapping whose values count
+    pid: str = "pid"  # the field, or a JSON pointer below the entry
+
+
+@dataclass(frozen=True, slots=True)
+class Instances:
+    """Processes that a document lists: one for each entry that fits, its fields filled into name, command and cwd."""
+
+    item: str
+    select: str
+    command: tuple[str, ...]
+    where: Mapping[str, Any] = field(default_factory=lambda: EMPTY)  # field -> value, list of values or {within: 1h}
+    name: str = "{id}"
+    cwd: str | None = None
+    most: int = 100
+
+
+@dataclass(frozen=True, slots=True)
 class Service:
     name: str
     place: Place
@@ -317,6 +339,9 @@ class Service:
     health: Health = Health()
     drill: Drill | None = None
     check: CheckThresholds = CheckThresholds()
+    processes: Processes | None = None
+    instances: Instances | None = None
+    match: str | None = None  # the path that `for_each` found, of a service that was made for it
 
 
 @dataclass(frozen=True, slots=True)
@@ -377,4 +402,5 @@ class Config:
     boot_timeout_s: float = DEFAULT_BOOT_TIMEOUT_S  # for `restore --boot`
     boot_late: str = "start"  # start | block: what becomes of what was not assessed by then
     io_timeout_s: float = DEFAULT_IO_TIMEOUT_S  # a state path that does not answer by then is unreadable
+    matches: Mapping[str, tuple[str, ...]] = field(default_factory=lambda: EMPTY)  # of `for_each`: pattern -> paths
     prune_cron: str | None = None  # as config.crontab reads it, in the zone of `timezone`; None: only after snapshots

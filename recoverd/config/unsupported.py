@@ -26,9 +26,6 @@ HOST = (
 )
 SERVICE = (
     Unsupported("limits"),
-    Unsupported("processes"),
-    Unsupported("instances"),
-    Unsupported("for_each"),
     Unsupported("watch"),
     Unsupported("in_flight"),
     Unsupported("hooks"),

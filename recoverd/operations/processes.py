@@ -9,7 +9,7 @@ from typing import Any
 
 from recoverd.config.model import Service
 from recoverd.errors import ServiceError
-from recoverd.operations import blocking
+from recoverd.operations import blocking, children
 from recoverd.operations.context import Context
 from recoverd.operations.dependants import claimed
 from recoverd.operations.resume_files import VARIABLE, report_path
@@ -53,13 +53,30 @@ def driver_of(context: Context, service: Service) -> Driver | None:
         service,
         RecordLedger(repository, service.name),
         log_dir=os.path.join(context.state_dir, "logs"),
-        extra_env={VARIABLE: report_path(context.runtime_dir, service.name)},
+        extra_env={VARIABLE: report_path(context.runtime_dir, service.name.partition("@")[0])},
         claim=partial(claimed, context),
     )
 
 
+def looking_driver_of(context: Context, service: Service) -> Driver | None:
+    """The service's driver, to look with: where there is no repository it remembers nothing, and creates none."""
+    if context.repository_if_any() is not None:
+        return driver_of(context, service)
+    return build_driver(service, _NoLedger(), log_dir=os.path.join(context.state_dir, "logs"))
+
+
+class _NoLedger:
+    def load(self) -> Mapping[str, Any]:
+        return {}
+
+    def save(self, process: Mapping[str, Any]) -> None:
+        raise ServiceError(f"nothing is remembered while somebody only looks: {process}")
+
+
 def _start(context: Context, service: Service, driver: Driver) -> Started:
     """Start it, in a unit of its own where we run in one that will end. Raises ServiceError, LockHeld."""
+    if service.processes is not None and not driver.status().running:
+        children.end_survivors(context, service)
     if service.run is not None and context.command and not driver.status().running:
         transient.start(service, context.command)
     return driver.start()

@@ -127,4 +127,5 @@ class ServiceRecord:
     rejected: Mapping[str, Mapping[str, str]] = field(
         default_factory=lambda: NOTHING
     )  # item -> content hash -> why: candidates from no snapshot on which the service was not healthy
+    children: tuple[Mapping[str, Any], ...] = ()  # identities of processes that its state named when it was captured
     revision: int = 0  # counts changes where records are kept in two places: the higher one is the newer record

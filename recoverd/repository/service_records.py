@@ -36,6 +36,7 @@ def encode_service_record(service: str, record: ServiceRecord) -> bytes:
         "last_restore": dict(record.last_restore),
         "failures": record.failures,
         "last_error": record.last_error,
+        **({"children": [dict(child) for child in record.children]} if record.children else {}),
         **({"revision": record.revision} if record.revision else {}),
     }
     return canonical(document).encode("ascii") + b"\n"
@@ -62,8 +63,14 @@ def decode_service_record(data: bytes, service: str) -> ServiceRecord:
         last_restore=fields.any_object("last_restore"),
         failures=fields.whole("failures"),
         last_error=fields.text_or_none("last_error"),
+        children=_children(fields),
         revision=fields.whole("revision", 0),
     )
+
+
+def _children(fields: Fields) -> tuple[dict[str, Any], ...]:
+    known = fields.rest().get("children")
+    return tuple(dict(one) for one in known if isinstance(one, dict)) if isinstance(known, list) else ()
 
 
 def _all_texts(fields: Fields) -> dict[str, str]:

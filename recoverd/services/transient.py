@@ -29,7 +29,8 @@ def start(service: Service, command: Sequence[str]) -> None:
         return
     wanted = [*command, "confirm", "--only-start", service.name]
     if run.kind is RunKind.COMMAND:
-        kind = [f"--unit=recoverd-run-{service.name}", "--property=Type=forking"]
+        unit = service.name.replace("@", ":").replace("~", ":")  # an @ would make it one of a template
+        kind = [f"--unit=recoverd-run-{unit}", "--property=Type=forking"]
     else:
         kind = ["--property=Type=oneshot", "--property=RemainAfterExit=yes"]  # it may leave nothing, or anything
     options = ["--quiet", "--collect", "--property=After=recoverd.service", *kind]

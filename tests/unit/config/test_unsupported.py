@@ -19,9 +19,6 @@ HOST_USES = {
 ITEM = "state: {m: {file: /srv/x/a}}"
 SERVICE_USES = {
     "limits": "limits: {tasks: 3}",
-    "processes": "processes: {item: m, select: /a}",
-    "instances": "instances: {item: m, select: /a, command: [x]}",
-    "for_each": "for_each: {glob: /a/*}",
     "watch": "watch: {}",
     "in_flight": "in_flight: []",
     "hooks": "hooks: []",
