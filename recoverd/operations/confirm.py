@@ -124,7 +124,7 @@ def start_only(context: Context, name: str) -> None:
 
     Raises UsageError, ServiceError.
     """
-    service = instances.named(context, name) if "@" in name else context.select((name,))[0]
+    service = instances.named(context, name, to_start=True) if "@" in name else context.select((name,))[0]
     driver = driver_of(context, service)
     if driver is not None:
         blocking.unblock(context.runtime_dir, name)

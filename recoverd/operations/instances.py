@@ -161,14 +161,22 @@ def bring_back(context: Context, service: Service) -> tuple[BroughtBack, ...]:
 def _brought_back(context: Context, one: Service) -> BroughtBack:
     try:
         up = bring_up(context, one, start=True)
+        if up.healthy is not False:
+            return BroughtBack(one.name, up.pid)
+        with context.state_changes:
+            driver = driver_of(context, one)
+        said = driver.complaint() if driver is not None and up.started else ""
+        return BroughtBack(one.name, up.pid, f"{up.why}; it said: {said}" if said else up.why)
     except (RecoverdError, OSError) as error:
         return BroughtBack(one.name, error=str(error))
-    return BroughtBack(one.name, up.pid, up.why if up.healthy is False else None)
 
 
-def named(context: Context, name: str) -> Service:
-    """The process that SERVICE@NAME means: listed now, or started before; NAME as entries have it, or as `status` shows
-    it. Raises UsageError for one that nobody knows."""
+def named(context: Context, name: str, *, to_start: bool) -> Service:
+    """The process that SERVICE@NAME means; NAME as entries have it, or as `status` shows it.
+
+    What is `to_start` must be listed now: what was started before is told by its record only to be looked at and ended.
+    Raises UsageError for one that nobody knows, ServiceError for an entry that can't be used, StateError.
+    """
     base, _, wanted = name.partition("@")
     (service,) = context.select([base])
     if service.instances is None:
@@ -177,12 +185,12 @@ def named(context: Context, name: str) -> Service:
         )
     found = listing(context, service)
     names = {name, instance_name(base, wanted)}
-    for one in (*found.services, *known(context, service)):
+    for one in (*found.services, *(() if to_start else known(context, service))):
         if one.name in names:
             return one
     for entry in found.refused:
         if entry.name in names:
-            raise ServiceError(f"{entry.name} can't be started: it {entry.why}", hint="correct the entry")
+            raise ServiceError(f"{entry.name} can't be started: {entry.why}", hint="correct the entry")
     if found.error is not None:
         raise StateError(f"which processes {base} lists is not known: {found.error}", hint=f"recoverd restore {base}")
     shown = ", ".join(one.name for one in found.services[:_MOST_SHOWN])

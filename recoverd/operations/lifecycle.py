@@ -91,7 +91,7 @@ def _selected(
             hint = "`recoverd config validate` checks again"
             results[name] = ServiceProcess(name, FAILED, detail=detail, hint=hint, exit_status=1)
         elif "@" in name:
-            listed_processes.add_one(context, name, chosen, results)
+            listed_processes.add_one(context, name, chosen, results, to_start=command in {START, RESTART})
         elif name not in declared:
             error = unknown_service(name, declared)
             results[name] = ServiceProcess(name, UNKNOWN, detail=error.message, hint=error.hint, exit_status=64)

@@ -34,10 +34,12 @@ def add(
     results.update(_told(service, Comparison((), listing.refused, listing.error)))
 
 
-def add_one(context: Context, name: str, chosen: dict[str, Service], results: dict[str, ServiceProcess]) -> None:
+def add_one(
+    context: Context, name: str, chosen: dict[str, Service], results: dict[str, ServiceProcess], *, to_start: bool
+) -> None:
     """Choose the process that SERVICE@NAME means; one that nobody knows is a result."""
     try:
-        one = instances.named(context, name)
+        one = instances.named(context, name, to_start=to_start)
     except UsageError as error:
         results[name] = ServiceProcess(name, UNKNOWN, detail=error.message, hint=error.hint, exit_status=64)
     except RecoverdError as error:

@@ -15,7 +15,7 @@ def logs(context: Context, name: str, lines: int, *, follow: bool = False) -> It
 
     Raises UsageError for an unknown service or one without a process, ServiceError where there is no log to read.
     """
-    service = instances.named(context, name) if "@" in name else context.select([name])[0]
+    service = instances.named(context, name, to_start=False) if "@" in name else context.select([name])[0]
     driver = looking_driver_of(context, service)
     if driver is None:
         raise UsageError(

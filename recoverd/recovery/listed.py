@@ -64,7 +64,7 @@ def listed(
         try:
             name = instance_name(service, _filled(rule.name, entry))
             if name in wanted:
-                refused.append(Refused(name, "is listed twice; only the first is started"))
+                refused.append(Refused(f"{service}@~{number}", f"{name} is listed twice: only the first is meant"))
             elif len(wanted) == rule.most:
                 refused.append(Refused(name, f"is one more than `instances.most` allows ({rule.most})"))
             else:
