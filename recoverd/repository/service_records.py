@@ -63,13 +63,12 @@ def decode_service_record(data: bytes, service: str) -> ServiceRecord:
         last_restore=fields.any_object("last_restore"),
         failures=fields.whole("failures"),
         last_error=fields.text_or_none("last_error"),
-        children=_children(fields),
         revision=fields.whole("revision", 0),
+        children=_children(fields.rest().get("children")),
     )
 
 
-def _children(fields: Fields) -> tuple[dict[str, Any], ...]:
-    known = fields.rest().get("children")
+def _children(known: object) -> tuple[dict[str, Any], ...]:
     return tuple(dict(one) for one in known if isinstance(one, dict)) if isinstance(known, list) else ()
 
 

@@ -1,7 +1,7 @@
 """The session manager whole: config/conf.d/session-manager.yaml as it is shipped, real projects, real sessions.
 
-Only what a session's program is, and how long it takes to be proven, is said beside the sample. Projects are found by the
-sample's pattern; what damages their state is done to real files, and everything is asked of the real command line.
+Only what a session's program is, and how long it takes to be proven, is said beside the sample. Projects are found by
+the sample's pattern; what damages their state is done to real files, and all is asked of the real command line.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import runpy
 import shutil
 import signal
 import subprocess
@@ -22,6 +23,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 SUBJECTS = ROOT / "tests" / "subjects"
+MANAGER = SUBJECTS / "session_manager.py"
 HERE = """\
 services:
   claudectl:
@@ -50,35 +52,41 @@ class Desk:
         (changes / "here.yaml").write_text(text)
         self.home.mkdir()
 
-    def manage(self, *words: str, wait: bool = True) -> subprocess.Popen[bytes]:
+    def manage(self, *words: str) -> None:
+        """One command of the manager, in this process: it is over before anything else happens."""
+        runpy.run_path(str(MANAGER))["main"](["--home", str(self.home), *words])
+
+    def manager(self, *words: str) -> subprocess.Popen[bytes]:
+        """The manager as a process of its own, to be killed."""
         child: subprocess.Popen[bytes] = subprocess.Popen(
-            [sys.executable, str(SUBJECTS / "session_manager.py"), "--home", str(self.home), *words]
+            [sys.executable, str(MANAGER), "--home", str(self.home), *words]
         )
         self.world.children.append(child)
-        if wait:
-            assert child.wait() == 0
         return child
 
     def project(self, name: str, *sessions: str) -> Path:
         self.manage("init", name)
         for session in sessions:
             self.manage("add", name, session)
-        directory: Path = self.home / "src" / name / ".claudectl"
+        return self.directory(name)
+
+    def directory(self, project: str) -> Path:
+        directory: Path = self.home / "src" / project / ".claudectl"
         return directory
 
     def run(self, *words: str) -> Any:
         time.sleep(0.03)  # what was just written counts as still being written for 20 ms
         return self.world.run(*words)
 
-    def json(self, *words: str) -> Any:
-        return self.run("--json", *words).json
-
     def status(self, *names: str) -> dict[str, Any]:
-        return {one["service"]: one for one in self.json("status", *names)["services"]}
+        return services(self.run("--json", "status", *names))
 
     def pids(self) -> dict[str, int]:
         """Session -> the process that runs it now."""
         return {name: one["pid"] for name, one in self.status().items() if one["running"]}
+
+    def restore(self, *words: str) -> dict[str, Any]:
+        return services(self.run("--json", "restore", *words).fine())
 
     def lives(self, pid: int) -> bool:
         try:
@@ -89,6 +97,10 @@ class Desk:
     def kill(self, pid: int) -> None:
         os.kill(pid, signal.SIGKILL)
         self.world.wait_for(lambda: not self.lives(pid), "the session to be gone")
+
+
+def services(done: Any) -> dict[str, Any]:
+    return {one["service"]: one for one in done.json["services"]}
 
 
 @pytest.fixture
@@ -109,112 +121,82 @@ def two(desk: Desk) -> Desk:
     return desk
 
 
-def test_each_project_is_a_service_of_its_own(two: Desk) -> None:
-    """One drop-in with a pattern; what is active runs in its project's directory, with a log and record of its own."""
-    assert sorted(two.pids()) == ["claudectl-app@one", "claudectl-app@two", "claudectl-site@one"]
-    for name, pid in two.pids().items():
+def test_each_project_is_a_service_of_its_own(two: Desk, files: Any) -> None:
+    """One drop-in with a pattern. What is active runs in its project's directory; one project's damaged sessions come
+    back, and no byte of another's changes, nor are anybody's processes disturbed; a new project is found by itself."""
+    site, app, pids = two.directory("site"), two.directory("app"), two.pids()
+    assert sorted(pids) == ["claudectl-app@one", "claudectl-app@two", "claudectl-site@one"]
+    for name, pid in pids.items():
         project = name.removeprefix("claudectl-").partition("@")[0]
         assert os.readlink(f"/proc/{pid}/cwd") == str(two.home / "src" / project)
-    assert "one begins in " in two.run("logs", "claudectl-site@one").fine().out
     shown = two.run("config", "show").fine().out
-    assert f"  claudectl-app:  # for_each: {two.home}/src/app/.claudectl" in shown.splitlines()
+    assert f"  claudectl-app:  # for_each: {app}" in shown.splitlines()
 
-
-def test_only_the_damaged_project_is_touched(two: Desk, files: Any) -> None:
-    """Projects are isolated: one's sessions come back from its own backup or snapshot, no byte of another's changes, and
-    nobody's processes are disturbed."""
-    site, app, pids = two.home / "src" / "site" / ".claudectl", two.home / "src" / "app" / ".claudectl", two.pids()
     before, good = files(site), (app / "sessions.json").read_bytes()
     times = {path: path.stat().st_mtime_ns for path in site.iterdir()}
     (app / "sessions.json").write_bytes(good[: len(good) // 2])
     (app / "sessions.json.backup").write_bytes(b"")
-    assert "can't be started" not in two.run("status", "claudectl-app").out
-    results = {one["service"]: one for one in two.json("restore")["services"]}
-    assert results["claudectl-app"]["outcome"] == "restored"
-    assert results["claudectl-app"]["items"][0]["source"] == "snapshot"
-    assert {name: one["outcome"] for name, one in results.items() if name != "claudectl-app"} == {
+    results = two.restore()
+    assert {name: one["outcome"] for name, one in results.items()} == {
+        "claudectl-app": "restored",
         "claudectl-site": "untouched",
         "claudectl.all": "untouched",
     }
+    assert results["claudectl-app"]["items"][0]["source"] == "snapshot"
     assert (app / "sessions.json").read_bytes() == good
     assert (files(site), {path: path.stat().st_mtime_ns for path in site.iterdir()}) == (before, times)
     assert two.pids() == pids
 
-
-def test_its_own_backup_is_better_than_an_older_snapshot(two: Desk) -> None:
-    app = two.home / "src" / "app" / ".claudectl"
     two.manage("add", "app", "three")
-    two.manage("add", "app", "four")
+    two.manage("add", "app", "four")  # its own backup knows three, no snapshot does
     (app / "sessions.json").write_bytes(b"")
-    result = two.json("restore", "claudectl-app")["services"][0]
-    assert [(one["item"], one["source"]) for one in result["items"] if one["source"] != "live"] == [
-        ("sessions", "sibling")
-    ]
-    assert "claudectl-app@three" in two.pids()
-
-
-def test_damaged_state_lists_nothing(two: Desk) -> None:
-    """A document that is not valid is believed by nobody: `status` says so, and `stop` still ends what runs."""
-    path, pids = two.home / "src" / "site" / ".claudectl" / "sessions.json", two.pids()
-    path.write_bytes(b'{"sessions": [{"id": "planted"}]}')
-    assert "sessions.json is corrupt" in two.run("status", "claudectl-site").fine(1).out
-    two.run("stop", "claudectl-site").fine()
-    assert not two.lives(pids["claudectl-site@one"])
-    assert two.lives(pids["claudectl-app@one"])
+    two.project("new", "first")
+    items = two.restore()["claudectl-app"]["items"]
+    assert [(one["item"], one["source"]) for one in items if one["source"] != "live"] == [("sessions", "sibling")]
+    assert two.pids().keys() - pids.keys() == {"claudectl-app@three", "claudectl-new@first"}
 
 
 def test_sessions_outlive_the_scheduler_and_are_found_again(two: Desk) -> None:
-    """They are nobody's children: the end of `recoverd run` is not theirs, and nothing starts them twice."""
+    """They are nobody's children: the end of `recoverd run` is not theirs, and nothing starts them twice. Those that are
+    dead `status` tells, and exactly they are started again."""
     pids = two.pids()
     scheduler = two.world.spawn("run")
-    two.world.wait_for(lambda: (two.world.state_dir / "effective.json").exists(), "the scheduler to have begun")
+    two.world.wait_for((two.world.state_dir / "effective.json").exists, "the scheduler to have begun")
     scheduler.send_signal(signal.SIGTERM)
     assert scheduler.wait(30) == 0
-    two.run("restore").fine()
     two.run("confirm").fine()
     two.run("start", "claudectl-app").fine()
     assert two.pids() == pids
-
-
-def test_dead_sessions_are_told_and_started_again(two: Desk) -> None:
-    """`status` compares the document with real processes; what is missing comes back, and only that."""
-    pids = two.pids()
     two.kill(pids["claudectl-app@two"])
-    seen = two.status()["claudectl-app@two"]
+    seen = services(two.run("--json", "status").fine(1))["claudectl-app@two"]
     assert (seen["running"], seen["wanted"]) == (False, "running")
-    two.run("status", "claudectl-app").fine(1)
-    done = two.run("restore").fine()
-    assert "claudectl-app@two was started as process " in done.out
-    again = two.pids()
-    assert again.pop("claudectl-app@two") != pids.pop("claudectl-app@two")
-    assert again == pids
-    assert two.status()["claudectl-app@two"]["restarts"] == 1
-    for pid in two.pids().values():  # as after a power cut
-        two.kill(pid)
+    assert "claudectl-app@two was started as process " in two.run("restore").fine().out
+    seen = two.status()
+    again = {name: one["pid"] for name, one in seen.items() if one["running"]}
+    assert (again.pop("claudectl-app@two") != pids.pop("claudectl-app@two"), again) == (True, pids)
+    assert seen["claudectl-app@two"]["restarts"] == 1
+    for name in ("claudectl-app@one", "claudectl-app@two", "claudectl-site@one"):  # as after a power cut
+        two.kill(seen[name]["pid"])
     two.run("restore").fine()
     assert sorted(two.pids()) == ["claudectl-app@one", "claudectl-app@two", "claudectl-site@one"]
 
 
 def test_sessions_are_ended_in_order_and_stay_down(two: Desk) -> None:
-    """SIGTERM and time to save; what was stopped on purpose is not brought back but by `start`."""
+    """SIGTERM and time to save; what was stopped on purpose is not brought back but by `start`. What the document no
+    longer lists is told and left alone; a document that is not valid lists nothing, and `stop` works all the same."""
     pids = two.pids()
     two.run("stop", "claudectl-app@one").fine()
     assert "one has saved its work" in two.run("logs", "claudectl-app@one").out
     two.run("restore").fine()
     assert not two.lives(pids["claudectl-app@one"])
-    two.run("start", "claudectl-app@one").fine()
-    two.run("stop").fine()
-    assert two.pids() == {}
-    assert "two has saved its work" in two.run("logs", "claudectl-app@two").out
-    two.run("status").fine()
-
-
-def test_what_the_document_stops_listing_is_told_and_left_alone(two: Desk) -> None:
-    """recoverd brings back; it ends only what it is told to end."""
     two.manage("stop", "app", "two")
     seen = two.status("claudectl-app")["claudectl-app@two"]
     assert seen["running"] and "does not list it" in seen["detail"]
     assert "lists no 'two'" in two.run("start", "claudectl-app@two").fine(64).out
+    (two.directory("site") / "sessions.json").write_bytes(b'{"sessions": [{"id": "planted"}]}')
+    assert "sessions.json is corrupt" in two.run("status", "claudectl-site").fine(1).out
+    two.run("stop").fine()
+    assert not any(two.lives(pid) for pid in pids.values())
 
 
 def test_four_clear_errors_none_of_which_stops_the_others(desk: Desk) -> None:
@@ -247,32 +229,18 @@ def test_four_clear_errors_none_of_which_stops_the_others(desk: Desk) -> None:
 def test_killed_at_any_moment_it_comes_back_with_its_sessions(two: Desk) -> None:
     """The manager writes in place and is killed in the middle: whatever that leaves, a restore ends with valid state of
     all sessions, and none is started twice."""
-    path, pids = two.home / "src" / "app" / ".claudectl" / "sessions.json", two.pids()
-    whole = path.read_bytes()
-    for kind in ("killed", "killed", "killed", "torn"):
-        child = two.manage("serve", "app", wait=False)
-        two.world.wait_for(lambda: path.read_bytes() != whole, "a save")
+    path, pids = two.directory("app") / "sessions.json", two.pids()
+    for torn in (False, True):
+        written = path.stat().st_mtime_ns
+        child = two.manager("serve", "app")
+        two.world.wait_for(lambda before=written: path.stat().st_mtime_ns != before, "a save")
         time.sleep(random.uniform(0.0, 0.05))
         child.kill()
         child.wait()
-        if kind == "torn":  # it may never have been in the middle
+        if torn:  # chance alone may never have met the middle
             os.truncate(path, path.stat().st_size // 2)
-        two.run("restore", "claudectl-app").fine()
-        whole = path.read_bytes()
-        document = json.loads(whole)
-        assert {(one["id"], one["status"]) for one in document["sessions"]} == {
-            ("one", "Active"),
-            ("two", "Active"),
-            ("over", "Stopped"),
-        }
+        two.restore("claudectl-app")
+        sessions = json.loads(path.read_bytes())["sessions"]
+        wanted = {("one", "Active"), ("two", "Active"), ("over", "Stopped")}
+        assert {(one["id"], one["status"]) for one in sessions} == wanted
     assert two.pids() == pids
-
-
-def test_a_new_project_is_found(two: Desk) -> None:
-    """No configuration is touched: the next command knows it, also out of the cache of the configuration."""
-    two.project("new", "first")
-    two.run("restore").fine()
-    assert "claudectl-new@first" in two.pids()
-    shutil.rmtree(two.home / "src" / "new")
-    assert "claudectl-new" not in two.run("config", "validate").out
-    assert not any(name.startswith("claudectl-new") for name in two.status())

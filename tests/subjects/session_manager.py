@@ -70,13 +70,13 @@ class Manager:
             time.sleep(0.005)
 
 
-def main() -> None:
+def main(words: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--home", type=Path, default=Path(os.path.expanduser("~")))
     parser.add_argument("action", choices=["init", "add", "stop", "serve"])
     parser.add_argument("project")
     parser.add_argument("session", nargs="?", default="")
-    options = parser.parse_args()
+    options = parser.parse_args(words)
     manager = Manager(options.home)
     match options.action:
         case "init":
