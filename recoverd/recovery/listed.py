@@ -44,7 +44,7 @@ def instance_name(service: str, name: str) -> str:
     if _PLAIN.match(name):
         return f"{service}@{name}"
     digest = hashlib.blake2b(name.encode("utf-8", "surrogatepass"), digest_size=5).hexdigest()
-    words = re.sub(r"[^A-Za-z0-9_-]+", "-", name)[:40].strip("-")
+    words = re.sub(r"[^A-Za-z0-9_-]+", "-", name)[:40].strip("-_")
     return f"{service}@{words}~{digest}"
 
 

@@ -157,8 +157,8 @@ def test_each_project_is_a_service_of_its_own(two: Desk, files: Any) -> None:
 
 
 def test_sessions_outlive_the_scheduler_and_are_found_again(two: Desk) -> None:
-    """They are nobody's children: the end of `recoverd run` is not theirs, and nothing starts them twice. Those that are
-    dead `status` tells, and exactly they are started again."""
+    """They are nobody's children: the end of `recoverd run` is not theirs, and nothing starts them twice. Those that
+    are dead `status` tells, and exactly they are started again."""
     pids = two.pids()
     scheduler = two.world.spawn("run")
     two.world.wait_for((two.world.state_dir / "effective.json").exists, "the scheduler to have begun")
