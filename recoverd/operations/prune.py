@@ -7,7 +7,7 @@ from contextlib import ExitStack, suppress
 from typing import Any
 
 from recoverd.config.model import EMPTY, Service
-from recoverd.errors import LockHeld
+from recoverd.errors import LockHeld, RepositoryError
 from recoverd.operations import bounding, growth
 from recoverd.operations.bounding import Bounded
 from recoverd.operations.context import Context
@@ -84,17 +84,20 @@ def prune(context: Context, request: PruneRequest) -> PruneResult:
         from recoverd.operations.spare import tidy
 
         came_home = tidy(context, repository, request.held)
+    earlier: list[str] = []  # what went before the disk was full; the second try finds it gone
     if request.dry_run:
-        return _prune(context, repository, request, Reserve(()))
+        return _prune(context, repository, request, Reserve(()), earlier)
     reserve = Reserve.of(context.state_dir, repository.path)
-    result = reserve.spend(lambda: _prune(context, repository, request, reserve))
+    result = reserve.spend(lambda: _prune(context, repository, request, reserve, earlier))
     with suppress(OSError):
         layout.remove_leftovers(context.runtime_dir)
     growth.note_size(repository)
     return replace(result, notes=(*came_home, *result.notes)) if came_home else result
 
 
-def _prune(context: Context, repository: Repository, request: PruneRequest, reserve: Reserve) -> PruneResult:
+def _prune(
+    context: Context, repository: Repository, request: PruneRequest, reserve: Reserve, earlier: list[str]
+) -> PruneResult:
     services = context.select(request.services, enabled_only=False)
     notes: list[str] = []
     with ExitStack() as locks:
@@ -128,13 +131,17 @@ def _prune(context: Context, repository: Repository, request: PruneRequest, rese
             reserve.release_if_full()
         if not request.if_due:
             _forget_undeclared(context, repository)
-        pruned = pruning.prune(
-            repository,
-            writer,
-            doomed,
-            automatic=request.if_due and not over,
-            most_new_packs=request.most_new_packs,
-        )
+        try:
+            pruned = pruning.prune(
+                repository,
+                writer,
+                doomed,
+                automatic=request.if_due and not over,
+                most_new_packs=request.most_new_packs,
+            )
+        except RepositoryError:
+            earlier += [one for one in removed if not _is_there(repository, one)]
+            raise
         if pruned.kept_data is not None:
             bounded = Bounded(unmet=bounding.unmet(context, repository))
         else:
@@ -143,6 +150,7 @@ def _prune(context: Context, repository: Repository, request: PruneRequest, rese
         notes.append(bounded.kept_data)
     freed_bytes = pruned.freed_bytes + bounded.freed_bytes
     pruned = replace(pruned, freed_bytes=freed_bytes, packs=pruned.packs.plus(bounded.packs))
+    removed = (*earlier, *removed)
     gone = len(removed) + len(bounded.removed)
     if gone:
         context.events.emit("prune.finished", removed=gone, freed_bytes=freed_bytes)
@@ -177,6 +185,11 @@ def _result(
         bounded.unmet,
         pruned.packs,
     )
+
+
+def _is_there(repository: Repository, snapshot: str) -> bool:
+    service, _, sequence = snapshot.rpartition("/")
+    return int(sequence) in repository.sequences(service)
 
 
 def _forget_undeclared(context: Context, repository: Repository) -> None:

@@ -89,6 +89,10 @@ class Looked(NamedTuple):
     packed: bytes
 
 
+_ZEROS = bytes(BLOCK_SIZE)
+_MOST_BYTES = 1 << 44  # of one file, holes among them: what the largest of ext4 holds
+
+
 @dataclass(frozen=True, slots=True)
 class _Large:
     hashes: list[str | None]  # None: a block of NULs
@@ -243,7 +247,16 @@ class Documents:
         sparse = False
         with stream_stable(place.fd, name, BLOCK_SIZE, append_only=self._append_only) as stream:
             suspect = may_be_sparse(stream.stat)
-            for block in stream:
+            if stream.stat.st_size > _MOST_BYTES:
+                raise OSError(errno.EFBIG, os.strerror(errno.EFBIG), name)
+            for block in stream.pieces():
+                if isinstance(block, int):
+                    examination.feed(_ZEROS)
+                    examination.skip((block - 1) * BLOCK_SIZE)
+                    size += block * BLOCK_SIZE
+                    hashes += [None] * block
+                    sparse = True
+                    continue
                 examination.feed(block)
                 size += len(block)
                 hashes.append(self._store.put(block) if block.count(0) != len(block) else None)

@@ -18,6 +18,7 @@ from recoverd.repository.new_packs import NewPack
 from recoverd.repository.objects import Reader
 from recoverd.repository.packs import PACK_BYTES, Index, Location, read_frame
 from recoverd.repository.records import Snapshot, SnapshotDraft
+from recoverd.repository.reserve import is_full
 from recoverd.repository.trees import EMPTY_TREE, Entry, tree_objects
 from recoverd.system import clock, durable
 from recoverd.system.locks import FileLock
@@ -274,5 +275,6 @@ def explained(verb: str) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        sentence = f"the repository can't be {verb}: {error.strerror or error}"
+        done = "written" if is_full(error) else verb  # what is read back may have to be written first
+        sentence = f"the repository can't be {done}: {error.strerror or error}"
         raise RepositoryError(sentence, hint=os_hint(error)) from error

@@ -48,6 +48,10 @@ class Examining:
         if len(self._head) >= compression.HEAD_BYTES:
             self._begin()
 
+    def skip(self, size_bytes: int) -> None:
+        """So many zeros follow zeros that were fed: they say nothing more, but for their number."""
+        self._size_bytes += size_bytes
+
     def finish(self) -> Judgement:
         content = self._content or self._begin()
         return self._judge.by_bytes(content.finish(), self._head, self._size_bytes)

@@ -18,7 +18,7 @@ from blake3 import blake3
 
 from recoverd.config.model import Format, ItemKind, StateItem
 from recoverd.errors import StateError
-from recoverd.state.examining import Examination, Examining, Unpacking, too_large
+from recoverd.state.examining import Examining, Unpacking, too_large
 from recoverd.state.formats import compression, detection, json_format
 from recoverd.state.formats.compression import Compression
 from recoverd.state.formats.json_lines import Check, LinesReader
@@ -150,7 +150,7 @@ class Judge:
             return judgement
         return replace(judgement, verdict=Verdict.CORRUPT, problems=(Problem("", sentence),))
 
-    def begin(self, name: str) -> Examination:
+    def begin(self, name: str) -> Examining:
         """The same for a document that comes block by block; opaque documents and JSON lines take bounded memory."""
         return Examining(self, name)
 

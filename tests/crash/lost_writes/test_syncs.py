@@ -209,13 +209,15 @@ def _draft(writer: Writer, service: str, number: int) -> SnapshotDraft:
 def new_bench(*, create: bool = True) -> Iterator[Bench]:
     memory = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
     base = Path(tempfile.mkdtemp(prefix="recoverd-", dir=memory))
-    with pytest.MonkeyPatch.context() as patch:
-        made = Bench(base, patch)
-        if create:
-            made.create()
-        yield made
-        made.repository.close()
-    shutil.rmtree(base)
+    try:
+        with pytest.MonkeyPatch.context() as patch:
+            made = Bench(base, patch)
+            if create:
+                made.create()
+            yield made
+            made.repository.close()
+    finally:
+        shutil.rmtree(base)
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import random
 from dataclasses import replace
@@ -332,3 +333,27 @@ def test_kept_and_removed_are_all_there_was(roomy: House) -> None:
     bound(roomy, max_bytes=size_bytes(roomy) // 3)
     result = roomy.prune()
     assert sorted([*kept_ids(result), *result.removed]) == sorted(f"app/{number}" for number in range(1, 11))
+
+
+def test_what_went_before_the_disk_was_full_is_told(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The second try, with the room of the reserve, finds those snapshots gone: the result and the event name them."""
+    from recoverd.repository.store import Repository
+
+    for counter in range(4):
+        house.write(counter)
+        house.snapshot(prune=False)
+    house.change(retention=Retention(last=1))
+    real, full = Repository.delete_records, [True]
+
+    def delete_records(self: Repository, service: str, sequences: list[int]) -> None:
+        real(self, service, sequences)
+        if full:
+            full.clear()
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Repository, "delete_records", delete_records)
+    house.events.clear()
+    found = house.prune()
+    assert set(found.removed) == {"app/1", "app/2", "app/3"}
+    assert "prune.finished" in {event.name for event in house.events}
+    assert kept(house) == [4]

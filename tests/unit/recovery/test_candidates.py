@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from types import SimpleNamespace
+from typing import Any
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -13,7 +14,7 @@ from recoverd.errors import DamagedObject
 from recoverd.operations.prune import decisions
 from recoverd.recovery.candidates import eligible, find, good_versions
 from recoverd.recovery.plan import Version
-from recoverd.repository.records import ItemRecord, Marks, Snapshot, SnapshotVerdict
+from recoverd.repository.records import ItemRecord, Marks, ServiceRecord, Snapshot, SnapshotVerdict
 from recoverd.repository.trees import EMPTY_TREE, Entry, hash_tree
 
 ITEM = StateItem("main", ItemKind.FILE, "/state/main.json")
@@ -166,8 +167,11 @@ def test_retention_never_takes_the_last_version(history: tuple[Trees, list[Snaps
     trees, snapshots, marks = history
     service = Service("app", Place("f", 1, 1), state={"main": ITEM}, retention=Retention(last=1, keep_invalid=0))
     config = Config("/nowhere", RepositoryConfig("/nowhere"), {"app": service})
-    repository = SimpleNamespace(all_marks=lambda _: marks, snapshots=lambda _: snapshots)
-    kept = {one.sequence for one in decisions(SimpleNamespace(config=config), repository, service) if one.keep}  # type: ignore[arg-type]
+    repository: Any = SimpleNamespace(
+        all_marks=lambda _: marks, snapshots=lambda _: snapshots, record=lambda _: ServiceRecord()
+    )
+    context: Any = SimpleNamespace(config=config, state_dir=config.state_dir)
+    kept = {one.sequence for one in decisions(context, repository, service) if one.keep}
     before, _ = versions(trees, snapshots, marks)
     after, _ = versions(trees, [one for one in snapshots if one.sequence in kept], marks)
     if before and not marks:
