@@ -1,7 +1,7 @@
 """The process runner whole: config/conf.d/process-runner.yaml as it is shipped, a real runner and its real children.
 
-Only where the runner is and how long it takes to be proven is said beside the sample. It is killed with SIGKILL while its
-child lives; everything is asked of the real command line, by whoever runs the tests.
+Only where the runner is and how long it takes to be proven is said beside the sample. It is killed with SIGKILL while
+its child lives; everything is asked of the real command line, by whoever runs the tests.
 """
 
 from __future__ import annotations
