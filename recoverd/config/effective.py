@@ -26,14 +26,12 @@ from recoverd.config.model import (
     Guards,
     Health,
     Initial,
-    Instances,
     ItemKind,
     LogConfig,
     OnChange,
     Place,
     Probe,
     ProbeKind,
-    Processes,
     QuarantineConfig,
     Rebuild,
     RepositoryConfig,
@@ -50,6 +48,7 @@ from recoverd.config.model import (
     VerifyConfig,
     VersionRule,
 )
+from recoverd.config.process_model import Instances, Processes
 from recoverd.config.sources import SourceFile, Sources, digest, search_digest
 
 _REVISION = 4

@@ -12,6 +12,7 @@ from enum import StrEnum
 from types import MappingProxyType
 from typing import Any
 
+from recoverd.config.process_model import Instances, Processes
 from recoverd.values import dataclass, field
 
 EMPTY: Mapping[str, Any] = MappingProxyType({})
@@ -300,28 +301,6 @@ class CheckThresholds:
     max_age_s: float | None = None  # None: derived from the autosave schedule
     max_drill_age_s: float | None = None  # None: derived from the schedule of drills
     max_failures: int = 3
-
-
-@dataclass(frozen=True, slots=True)
-class Processes:
-    """Children of a service that its state names: entries of a list in a file item, each with its process id."""
-
-    item: str
-    select: str  # JSON pointer of the list, or of a mapping whose values count
-    pid: str = "pid"  # the field, or a JSON pointer below the entry
-
-
-@dataclass(frozen=True, slots=True)
-class Instances:
-    """Processes that a document lists: one for each entry that fits, its fields filled into name, command and cwd."""
-
-    item: str
-    select: str
-    command: tuple[str, ...]
-    where: Mapping[str, Any] = field(default_factory=lambda: EMPTY)  # field -> value, list of values or {within: 1h}
-    name: str = "{id}"
-    cwd: str | None = None
-    most: int = 100
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
-from recoverd.config.model import Format, Instances, ItemKind, Processes, StateItem
+from recoverd.config.model import Format, ItemKind, StateItem
 from recoverd.config.origins import check_wanted
+from recoverd.config.process_model import Instances, Processes
 from recoverd.config.sections import Section
 from recoverd.config.signs import why_no_pointer
 from recoverd.config.wording import suggest

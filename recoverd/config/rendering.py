@@ -13,7 +13,6 @@ from recoverd.config.model import (
     EMPTY,
     Computed,
     Config,
-    Instances,
     ItemKind,
     Place,
     Probe,
@@ -27,6 +26,7 @@ from recoverd.config.model import (
     Service,
     StateItem,
 )
+from recoverd.config.process_model import Instances
 from recoverd.config.units import format_duration, format_percentage, format_size, format_span
 
 _PLAIN_TEXT = re.compile(r"[A-Za-z_./][A-Za-z0-9_./@%+-]*\Z")

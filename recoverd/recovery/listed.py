@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from recoverd.config.model import Instances, Processes
+from recoverd.config.process_model import Instances, Processes
 from recoverd.errors import StateError
 from recoverd.events.text import printable
 from recoverd.state.rebuilding import matches

@@ -13,7 +13,8 @@ from typing import Any
 
 import pytest
 
-from recoverd.config.model import Health, Processes, Run, RunKind
+from recoverd.config.model import Health, Run, RunKind
+from recoverd.config.process_model import Processes
 from recoverd.system.processes import ProcessIdentity, identify, is_alive
 from recoverd.values import replace
 

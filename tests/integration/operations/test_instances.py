@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from recoverd.config.model import Health, Instances, Run, RunKind
+from recoverd.config.model import Health, Run, RunKind
+from recoverd.config.process_model import Instances
 from recoverd.operations import instances, lifecycle
 
 RULE = Instances("main", "/sessions", ("/bin/sleep", "{seconds}"), {"status": "Active"}, most=3)

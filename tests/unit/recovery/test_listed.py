@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from recoverd.config.model import Instances, Processes
+from recoverd.config.process_model import Instances, Processes
 from recoverd.errors import StateError
 from recoverd.recovery.listed import instance_name, listed, pids
 from recoverd.repository.snapshots import is_instance_name
