@@ -91,17 +91,16 @@ def listing(context: Context, service: Service) -> Listing:
 
 
 def _as_service(service: Service, wanted: Wanted, uid: int) -> Service:
-    """A service of its own, without state. As root it runs as whom `run` says, else as whoever writes the document:
-    what that lists must give nobody the rights of another."""
+    """A service of its own, without state. As root it runs as whom `run` says, else as whoever writes the document, and
+    then without the environment of `run`: what that lists must give nobody the rights or the secrets of another."""
     run = service.run if service.run is not None and service.run.kind is RunKind.COMMAND else Run(RunKind.COMMAND)
-    user, group = run.user, run.group
-    if user is None and os.geteuid() == 0 and uid != 0:
-        user = str(uid)
+    if run.user is None and os.geteuid() == 0 and uid != 0:
+        run = replace(run, user=str(uid), group=None, env={})
     return Service(
         name=wanted.name,
         place=service.place,
         enabled=service.enabled,
-        run=replace(run, command=wanted.command, cwd=wanted.cwd or run.cwd, user=user, group=group, log=None),
+        run=replace(run, command=wanted.command, cwd=wanted.cwd or run.cwd, log=None),
         after=(service.name,) if service.run is not None else (),
         health=replace(service.health, probes=()),
     )

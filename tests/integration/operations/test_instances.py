@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pwd
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,6 +14,7 @@ import pytest
 from recoverd.config.model import Health, Run, RunKind
 from recoverd.config.process_model import Instances
 from recoverd.operations import instances, lifecycle
+from recoverd.values import replace
 
 RULE = Instances("main", "/sessions", ("/bin/sleep", "{seconds}"), {"status": "Active"}, most=3)
 
@@ -98,8 +100,6 @@ def test_blocked_state_starts_none_of_them(desk: Any) -> None:
     desk.write(1, sessions=[entry("a")])
     desk.snapshot()
     repository = desk.context.repository()
-    from recoverd.values import replace
-
     repository.update_record("app", lambda record: replace(record, blocked="nobody knows its state"))
     (one,) = lifecycle.start(desk.context, ["app@a"]).services
     assert (one.outcome, one.detail) == ("blocked", "the last restore blocked it: nobody knows its state")
@@ -116,11 +116,14 @@ def test_as_root_they_run_as_the_owner_of_the_document(desk: Any) -> None:
     assert os.stat(f"/proc/{running(desk)['app@a']}").st_uid == 65534
     assert os.stat(f"/proc/{running(desk)['app@a']}").st_gid == 65534
     lifecycle.stop(desk.context, ["app"])
-    run = Run(RunKind.COMMAND, command=(sys.executable, "-c", "import time; time.sleep(600)"), user="daemon")
+    run = Run(RunKind.COMMAND, command=(sys.executable, "-c", "import time; time.sleep(600)"), env={"SECRET": "x"})
     desk.change(run=run)
+    lifecycle.start(desk.context, ["app"])
+    environment = Path(f"/proc/{running(desk)['app@a']}/environ").read_bytes()
+    assert b"SECRET" not in environment
+    desk.change(run=replace(run, user="daemon"))
     desk.write(2, sessions=[entry("b")])
     (one,) = instances.bring_back(desk.context, desk.service)
     assert (one.name, one.error) == ("app@b", None)
-    import pwd
-
     assert os.stat(f"/proc/{running(desk)['app@b']}").st_uid == pwd.getpwnam("daemon").pw_uid
+    lifecycle.stop(desk.context, [])
