@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("services", nargs="*", metavar="SERVICE", help="all by default; or one of its listed processes, SERVICE@NAME")
+    parser.add_argument("services", nargs="*", metavar="SERVICE", help="or SERVICE@NAME; all by default")
 
 
 def run(options: argparse.Namespace, terminal: Terminal) -> int:
