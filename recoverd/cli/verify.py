@@ -61,7 +61,9 @@ def _render(result: VerifyResult, terminal: Terminal) -> None:
     for note in result.notes:
         terminal.print(printable(note))
     most = len(result.damage) if terminal.verbose else _MOST
-    for damage in result.damage[:most]:
+    # what hurts first, together by snapshot
+    ordered = sorted(result.damage, key=lambda one: (not one.snapshots, one.snapshots, one.files, one.problem))
+    for damage in ordered[:most]:
         terminal.print(f"{terminal.style('damaged', 'critical')}  {printable(sentence(damage))}")
         for place in damage.files if terminal.verbose else ():
             terminal.print(f"         {printable(place)}")

@@ -104,7 +104,8 @@ def static_units(layout: Layout) -> dict[str, str]:
 def tmpfiles(layout: Layout) -> str:
     """tmpfiles.d(5): directories that outlive single units. A RuntimeDirectory= goes with the first unit that ends."""
     lines = ["# Directories of recoverd"]
-    for path, mode in ((layout.runtime_dir, "0700"), (f"{layout.runtime_dir}-blocked", "0755")):
+    shared = (f"{layout.runtime_dir}-blocked", f"{layout.runtime_dir}-resume")
+    for path, mode in ((layout.runtime_dir, "0700"), *((one, "0755") for one in shared)):
         lines.append(f"d {path_word(path)} {mode} root root -")
     lines.append(f"d {path_word(layout.state_dir)} 0700 root root -")
     return "\n".join(lines) + "\n"

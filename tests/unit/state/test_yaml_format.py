@@ -226,6 +226,7 @@ class TestBounds:
             f"a: &a {'x' * 100_000}\nb: [{'*a, ' * 1000}]\n",
             "[" + "1," * 1_100_000 + "]",
         ],
+        ids=["lists", "mappings", "text", "no aliases"],
     )
     def test_a_billion_laughs_are_a_limit(self, data: str) -> None:
         """Small in memory, endless for whoever walks it; not judged, and not rolled back for it either."""
