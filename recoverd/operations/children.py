@@ -109,9 +109,16 @@ def end_survivors(context: Context, service: Service) -> tuple[int, ...]:
                 f"{service.name}: what is left of its former run can't be ended: {error.message}", hint=error.hint
             ) from error
         if gone.main:
-            _LOG.info("%s: process %d of its former run was ended (%s)", service.name, one.pid, gone.how)
             ended.append(one.pid)
     return tuple(ended)
+
+
+def told(ended: tuple[int, ...]) -> str:
+    """Which survivors were ended, as a clause; "" for none."""
+    if not ended:
+        return ""
+    word = "process" if len(ended) == 1 else "processes"
+    return f"of its former run {word} {', '.join(map(str, ended))} had to be ended"
 
 
 def _identities(children: object) -> list[ProcessIdentity]:

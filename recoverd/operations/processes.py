@@ -75,8 +75,6 @@ class _NoLedger:
 
 def _start(context: Context, service: Service, driver: Driver) -> Started:
     """Start it, in a unit of its own where we run in one that will end. Raises ServiceError, LockHeld."""
-    if service.processes is not None and not driver.status().running:
-        children.end_survivors(context, service)
     if service.run is not None and context.command and not driver.status().running:
         transient.start(service, context.command)
     return driver.start()
@@ -89,7 +87,7 @@ def bring_up(context: Context, service: Service, *, start: bool) -> Up:
         return Up(None, "not asked to start it")
     if driver is None and not service.health.probes:
         return Up(None)
-    started, pid = False, None
+    started, pid, ended = False, None, ""
     if driver is not None:
         status = driver.status()
         if not status.running and status.wanted == "stopped":
@@ -97,6 +95,8 @@ def bring_up(context: Context, service: Service, *, start: bool) -> Up:
         blocking.unblock(context.runtime_dir, service.name)  # or systemd would refuse it
         try:
             with context.state_changes:
+                if service.processes is not None and not status.running:
+                    ended = children.told(children.end_survivors(context, service))
                 begun = _start(context, service, driver)
         except ServiceError as error:
             return Up(False, error.message)
@@ -108,4 +108,4 @@ def bring_up(context: Context, service: Service, *, start: bool) -> Up:
     proof = wait_until_healthy(service.health, driver)
     if not proof.healthy:
         context.events.emit("service.unhealthy", service=service.name, message=proof.reason)
-    return Up(proof.healthy, proof.reason, pid, started)
+    return Up(proof.healthy, f"{proof.reason}; {ended}" if ended else proof.reason, pid, started)

@@ -102,6 +102,7 @@ def test_what_outlived_the_runner_is_ended_and_started_anew(bench: Bench) -> Non
     bench.state.write_bytes(whole[: len(whole) // 2])
     done = bench.run("--json", "restore").fine().json["services"][0]
     assert (done["outcome"], done["healthy"], done["items"][0]["source"]) == ("restored", True, "snapshot")
+    assert f"of its former run process {child} had to be ended" in done["reasons"][0]
     assert not bench.lives(child)
     bench.world.wait_for(lambda: (bench.document() or {"services": [{"pid": child}]})["services"][0]["pid"] != child)
     again = bench.child()
