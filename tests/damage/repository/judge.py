@@ -355,7 +355,8 @@ class Judge:
                 if not found and done.status != 0:
                     continue
                 right = [one for one in names if self.model(self.world.good[one][item]) == self.model(found)]
-                assert right, f"{damage}: {below} is of no snapshot that may be taken ({names}): {done}"
+                sets = f"readable {sorted(self.readable)}, remembered {sorted(self.remembered)}"
+                assert right, f"{damage}: {below} is of no snapshot that may be taken ({names}; {sets}): {done}"
         assert not [name for name in picture if "/.tmp-" in f"/{name}"], f"{damage}: leftovers of {everything}"
 
 

@@ -257,6 +257,10 @@ class World:
             one, path = self.image[name], self.base / name
             if one.data is None and one.target is None:
                 path.chmod(one.mode)
+        if (
+            wrong
+        ):  # the next damage gets another ctime than what was put here: the kernel's clock has ticks of 1 to 10 ms
+            time.sleep(0.011)
         self.stamps |= {name: stamp for name, stamp in self._stamps().items() if name in touched}
         self.stamps = {name: stamp for name, stamp in self.stamps.items() if name in self.image}
 
