@@ -121,7 +121,7 @@ def two(desk: Desk) -> Desk:
     return desk
 
 
-def test_each_project_is_a_service_of_its_own(two: Desk, files: Any) -> None:
+def test_each_project_is_a_service_of_its_own(two: Desk, files: Any, torture: bool) -> None:
     """One drop-in with a pattern. What is active runs in its project's directory; one project's damaged sessions come
     back, and no byte of another's changes, nor are anybody's processes disturbed; a new project is found by itself."""
     site, app, pids = two.directory("site"), two.directory("app"), two.pids()
@@ -153,7 +153,25 @@ def test_each_project_is_a_service_of_its_own(two: Desk, files: Any) -> None:
     two.project("new", "first")
     items = two.restore()["claudectl-app"]["items"]
     assert [(one["item"], one["source"]) for one in items if one["source"] != "live"] == [("sessions", "sibling")]
-    assert two.pids().keys() - pids.keys() == {"claudectl-app@three", "claudectl-new@first"}
+    pids, before = two.pids(), pids
+    assert pids.keys() - before.keys() == {"claudectl-app@three", "claudectl-new@first"}
+
+    # the manager writes in place and is killed in the middle: whatever that leaves comes back, nothing starts twice
+    path = app / "sessions.json"
+    for torn in (False, True, False, False, False) if torture else (True,):
+        written = path.stat().st_mtime_ns
+        child = two.manager("serve", "app")
+        two.world.wait_for(lambda before=written: path.stat().st_mtime_ns != before, "a save")
+        time.sleep(random.uniform(0.0, 0.05))
+        child.kill()
+        child.wait()
+        if torn:  # chance alone may never have met the middle
+            os.truncate(path, path.stat().st_size // 2)
+        two.restore("claudectl-app")
+        sessions = json.loads(path.read_bytes())["sessions"]
+        wanted = {("one", "Active"), ("two", "Active"), ("three", "Active"), ("over", "Stopped")}
+        assert {(one["id"], one["status"]) for one in sessions} == wanted
+    assert two.pids() == pids
 
 
 def test_sessions_outlive_the_scheduler_and_are_found_again(two: Desk) -> None:
@@ -224,23 +242,3 @@ def test_four_clear_errors_none_of_which_stops_the_others(desk: Desk) -> None:
     assert "entry 0 of /sessions has no program" in done.out
     assert desk.pids() == {"claudectl-app@fine": pid}
     assert "Traceback" not in done.err
-
-
-def test_killed_at_any_moment_it_comes_back_with_its_sessions(two: Desk) -> None:
-    """The manager writes in place and is killed in the middle: whatever that leaves, a restore ends with valid state of
-    all sessions, and none is started twice."""
-    path, pids = two.directory("app") / "sessions.json", two.pids()
-    for torn in (False, True):
-        written = path.stat().st_mtime_ns
-        child = two.manager("serve", "app")
-        two.world.wait_for(lambda before=written: path.stat().st_mtime_ns != before, "a save")
-        time.sleep(random.uniform(0.0, 0.05))
-        child.kill()
-        child.wait()
-        if torn:  # chance alone may never have met the middle
-            os.truncate(path, path.stat().st_size // 2)
-        two.restore("claudectl-app")
-        sessions = json.loads(path.read_bytes())["sessions"]
-        wanted = {("one", "Active"), ("two", "Active"), ("over", "Stopped")}
-        assert {(one["id"], one["status"]) for one in sessions} == wanted
-    assert two.pids() == pids
