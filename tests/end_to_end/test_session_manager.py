@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import os
-import random
 import runpy
 import shutil
 import signal
@@ -121,7 +120,7 @@ def two(desk: Desk) -> Desk:
     return desk
 
 
-def test_each_project_is_a_service_of_its_own(two: Desk, files: Any, torture: bool) -> None:
+def test_each_project_is_a_service_of_its_own(two: Desk, files: Any, torture: Any) -> None:
     """One drop-in with a pattern. What is active runs in its project's directory; one project's damaged sessions come
     back, and no byte of another's changes, nor are anybody's processes disturbed; a new project is found by itself."""
     site, app, pids = two.directory("site"), two.directory("app"), two.pids()
@@ -158,11 +157,11 @@ def test_each_project_is_a_service_of_its_own(two: Desk, files: Any, torture: bo
 
     # the manager writes in place and is killed in the middle: whatever that leaves comes back, nothing starts twice
     path = app / "sessions.json"
-    for torn in (False, True, False, False, False) if torture else (True,):
+    for torn in (False, True, False, False, False) if torture.full else (True,):
         written = path.stat().st_mtime_ns
         child = two.manager("serve", "app")
         two.world.wait_for(lambda before=written: path.stat().st_mtime_ns != before, "a save")
-        time.sleep(random.uniform(0.0, 0.05))
+        time.sleep(torture.random.uniform(0.0, 0.05))
         child.kill()
         child.wait()
         if torn:  # chance alone may never have met the middle
