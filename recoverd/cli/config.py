@@ -11,9 +11,10 @@ Exit status: 0 no problems, 78 otherwise.
 # JSON of each (`--json`), besides the frame {"recoverd", "command"}:
 #
 # - `config validate`: {"files": [path], "services": [name], "problems": []}; a broken configuration is an error
-#   with exit status 78 as everywhere, so `problems` is empty when this is printed.
+#   with exit status 78 as everywhere, so `problems` is empty when this is printed. "notes": [what
+#   `for_each` found nothing for, or left out].
 # - `config show`: {"config": {...}, "from": {"services.web.autosave.every": "FILE:LINE"}}; keys of recoverd.yaml(5),
-#   what is not in "from" is a default.
+#   what is not in "from" is a default; "matches": {service: path} of those that `for_each` stands for.
 # - `config schema`: the JSON Schema itself, without a frame, so that editors can read it.
 # - `config paths`: {"places": [{"path", "standing", "by", "changes"}]}; standing is used, mask, empty, masked,
 #   overridden, absent, orphan or unreadable.
@@ -76,12 +77,14 @@ def _validate(args: argparse.Namespace, terminal: Terminal, loaded: Loaded) -> N
     files = [path for unit in loaded.search.units for path in (unit.path, *unit.changes)]
     services = list(loaded.config.services)
     if args.json:
-        terminal.print_json("config validate", files=files, services=services, problems=[])
+        terminal.print_json("config validate", files=files, services=services, problems=[], notes=list(loaded.notes))
         return
     for path in files:
         terminal.say(f"{printable(path)}: {terminal.style('ok', 'ok')}")
     if not files:
         terminal.say("no configuration file was found; `recoverd config paths` tells where they are looked for")
+    for note in loaded.notes:
+        terminal.say(printable(note))
     terminal.say(f"{plural(len(files), 'file')}, {plural(len(services), 'service')}: no problems")
 
 
@@ -90,15 +93,16 @@ def _show(args: argparse.Namespace, terminal: Terminal, loaded: Loaded) -> None:
     from recoverd.config.rendering import as_plain, yaml_lines
 
     plain = as_plain(loaded.config, mask=True)
+    matches = {name: one.match for name, one in loaded.config.services.items() if one.match is not None}
     if args.json:
         origins = {
             describe(path): f"{place.file}:{place.line}"
             for path, place in loaded.provenance.items()
             if path[0] != "defaults"
         }
-        terminal.print_json("config show", config=plain, **{"from": origins})
+        terminal.print_json("config show", config=plain, matches=matches, **{"from": origins})
         return
-    for line in yaml_lines(plain, loaded.provenance):
+    for line in yaml_lines(plain, loaded.provenance, matches):
         terminal.print(line)
 
 

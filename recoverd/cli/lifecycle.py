@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from recoverd.cli.terminal import Terminal
 from recoverd.cli.text import duration, printable
-from recoverd.operations.lifecycle import LifecycleResult, ServiceProcess
+from recoverd.operations.lifecycle_results import LifecycleResult, ServiceProcess
 
 _STYLES = {"failed": "critical", "blocked": "critical", "unknown": "critical"}
 
@@ -15,7 +15,7 @@ def show(command: str, result: LifecycleResult, terminal: Terminal) -> int:
         terminal.print_json(command, **result.to_json())
         return result.exit_status
     if not result.services:
-        terminal.say(f"no service declares a `run`: there is nothing to {command}")
+        terminal.say(f"no service declares a `run` or lists a process: there is nothing to {command}")
     for one in result.services:
         if not terminal.quiet or one.exit_status:
             _line(one, terminal, already="already " if command == "start" else "")

@@ -15,7 +15,7 @@ from recoverd.errors import UsageError
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("service", metavar="SERVICE")
+    parser.add_argument("service", metavar="SERVICE", help="or SERVICE@NAME")
     parser.add_argument("-n", "--lines", metavar="N", default="50", help="how many of the newest lines (default 50)")
     parser.add_argument("-f", "--follow", action="store_true", help="go on with those that come, until interrupted")
 

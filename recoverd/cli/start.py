@@ -16,7 +16,7 @@ from recoverd.cli.terminal import Terminal
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("services", nargs="*", metavar="SERVICE", help="all by default")
+    parser.add_argument("services", nargs="*", metavar="SERVICE", help="or SERVICE@NAME; all by default")
     parser.add_argument("--no-wait", action="store_true", help="do not wait until they are proven healthy")
 
 

@@ -15,11 +15,11 @@ from recoverd.cli.text import printable, relative_time, table, width
 from recoverd.system import clock
 
 if TYPE_CHECKING:
-    from recoverd.operations.lifecycle import ServiceProcess
+    from recoverd.operations.lifecycle_results import ServiceProcess
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("services", nargs="*", metavar="SERVICE", help="all by default")
+    parser.add_argument("services", nargs="*", metavar="SERVICE", help="or SERVICE@NAME; all by default")
 
 
 def run(options: argparse.Namespace, terminal: Terminal) -> int:

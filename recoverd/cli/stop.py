@@ -14,7 +14,7 @@ from recoverd.cli.terminal import Terminal
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("services", nargs="*", metavar="SERVICE", help="all by default")
+    parser.add_argument("services", nargs="*", metavar="SERVICE", help="or SERVICE@NAME; all by default")
 
 
 def run(options: argparse.Namespace, terminal: Terminal) -> int:

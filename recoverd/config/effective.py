@@ -13,7 +13,7 @@ from enum import Enum
 from typing import Any
 
 import recoverd
-from recoverd.config import places, trust
+from recoverd.config import matching, places, trust
 from recoverd.config.keeping import Limits, Watch
 from recoverd.config.model import (
     Autosave,
@@ -49,9 +49,10 @@ from recoverd.config.model import (
     VerifyConfig,
     VersionRule,
 )
+from recoverd.config.process_model import Instances, Processes
 from recoverd.config.sources import SourceFile, Sources, digest, search_digest
 
-_REVISION = 4
+_REVISION = 5
 _Decoder = Callable[[Any], Any]
 
 
@@ -98,7 +99,7 @@ def decode_if_current(
             if not _is_current(SourceFile(path, known, size_bytes, int(mtime_ns), int(inode)), euid):
                 return None
         config: Config = _config(document["config"])
-        return config
+        return config if matching.is_current(config.matches, euid=euid) else None
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
         return None
 
@@ -207,6 +208,8 @@ _service = _object(
     watch=_object(Watch),
     drill=_object(Drill, command=tuple),
     check=_object(CheckThresholds),
+    processes=_object(Processes),
+    instances=_object(Instances, command=tuple),
 )
 _config = _object(
     Config,
@@ -216,4 +219,5 @@ _config = _object(
     quarantine=_object(QuarantineConfig),
     verify=_object(VerifyConfig),
     log=_object(LogConfig, debug=tuple),
+    matches=_by_name(tuple),
 )

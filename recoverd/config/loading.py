@@ -8,7 +8,8 @@ from collections.abc import Mapping, Sequence
 from recoverd.config import crosschecks, host, places
 from recoverd.config.documents import Document, read_documents
 from recoverd.config.findings import Findings
-from recoverd.config.items import Claim
+from recoverd.config.for_each import Expansions
+from recoverd.config.items import Claim, why_no_name
 from recoverd.config.model import DEFAULT_BOOT_TIMEOUT_S, DEFAULT_IO_TIMEOUT_S, Config, FailedService, Place, Service
 from recoverd.config.nodes import Node, Path, at, empty_mapping, leaves, merge
 from recoverd.config.places import Search
@@ -27,7 +28,8 @@ class Loaded:
     """A configuration and what it was made of.
 
     `problems` is empty unless it was loaded tolerantly. `provenance` has the place of every value that a file
-    gives, by its path: ("services", "web", "autosave", "every"); what is not in it is a default.
+    gives, by its path: ("services", "web", "autosave", "every"); what is not in it is a default. `notes` are no
+    problems: what `for_each` left out, and patterns that nothing fits.
     """
 
     config: Config
@@ -35,6 +37,7 @@ class Loaded:
     search: Search
     problems: tuple[ConfigProblem, ...]
     provenance: Mapping[tuple[str, ...], Place]
+    notes: tuple[str, ...] = ()
 
 
 def load(
@@ -59,11 +62,12 @@ def load(
     schema_directory = os.path.join(places.system_directory(prefix), "schemas")
     context = Context(environ, euid, home, Findings(), sources, schema_directory)
     documents = read_documents(search, context)
-    config, provenance = _Builder(context, documents).build(strict=strict)
+    builder = _Builder(context, documents)
+    config, provenance = builder.build(strict=strict)
     problems = context.findings.sorted()
     if problems and (strict or context.findings.concern_host()):
         raise ConfigError(problems, hint=HINT)
-    return Loaded(config, sources.finish(search), search, problems, provenance)
+    return Loaded(config, sources.finish(search), search, problems, provenance, builder.notes)
 
 
 class _Builder:
@@ -71,6 +75,11 @@ class _Builder:
         self._context = context
         self._documents = documents
         self._provenance: dict[tuple[str, ...], Place] = {}
+        self._expansions = Expansions()
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        return tuple(self._expansions.notes)
 
     def build(self, *, strict: bool) -> tuple[Config, Mapping[tuple[str, ...], Place]]:
         section = self._host()
@@ -93,13 +102,19 @@ class _Builder:
         services: dict[str, Service] = {}
         claims: list[Claim] = []
         for name, service_section in self._services(section.node.get("defaults")).items():
-            services[name], claimed = build_service(name, service_section, own)
-            claims += claimed if services[name].enabled else []
+            service, claimed = build_service(name, service_section, own)
+            services[name] = replace(service, after=self._all_of(service.after), match=self._expansions.paths.get(name))
+            claims += claimed if service.enabled else []
         self._check_together(services, claims)
         failed = () if strict else self._failed()
         names = {each.name for each in failed}
-        good = {name: service for name, service in sorted(services.items()) if name not in names}
-        return replace(config, services=good, failed=failed), self._provenance
+        good = {
+            name: service
+            for name, service in sorted(services.items())
+            if name not in names and self._expansions.templates.get(name) not in names
+        }
+        matches = self._expansions.matches
+        return replace(config, services=good, failed=failed, matches=matches), self._provenance
 
     def _host(self) -> Section:
         """The host-wide keys of all files as one; the same key in two of them is a problem."""
@@ -141,10 +156,25 @@ class _Builder:
                 own = names[name]
                 if not isinstance(own.content, dict):
                     continue
-                self._context.broken.update(path for path in document.broken if path[:2] == ("services", name))
+                broken = [path for path in document.broken if path[:2] == ("services", name)]
+                self._context.broken.update(broken)
                 node = own if defaults is None else _over_defaults(defaults, own)
-                self._provenance.update(leaves(node, ("services", name)))
-                sections[name] = Section(node, ("services", name), self._context, unit=document.unit.path)
+                section = Section(node, ("services", name), self._context, unit=document.unit.path)
+                if own.get("for_each") is None:
+                    self._provenance.update(leaves(node, ("services", name)))
+                    sections[name] = section
+                    continue
+                if reason := why_no_name(name):
+                    section.problem(None, reason)
+                for one in self._expansions.of(section):
+                    here: Path = ("services", one.name)
+                    if one.name in first:
+                        self._twice(document, here, place, first[one.name][1])
+                        continue
+                    first[one.name] = (document, place)
+                    self._context.broken.update((*here, *path[2:]) for path in broken)
+                    self._provenance.update(leaves(one.node, ("services", one.name)))
+                    sections[one.name] = replace(section, node=one.node, path=here)
             for name in whole.content if whole is not None and isinstance(whole.content, dict) else ():
                 if name not in names:  # declared, but not as a mapping
                     self._context.broken.add(("services", name))
@@ -153,6 +183,12 @@ class _Builder:
     def _twice(self, document: Document, path: Path, place: Place, other: Place) -> None:
         sentence = f"is given twice: also at {other}"
         self._context.findings.add(place, path, sentence, unit=document.unit.path)
+
+    def _all_of(self, names: Sequence[str]) -> tuple[str, ...]:
+        """Names of services, each template as all that come from it."""
+        declared = self._expansions.declared
+        each = [self._expansions.names(name) if name in declared else [name] for name in names]
+        return tuple(dict.fromkeys(name for some in each for name in some))
 
     def _check_together(self, services: Mapping[str, Service], claims: Sequence[Claim]) -> None:
         for claim, sentence in crosschecks.overlaps(claims):
@@ -177,7 +213,8 @@ class _Builder:
         self._context.findings.add(place, path, sentence, unit=self._unit_of(service.name))
 
     def _unit_of(self, service: str) -> str:
-        return next(each.unit.path for each in self._documents if at(each.node, "services", service) is not None)
+        declared = self._expansions.templates.get(service, service)
+        return next(each.unit.path for each in self._documents if at(each.node, "services", declared) is not None)
 
     def _failed(self) -> tuple[FailedService, ...]:
         """Whom the problems concern: services by name; all services of a file that is broken as a whole."""

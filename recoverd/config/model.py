@@ -13,6 +13,7 @@ from types import MappingProxyType
 from typing import Any
 
 from recoverd.config.keeping import Limits, Watch
+from recoverd.config.process_model import Instances, Processes
 from recoverd.values import dataclass, field
 
 EMPTY: Mapping[str, Any] = MappingProxyType({})
@@ -321,6 +322,9 @@ class Service:
     watch: Watch | None = None
     drill: Drill | None = None
     check: CheckThresholds = CheckThresholds()
+    processes: Processes | None = None
+    instances: Instances | None = None
+    match: str | None = None  # the path that `for_each` found, of a service that was made for it
 
 
 @dataclass(frozen=True, slots=True)
@@ -381,4 +385,5 @@ class Config:
     boot_timeout_s: float = DEFAULT_BOOT_TIMEOUT_S  # for `restore --boot`
     boot_late: str = "start"  # start | block: what becomes of what was not assessed by then
     io_timeout_s: float = DEFAULT_IO_TIMEOUT_S  # a state path that does not answer by then is unreadable
+    matches: Mapping[str, tuple[str, ...]] = field(default_factory=lambda: EMPTY)  # of `for_each`: pattern -> paths
     prune_cron: str | None = None  # as config.crontab reads it, in the zone of `timezone`; None: only after snapshots

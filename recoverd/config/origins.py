@@ -116,7 +116,7 @@ def _computed(section: Section, pointer: str, node: Node) -> Computed:
     where = rule.get("where") or {}
     for field, wanted in where.items():
         if isinstance(wanted, dict):
-            _check_operator(section, f"{pointer}: {field}", wanted)
+            check_wanted(section, "compute", f"{pointer}: {field}", wanted)
     kinds = [kind for kind in ("count", "mean") if kind in rule]
     if len(kinds) != 1:
         section.problem("compute", f"{pointer}: give one of count and mean, with the name of a state item")
@@ -132,11 +132,12 @@ def _computed(section: Section, pointer: str, node: Node) -> Computed:
     )
 
 
-def _check_operator(section: Section, place: str, wanted: Mapping[str, Any]) -> None:
+def check_wanted(section: Section, key: str, place: str, wanted: Mapping[str, Any]) -> None:
+    """Problems with a mapping that stands for a value in `where`."""
     if not isinstance(wanted, dict) or tuple(wanted) != _OPERATORS or not isinstance(wanted["within"], str):
-        section.problem("compute", f"{place}: is neither a value nor a list of them, nor {{within: 1h}}")
+        section.problem(key, f"{place}: is neither a value nor a list of them, nor {{within: 1h}}")
         return
     try:
         parse_duration(wanted["within"])
     except ValueError as error:
-        section.problem("compute", f"{place}: {error}")
+        section.problem(key, f"{place}: {error}")

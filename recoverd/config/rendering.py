@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from recoverd.config.model import (
+    EMPTY,
     Computed,
     Config,
     ItemKind,
@@ -25,6 +26,7 @@ from recoverd.config.model import (
     Service,
     StateItem,
 )
+from recoverd.config.process_model import Instances
 from recoverd.config.units import format_duration, format_percentage, format_size, format_span
 
 _PLAIN_TEXT = re.compile(r"[A-Za-z_./][A-Za-z0-9_./@%+-]*\Z")
@@ -128,7 +130,24 @@ def _service(service: Service, *, mask: bool) -> dict[str, Any]:
         max_age=None if check.max_age_s is None else format_duration(check.max_age_s),
         max_failures=check.max_failures,
     )
+    if service.processes is not None:
+        named = service.processes
+        plain["processes"] = {"item": named.item, "select": named.select, "pid": named.pid}
+    if service.instances is not None:
+        plain["instances"] = _instances(service.instances, mask=mask)
     return plain
+
+
+def _instances(rule: Instances, *, mask: bool) -> dict[str, Any]:
+    return _given(
+        item=rule.item,
+        select=rule.select,
+        where=dict(rule.where),
+        name=rule.name,
+        command=[_masked(word, mask=mask) for word in rule.command],
+        cwd=rule.cwd,
+        most=rule.most,
+    )
 
 
 def _run(run: Run, *, mask: bool) -> dict[str, Any]:
@@ -239,9 +258,16 @@ def _given(**keys: Any) -> dict[str, Any]:
     return {key: value for key, value in keys.items() if value is not None}
 
 
-def yaml_lines(plain: Mapping[str, Any], provenance: Mapping[tuple[str, ...], Place]) -> Iterator[str]:
-    """The YAML of `as_plain`, each value with a comment that says where it comes from."""
-    yield from _lines(plain, (), provenance, "")
+def yaml_lines(
+    plain: Mapping[str, Any], provenance: Mapping[tuple[str, ...], Place], matches: Mapping[str, str] = EMPTY
+) -> Iterator[str]:
+    """The YAML of `as_plain`, each value with a comment that says where it comes from.
+
+    `matches`: the path that each service was made for, of those that `for_each` stands for.
+    """
+    for line in _lines(plain, (), provenance, ""):
+        name = line[2:-1].strip('"') if line[2:3].isalnum() or line[2:3] == '"' else ""
+        yield f"{line}  # for_each: {_one_line(matches[name])}" if name in matches else line
 
 
 def _lines(

@@ -32,6 +32,7 @@ from recoverd.config.model import (
     StateItem,
 )
 from recoverd.config.origins import check_rebuild
+from recoverd.config.processes import build_instances, build_processes
 from recoverd.config.sections import Section
 from recoverd.config.wording import suggest
 
@@ -78,6 +79,8 @@ def build_service(name: str, section: Section, own: Sequence[Own]) -> tuple[Serv
         watch=_watch(section.section("watch")),
         drill=_drill(section.section("drill")),
         check=_check(section.section("check")),
+        processes=build_processes(section.section("processes"), state),
+        instances=build_instances(section.section("instances"), state),
     )
     return service, claims
 

@@ -25,9 +25,6 @@ HOST = (
     Unsupported("metrics"),
 )
 SERVICE = (
-    Unsupported("processes"),
-    Unsupported("instances"),
-    Unsupported("for_each"),
     Unsupported("in_flight"),
     Unsupported("hooks"),
     Unsupported("restore.fallback.*", ("replicas",)),

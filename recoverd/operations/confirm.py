@@ -9,12 +9,12 @@ from __future__ import annotations
 import os
 
 from recoverd.config.model import Service
-from recoverd.operations import blocking, resuming, unproven
+from recoverd.operations import blocking, instances, resuming, unproven
 from recoverd.operations.boot import forget_late, late_services
 from recoverd.operations.context import Context
 from recoverd.operations.processes import Up, bring_up, driver_of
 from recoverd.operations.restoration import CONFIRM, Restoration
-from recoverd.operations.restore import broken, guarded, in_order, result_of
+from recoverd.operations.restore import broken, guarded, in_order, result_of, with_instances
 from recoverd.operations.restore_results import (
     UNTOUCHED,
     RestoreRequest,
@@ -37,7 +37,8 @@ def confirm(context: Context, names: tuple[str, ...] = ()) -> RestoreResult:
     done = {} if names else {failed.name: broken(failed) for failed in context.config.failed}
 
     def work(service: Service) -> ServiceRestore:
-        return guarded(context, service, _REQUEST, lambda: _one(context, service, unfinished=service.name in late))
+        one = guarded(context, service, _REQUEST, lambda: _one(context, service, unfinished=service.name in late))
+        return with_instances(context, service, _REQUEST, one)
 
     in_order(context, services, work, done, flags=True)
     resuming.remember(context, ((one.resume, one.healthy) for one in done.values() if one.resume is not None))
@@ -74,8 +75,11 @@ def _result(service: Service, outcome: str, up: Up) -> ServiceRestore:
 
 
 def start_only(context: Context, name: str) -> None:
-    """Start one service and nothing else: what a transient unit runs. Raises UsageError, ServiceError."""
-    service = context.select((name,))[0]
+    """Start one service, or one of its processes, and nothing else: what a transient unit runs.
+
+    Raises UsageError, ServiceError.
+    """
+    service = instances.named(context, name, to_start=True) if "@" in name else context.select((name,))[0]
     driver = driver_of(context, service)
     if driver is not None:
         blocking.unblock(context.runtime_dir, name)

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from recoverd.errors import UsageError
+from recoverd.operations import instances
 from recoverd.operations.context import Context
-from recoverd.operations.lifecycle import looking_driver_of
+from recoverd.operations.processes import looking_driver_of
 
 
 def logs(context: Context, name: str, lines: int, *, follow: bool = False) -> Iterator[str]:
@@ -14,7 +15,7 @@ def logs(context: Context, name: str, lines: int, *, follow: bool = False) -> It
 
     Raises UsageError for an unknown service or one without a process, ServiceError where there is no log to read.
     """
-    (service,) = context.select([name])
+    service = instances.named(context, name, to_start=False) if "@" in name else context.select([name])[0]
     driver = looking_driver_of(context, service)
     if driver is None:
         raise UsageError(

@@ -9,7 +9,7 @@ from typing import Any
 
 from recoverd.config.model import Service
 from recoverd.errors import ServiceError
-from recoverd.operations import blocking
+from recoverd.operations import blocking, children
 from recoverd.operations.context import Context
 from recoverd.operations.dependants import claimed
 from recoverd.operations.resume_files import VARIABLE, report_path
@@ -53,9 +53,24 @@ def driver_of(context: Context, service: Service) -> Driver | None:
         service,
         RecordLedger(repository, service.name),
         log_dir=os.path.join(context.state_dir, "logs"),
-        extra_env={VARIABLE: report_path(context.runtime_dir, service.name)},
+        extra_env={VARIABLE: report_path(context.runtime_dir, service.name.partition("@")[0])},
         claim=partial(claimed, context),
     )
+
+
+def looking_driver_of(context: Context, service: Service) -> Driver | None:
+    """The service's driver, to look with: where there is no repository it remembers nothing, and creates none."""
+    if context.repository_if_any() is not None:
+        return driver_of(context, service)
+    return build_driver(service, _NoLedger(), log_dir=os.path.join(context.state_dir, "logs"))
+
+
+class _NoLedger:
+    def load(self) -> Mapping[str, Any]:
+        return {}
+
+    def save(self, process: Mapping[str, Any]) -> None:
+        raise ServiceError(f"nothing is remembered while somebody only looks: {process}")
 
 
 def _start(context: Context, service: Service, driver: Driver) -> Started:
@@ -72,7 +87,7 @@ def bring_up(context: Context, service: Service, *, start: bool) -> Up:
         return Up(None, "not asked to start it")
     if driver is None and not service.health.probes:
         return Up(None)
-    started, pid = False, None
+    started, pid, ended = False, None, ""
     if driver is not None:
         status = driver.status()
         if not status.running and status.wanted == "stopped":
@@ -80,6 +95,8 @@ def bring_up(context: Context, service: Service, *, start: bool) -> Up:
         blocking.unblock(context.runtime_dir, service.name)  # or systemd would refuse it
         try:
             with context.state_changes:
+                if service.processes is not None and not status.running:
+                    ended = children.told(children.end_survivors(context, service))
                 begun = _start(context, service, driver)
         except ServiceError as error:
             return Up(False, error.message)
@@ -91,4 +108,4 @@ def bring_up(context: Context, service: Service, *, start: bool) -> Up:
     proof = wait_until_healthy(service.health, driver)
     if not proof.healthy:
         context.events.emit("service.unhealthy", service=service.name, message=proof.reason)
-    return Up(proof.healthy, proof.reason, pid, started)
+    return Up(proof.healthy, f"{proof.reason}; {ended}" if ended else proof.reason, pid, started)

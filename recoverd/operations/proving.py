@@ -16,8 +16,8 @@ from recoverd.config.model import Service
 from recoverd.errors import LockHeld, RecoverdError
 from recoverd.operations import restore_records, unproven
 from recoverd.operations.context import Context
-from recoverd.operations.lifecycle import looking_driver_of
 from recoverd.operations.observing import Observed, Seen, judged
+from recoverd.operations.processes import looking_driver_of
 from recoverd.repository.records import SnapshotVerdict
 from recoverd.repository.store import Repository
 from recoverd.services.driver import Driver

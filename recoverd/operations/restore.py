@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 from recoverd.config.model import FailedService, Service
 from recoverd.errors import LockHeld, RecoverdError, UsageError
-from recoverd.operations import blocking, resuming
+from recoverd.operations import blocking, instances, resuming
 from recoverd.operations.context import Context
 from recoverd.operations.from_directory import import_directory
 from recoverd.operations.naming import find_snapshot, good_at
@@ -66,13 +66,30 @@ def restore(context: Context, request: RestoreRequest) -> RestoreResult:
         result = guarded(context, service, request, lambda: _locked(context, service, request, explicit, only))
         if not request.dry_run and result.exit_status != LockHeld.exit_status:
             _note(context, result)
-        return result
+        return with_instances(context, service, request, result)
 
     in_order(context, services, work, done, flags=not request.dry_run)
     if not request.dry_run:
         resuming.remember(context, ((one.resume, one.healthy) for one in done.values() if one.resume is not None))
         tend_if_due(context)
     return result_of(context, done, dry_run=request.dry_run)
+
+
+def with_instances(
+    context: Context, service: Service, request: RestoreRequest, result: ServiceRestore
+) -> ServiceRestore:
+    """Once a service is up, what its document lists is brought back; that says nothing against its state, whatever
+    becomes of it."""
+    down = result.outcome in {FAILED, BLOCKED} or result.healthy is False
+    if service.instances is None or request.dry_run or request.boot or not request.start or down:
+        return result
+    try:
+        done = instances.bring_back(context, service)
+    except (RecoverdError, OSError) as error:
+        done = (instances.BroughtBack(service.name, error=str(error)),)
+    wrong = any(one.error is not None for one in done)
+    reasons = (*result.reasons, *(one.sentence for one in done))
+    return replace(result, reasons=reasons, exit_status=1 if wrong else result.exit_status)
 
 
 def _note(context: Context, result: ServiceRestore) -> None:

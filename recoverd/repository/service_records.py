@@ -37,6 +37,7 @@ def encode_service_record(service: str, record: ServiceRecord) -> bytes:
         "failures": record.failures,
         "last_error": record.last_error,
         **({"given_up": dict(record.given_up)} if record.given_up else {}),
+        **({"children": [dict(child) for child in record.children]} if record.children else {}),
         **({"revision": record.revision} if record.revision else {}),
     }
     return canonical(document).encode("ascii") + b"\n"
@@ -65,7 +66,12 @@ def decode_service_record(data: bytes, service: str) -> ServiceRecord:
         last_error=fields.text_or_none("last_error"),
         given_up=fields.any_object("given_up", {}),
         revision=fields.whole("revision", 0),
+        children=_children(fields.rest().get("children")),
     )
+
+
+def _children(known: object) -> tuple[dict[str, Any], ...]:
+    return tuple(dict(one) for one in known if isinstance(one, dict)) if isinstance(known, list) else ()
 
 
 def _all_texts(fields: Fields) -> dict[str, str]:

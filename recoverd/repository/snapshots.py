@@ -16,6 +16,7 @@ SNAPSHOT_VERSION = 1
 SEQUENCE_DIGITS = 12
 
 _SERVICE = re.compile(r"[a-z0-9][a-z0-9._-]*")
+_INSTANCE = re.compile(r"[A-Za-z0-9~][A-Za-z0-9._~-]{0,79}")
 _RECORD_NAME = re.compile(r"([0-9]{12})\.json")
 _HASH = re.compile(r"[0-9a-f]{64}")
 _CHECKSUM = re.compile(rb',"checksum":"([0-9a-f]{64})"\}\n\Z')
@@ -36,6 +37,12 @@ def sequence_of(name: str) -> int | None:
 
 def is_service_name(name: str) -> bool:
     return _SERVICE.fullmatch(name) is not None and len(name) <= 200
+
+
+def is_instance_name(name: str) -> bool:
+    """Whether it is SERVICE@ID: one of a service's processes, which has a record and a lock, and never a snapshot."""
+    service, separator, instance = name.partition("@")
+    return bool(separator) and is_service_name(service) and _INSTANCE.fullmatch(instance) is not None
 
 
 def from_draft(draft: SnapshotDraft, *, sequence: int, new_bytes: int) -> Snapshot:

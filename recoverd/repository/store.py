@@ -22,6 +22,7 @@ from recoverd.repository.snapshots import (
     decode_snapshot,
     encode_snapshot,
     from_draft,
+    is_instance_name,
     is_service_name,
     record_name,
     sequence_of,
@@ -393,5 +394,5 @@ def _past(record: ServiceRecord, sequence: int) -> ServiceRecord:
 
 
 def _check_service(service: str) -> None:
-    if not is_service_name(service):
+    if not is_service_name(service) and not is_instance_name(service):
         raise RepositoryError(f"{service!r} is no name of a service")

@@ -18,7 +18,7 @@ from recoverd.errors import LockHeld, RecoverdError
 from recoverd.events.text import duration
 from recoverd.operations import given_up
 from recoverd.operations.context import Context
-from recoverd.operations.lifecycle import looking_driver_of
+from recoverd.operations.processes import looking_driver_of
 from recoverd.scheduler.keeping import Act, Decision, History, Look, Seen, decide
 from recoverd.services.driver import Driver, ServiceStatus
 from recoverd.services.systemctl import is_shutting_down

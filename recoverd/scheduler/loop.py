@@ -23,6 +23,7 @@ from recoverd.scheduler.changes import Changes, confirm_every_s, on_change
 from recoverd.scheduler.chores import PREFIX, Chores, schedules
 from recoverd.scheduler.due import after_step_s, due, next_s, scheduled, waits_s
 from recoverd.scheduler.keeper import Keeper
+from recoverd.scheduler.matches import Matches
 from recoverd.scheduler.notify import Watchdog, notify
 from recoverd.scheduler.signals import Changed, Mailbox, Request
 from recoverd.scheduler.timetable import Timetable
@@ -46,6 +47,7 @@ class Timings:
     retry_most_s: float = 60.0
     lock_wait_s: float = 2.0  # for another recoverd, while waiting longer would only make signals wait too
     same_signal_s: float = 0.5  # a second SIGTERM so soon is the same wish
+    matches_s: float = 60.0  # how often the patterns of `for_each` are looked at
     longest_capture_s: float = 3600.0  # a capture that takes longer hangs: the watchdog may bark
     rhythm: Rhythm = Rhythm()  # of those who watch for changes
 
@@ -74,6 +76,7 @@ class Loop:
         self._timetable = Timetable(mailbox.put)
         self._changes = Changes(mailbox.put, timings.rhythm)
         self._watchdog = Watchdog(self._is_alive, environment)
+        self._matches = Matches(timings.matches_s)
         self._asides, self._keeper = asides, keeper
         self._due: dict[str, str] = {}  # service -> why
         self._by_change: set[str] = set()  # those of them that are due only because they changed
@@ -129,7 +132,7 @@ class Loop:
         if self._stop:
             return False
         self._notice_clock_step()
-        if self._reload:
+        if self._reload or self._matches.changed(self._context.config.matches, euid=os.geteuid()):
             self._load_again()
         for name in [name for name in self._held if not self._is_paused(name)]:
             self._due.setdefault(name, self._held.pop(name) + ", and it was paused until now")

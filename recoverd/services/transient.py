@@ -30,7 +30,8 @@ def start(service: Service, command: Sequence[str]) -> None:
         return
     wanted = [*command, "confirm", "--only-start", service.name]
     if run.kind is RunKind.COMMAND:
-        kind = [f"--unit=recoverd-run-{service.name}", "--property=Type=forking"]
+        unit = service.name.replace("@", ":").replace("~", ":")  # an @ would make it one of a template
+        kind = [f"--unit=recoverd-run-{unit}", "--property=Type=forking"]
         if service.limits.are_set:
             kind += [f"--property={one}" for one in properties(service.limits)]
             kind.append(f"--setenv={VARIABLE}=unit")

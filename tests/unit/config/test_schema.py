@@ -189,10 +189,14 @@ services:
     watch: {every: 1m, restart: always, backoff: {first: 2s, most: 1h}, give_up_after: 9}
     drill: {cron: "0 4 * * 0", command: [selftest, "{directory}"], timeout: 2m}
     check: {max_age: 1m, max_drill_age: 9d, max_failures: 9}
+    processes: {item: main, select: /tasks, pid: process/id}
+    instances: {item: main, select: /sessions, where: {a: [b]}, name: "{n}", command: [x, "{n}"], cwd: "{d}", most: 3}
 """
 # Given once and then fixed in every version so far, or looked up when loading: not in the model.
 NOT_SHOWN = {
     "services.*.root",
+    "services.*.for_each",  # what it stands for is shown
+    "services.*.for_each.glob",
 }
 
 

@@ -18,9 +18,6 @@ HOST_USES = {
 }
 ITEM = "state: {m: {file: /srv/x/a}}"
 SERVICE_USES = {
-    "processes": "processes: {item: m, select: /a}",
-    "instances": "instances: {item: m, select: /a, command: [x]}",
-    "for_each": "for_each: {glob: /a/*}",
     "in_flight": "in_flight: []",
     "hooks": "hooks: []",
     "restore.fallback.*": "restore: {fallback: [VALUE]}",
