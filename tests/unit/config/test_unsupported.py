@@ -55,7 +55,7 @@ def test_in_a_service(line: Unsupported, value: str, problems: Callable[..., lis
     assert place == line.pattern
 
 
-@pytest.mark.parametrize("use", ["hooks: []", "restore: {fallback: [replicas]}"])
+@pytest.mark.parametrize("use", ["restore: {fallback: [replicas]}"])
 def test_in_defaults(use: str, problems: Callable[..., list[str]]) -> None:
     """What a service can't have, all services can't have; said once, not again for each of them."""
     (found,) = problems(f"defaults: {{{use}}}\nservices:\n  a: {{{ITEM}}}\n  b: {{state: {{m: {{file: /srv/y}}}}}}\n")
