@@ -7,7 +7,6 @@ name. Directories below the first of them may belong to anybody, so no symlink t
 from __future__ import annotations
 
 import fnmatch
-import hashlib
 import os
 import re
 import stat
@@ -137,6 +136,8 @@ def name_of(template: str, pattern: str, match: str) -> str:
     plain = f"{template}-{'.'.join(parts)}"
     if all(_PLAIN.match(part) for part in parts) and len(plain) <= _LONGEST:
         return plain
+    import hashlib  # late: nearly every command comes by here
+
     digest = hashlib.blake2b(match.encode("utf-8", "surrogateescape"), digest_size=5).hexdigest()
     words = ".".join(re.sub(r"[^a-z0-9_-]+", "-", part.lower()).strip("-") or "x" for part in parts)
     return f"{f'{template}-{words}'[: _LONGEST - len(digest) - 2]}..{digest}"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -10,7 +9,6 @@ from typing import Any
 from recoverd.config.process_model import Instances, Processes
 from recoverd.errors import StateError
 from recoverd.events.text import printable
-from recoverd.state.rebuilding import matches
 from recoverd.state.signs import at, is_absent
 from recoverd.values import dataclass
 
@@ -43,6 +41,8 @@ def instance_name(service: str, name: str) -> str:
     """
     if _PLAIN.match(name):
         return f"{service}@{name}"
+    import hashlib  # late: few services list processes
+
     digest = hashlib.blake2b(name.encode("utf-8", "surrogatepass"), digest_size=5).hexdigest()
     words = re.sub(r"[^A-Za-z0-9_-]+", "-", name)[:40].strip("-_")
     return f"{service}@{words}~{digest}"
@@ -55,6 +55,8 @@ def listed(
 
     Raises StateError when there is no list where one is to be.
     """
+    from recoverd.state.rebuilding import matches  # late: nearly every command comes by here
+
     wanted: dict[str, Wanted] = {}
     refused: list[Refused] = []
     for number, entry in enumerate(_entries(document, rule.select)):
