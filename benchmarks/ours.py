@@ -204,13 +204,19 @@ class Boot:
         config, variables = configuration(place, services), environment(place)
         self._call = [str(RECOVERD), "--config", str(config)]
         self._variables = variables
+        self._records = place / "state" / "services"
 
     def save(self) -> None:
         """Untimed. Raises Failed."""
         Command([*self._call, "snapshot"], self._variables).run()
 
     def work(self, *, damaged: bool) -> Work:
-        """With every document torn, or with all as they were saved."""
+        """With every document torn, or with all as they were saved.
+
+        Nothing is proven here, so the starts that are counted on what was restored are forgotten from round to round.
+        """
+        for record in self._records.glob("*.json"):
+            record.unlink()
         if damaged:
             for source in self._sources:
                 for document in source.iterdir():

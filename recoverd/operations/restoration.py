@@ -201,8 +201,8 @@ class Restoration(RestoreRun):
         return note.is_used_up and not self._is_counted(note) and (self.request.boot or not self.runs())
 
     def _is_counted(self, note: Unproven) -> bool:
-        """Whether this boot has counted its start already: in its first phase, or in that of a command before."""
-        return (self.request.boot or self.request.why == CONFIRM) and note.boot_id == clock.boot_id()
+        """Whether this is the second phase of a boot, of which the first has counted the start."""
+        return self.request.why == CONFIRM and note.boot_id == clock.boot_id()
 
     def _give_up(self, note: Unproven, *, lies_there: bool) -> None:
         """A candidate on which the machine went down again and again: rejected, and taken back where it still lies."""
