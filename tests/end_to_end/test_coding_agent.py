@@ -112,6 +112,8 @@ class Agency:
         pid = self.pid()
         while True:
             os.kill(pid, signal.SIGSTOP)
+            # until all of its threads stand still it may still truncate what was read here
+            self.world.wait_for(lambda: stands_still(pid), "the agent to stand still")
             files = [self.main, *self.backups(), *self.tasks.iterdir(), *(self.state / "sessions").iterdir()]
             try:
                 for file in files:
@@ -144,6 +146,11 @@ class Agency:
         """The events that the scheduler logged, as JSON."""
         lines = [json.loads(line) for line in self.log.read_text().splitlines() if line.endswith("}")]
         return [line for line in lines if "event" in line]
+
+
+def stands_still(pid: int) -> bool:
+    stats = [path.read_text() for path in Path(f"/proc/{pid}/task").glob("*/stat")]
+    return all(stat.rpartition(")")[2].split()[0] == "T" for stat in stats)
 
 
 def document(path: Path) -> Any:
