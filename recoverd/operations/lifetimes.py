@@ -8,18 +8,21 @@ from __future__ import annotations
 import json
 import logging
 import os
+import threading
 from collections.abc import Mapping
 
-from recoverd.config.model import EMPTY
+from recoverd.config.model import EMPTY, Service
 from recoverd.errors import RecoverdError
 from recoverd.operations.context import Context
 from recoverd.operations.processes import driver_of
 from recoverd.recovery.resume import Shutdown
+from recoverd.services.driver import Driver
 from recoverd.services.process_record import Phase, ProcessRecord
 from recoverd.system import clock, durable
 from recoverd.values import dataclass, field
 
 _NAME = "lifetime.json"
+_PATIENCE_S = 5.0
 _log = logging.getLogger("recoverd.operations")
 
 
@@ -37,18 +40,33 @@ def begin(context: Context) -> None:
     _save(context.state_dir, Lifetime(clock.boot_id(), ended=False))
 
 
-def end(context: Context) -> None:
-    """The scheduler was told to stop: note which services have ended before it. Best effort."""
-    down = {}
-    for service in context.config.services.values():
+def end(context: Context, *, within_s: float = _PATIENCE_S) -> None:
+    """The scheduler was told to stop: note which services have ended before it. Best effort.
+
+    All are asked at once; of who does not answer within `within_s` nothing is known: a shutdown waits for us.
+    """
+    down: dict[str, bool] = {}
+
+    def ask(service: Service, driver: Driver) -> None:
         try:
-            driver = driver_of(context, service) if service.run is not None else None
-            if driver is not None:
-                status = driver.status()
-                down[service.name] = not status.running and status.settled
+            status = driver.status()
+            down[service.name] = not status.running and status.settled
         except (RecoverdError, OSError) as error:
             _log.debug("whether %s is down is not known: %s", service.name, error)
-    _save(context.state_dir, Lifetime(clock.boot_id(), ended=True, down=down))
+
+    threads = []
+    for service in context.config.services.values():
+        try:
+            driver = driver_of(context, service)
+        except (RecoverdError, OSError):
+            continue  # the repository can't be reached: nothing is noted of any
+        if driver is not None:
+            threads.append(threading.Thread(target=ask, args=(service, driver), daemon=True))
+            threads[-1].start()
+    deadline_s = clock.monotonic_s() + within_s
+    for thread in threads:
+        thread.join(max(0.0, deadline_s - clock.monotonic_s()))
+    _save(context.state_dir, Lifetime(clock.boot_id(), ended=True, down=dict(down)))
 
 
 def load(state_dir: str) -> Lifetime | None:

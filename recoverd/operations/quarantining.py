@@ -8,7 +8,7 @@ import time
 from contextlib import ExitStack
 
 from recoverd.config.model import Service
-from recoverd.errors import LockHeld
+from recoverd.errors import LockHeld, RecoverdError
 from recoverd.operations.context import Context
 from recoverd.recovery import intents
 from recoverd.recovery.evidence import Quarantined, list_quarantine
@@ -61,7 +61,7 @@ def tend_if_due(context: Context) -> None:
         return
     try:
         tend(context)
-    except OSError as error:
+    except (OSError, RecoverdError, RecursionError) as error:  # what came before it, a capture or restore, is done
         context.events.emit("prune.failed", message=f"the quarantine can't be kept within its bounds: {error}")
 
 

@@ -15,6 +15,8 @@ from recoverd.recovery.evidence import EVIDENCE, GOING_PREFIX, Quarantined, read
 from recoverd.recovery.places import Place, remove_place, reopen
 from recoverd.system.walk import lstat_at, open_directory_at
 
+_DEEPEST = 300  # one descriptor is held per level
+
 
 def size_of(found: Quarantined) -> int:
     """Bytes of all that it keeps, in all of its places. Raises OSError."""
@@ -70,8 +72,10 @@ def _places(path: str, evidence: Mapping[str, Any]) -> list[Place]:
     return [place for place in found if place is not None]
 
 
-def _size_below(fd: int) -> int:
+def _size_below(fd: int, depth: int = 0) -> int:
     total = 0
+    if depth > _DEEPEST:
+        return total  # who nests directories without end makes them count for nothing
     for name in os.listdir(fd):
         try:
             status = lstat_at(fd, name)
@@ -82,7 +86,7 @@ def _size_below(fd: int) -> int:
         except FileNotFoundError:
             continue
         try:
-            total += _size_below(below)
+            total += _size_below(below, depth + 1)
         finally:
             os.close(below)
     return total

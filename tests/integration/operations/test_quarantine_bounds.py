@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import subprocess
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -194,3 +195,29 @@ def test_places_beside_targets_go_too(house: House) -> None:
         assert len(os.listdir(name)) == 2
         house.undo()
         assert state.read_text() == "two"
+
+
+def test_directories_nested_without_end(house: House) -> None:
+    """Promise 12: what a service's user nests in its state, and a restore moves aside, stops no later capture."""
+    before = fill(house, 1)
+    place = house.state_dir / "quarantine" / "app" / before[0]
+    fd = os.open(place, os.O_RDONLY)
+    for _ in range(1500):
+        os.mkdir("d", dir_fd=fd)
+        below = os.open("d", os.O_RDONLY | os.O_DIRECTORY, dir_fd=fd)
+        os.close(fd)
+        fd = below
+    os.close(fd)
+    assert tend(house.context).kept_bytes > 0
+    house.state.write_bytes(b"damaged")
+    assert house.restore().outcome == "restored"
+    house.write(78)
+    house.snapshot()
+    bound(house, keep_s=0.0)
+    catalog = house.context.repository().catalog
+    run = catalog.runs("", "quarantine", 1)[0]
+    catalog.record_run("", "quarantine", run.time_ns - DAY_NS, 0.0, "done", "0")
+    house.write(79)
+    assert house.snapshot().outcome == "saved"
+    assert "prune.failed" in {event.name for event in house.events}
+    subprocess.run(["rm", "-rf", str(house.state_dir / "quarantine")], check=True)

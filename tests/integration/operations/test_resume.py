@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from recoverd.config.model import Run, RunKind
 from recoverd.operations.boot import boot
 from recoverd.operations.lifetimes import begin, end
 from recoverd.operations.processes import driver_of
@@ -195,3 +196,19 @@ def test_check_and_status_tell_it(judged: House) -> None:
     }
     (seen,) = status(judged.context, ()).to_json()["services"]
     assert (seen["restart_count"], seen["clean_shutdown"]) == (1, False)
+
+
+def test_a_shutdown_does_not_wait_for_who_does_not_answer(judged: House) -> None:
+    """Nothing is noted of it; whoever answers in time is noted."""
+    from recoverd.operations.lifetimes import load
+
+    slow = Run(RunKind.CONTROL, start=("true",), stop=("true",), status=("sleep", "8"))
+    judged.start()
+    kill(judged)
+    config = judged.context.config
+    services = {**config.services, "slow": replace(judged.service, name="slow", run=slow)}
+    judged.context.config = replace(config, services=services)
+    end(judged.context, within_s=2.0)
+    found = load(str(judged.state_dir))
+    assert found is not None
+    assert dict(found.down) == {"app": True}
