@@ -135,7 +135,14 @@ def _time_in(quarantine_id: str) -> int | None:
 
 
 def _proven_after(repository: Repository, name: str, service: Service | None, time_ns: int) -> bool:
-    """Whether the service was proven on a snapshot since; one that runs nothing and has no probe, was ok since."""
+    """Whether the service was proven on a snapshot since; one that runs nothing and has no probe, was ok since.
+
+    Not while a restore waits for its proof: what it replaced may have to come back.
+    """
+    from recoverd.operations import unproven  # late: `check` imports this module
+
+    if unproven.load(repository, name) is not None:
+        return False
     if any((marks.proven_ns or 0) > time_ns for marks in repository.all_marks(name).values()):
         return True
     if service is None or service.run is not None or service.health.probes:

@@ -197,8 +197,9 @@ def test_places_beside_targets_go_too(house: House) -> None:
         assert state.read_text() == "two"
 
 
-def test_directories_nested_without_end(house: House) -> None:
+def test_directories_nested_without_end(house: House, request: pytest.FixtureRequest) -> None:
     """Promise 12: what a service's user nests in its state, and a restore moves aside, stops no later capture."""
+    request.addfinalizer(lambda: subprocess.run(["rm", "-rf", str(house.state_dir / "quarantine")], check=True))
     before = fill(house, 1)
     place = house.state_dir / "quarantine" / "app" / before[0]
     fd = os.open(place, os.O_RDONLY)
@@ -220,4 +221,17 @@ def test_directories_nested_without_end(house: House) -> None:
     house.write(79)
     assert house.snapshot().outcome == "saved"
     assert "prune.failed" in {event.name for event in house.events}
-    subprocess.run(["rm", "-rf", str(house.state_dir / "quarantine")], check=True)
+
+
+def test_nothing_goes_while_a_restore_waits_for_its_proof(house: House) -> None:
+    """What it replaced may have to come back, from more than one quarantine."""
+    from recoverd.operations import unproven
+
+    before = fill(house, 3)
+    bound(house, keep_s=0.0)
+    repository = house.context.repository()
+    unproven.save(repository, "app", unproven.Unproven("app/1", (), ()))
+    assert tend(house.context).removed == ()
+    assert names(house) == before
+    unproven.save(repository, "app", None)
+    assert len(tend(house.context).removed) == 2
