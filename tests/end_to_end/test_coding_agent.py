@@ -373,15 +373,17 @@ METRICS = {
 
 def test_its_health_figures_and_metrics_are_in_check(working: Agency) -> None:
     working.restore(0)
-    working.run("snapshot").fine()
+    working.world.wait_for(lambda: working.run("snapshot").status == 0, "a capture between two writes of the agent")
+    files = {len(list(working.tasks.iterdir()))}
     checks = working.checks()
+    files.add(len(list(working.tasks.iterdir())))
     for name, figure in (HEALTH | METRICS).values():
         assert checks[name]["status"] == "OK", checks[name]
         if figure is not None:
             value = checks[name]["figures"][figure]["value"]
             assert value > 0 or "rate" in figure, (name, figure)
-    assert checks["snapshots"]["figures"]["snapshots"]["value"] == 1
-    assert checks["state-path/tasks"]["figures"]["files"]["value"] == len(list(working.tasks.iterdir()))
+    assert checks["snapshots"]["figures"]["snapshots"]["value"] >= 1
+    assert min(files) <= checks["state-path/tasks"]["figures"]["files"]["value"] <= max(files)
     assert checks["load-duration"]["figures"]["runs"]["value"] == 2
 
 

@@ -102,9 +102,11 @@ def test_many_at_once(saved: Any) -> None:
     assert wrong == []
     saved.run("restore").fine()
     json.loads(saved.main.read_bytes())
+    saved.run("snapshot").fine()  # the last one of the crowd may have caught the service on an empty file
     for one in saved.json("list")["snapshots"]:
         saved.run("show", one["id"], "--json").fine()
-    assert saved.json("check")["status"] in {"OK", "WARNING"}
+    check = saved.json("check")
+    assert check["status"] in {"OK", "WARNING"}, [one for one in check["results"] if one["status"] == "CRITICAL"]
 
 
 def test_restore_twice_at_once(saved: Any) -> None:
