@@ -19,8 +19,9 @@ from recoverd.operations.full_read import FULL_READ, full_read_due
 from recoverd.operations.making_room import keep_free, make_room, prune_after
 from recoverd.operations.quarantining import tend_if_due
 from recoverd.operations.what_changed import is_changed, is_good_changed, is_nothing
+from recoverd.recovery.item_survey import ServiceSurvey, newest_records
 from recoverd.recovery.partial import Hints, ServiceHints, unlike
-from recoverd.recovery.survey import ServiceSurvey, newest_records, save_rows, survey_service
+from recoverd.recovery.survey import save_rows, survey_service
 from recoverd.repository.records import ItemRecord, Snapshot, SnapshotDraft, SnapshotVerdict
 from recoverd.repository.store import Repository
 from recoverd.repository.writer import Writer

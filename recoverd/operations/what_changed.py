@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from recoverd.recovery.differences import differ
+from recoverd.recovery.item_survey import ServiceSurvey
 from recoverd.recovery.stores import Trees
-from recoverd.recovery.survey import ServiceSurvey
 from recoverd.repository.records import ItemRecord, Snapshot
 from recoverd.repository.trees import EMPTY_TREE
 from recoverd.repository.writer import Writer
