@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
+from recoverd.config.databases import build_database
 from recoverd.config.model import Format, ItemKind, Place, StateItem
 from recoverd.config.origins import build_initial, build_rebuild, build_siblings
 from recoverd.config.schema_files import load_schema
@@ -82,7 +83,7 @@ def build_item(item: Section, name: str, root: str | None, own: Sequence[Own]) -
     """The state item and the place of its path; None where a problem was reported here or before."""
     if reason := why_no_name(name):
         item.problem(None, reason)
-    kind = next((kind for kind in (ItemKind.FILE, ItemKind.DIRECTORY) if item.has(kind)), None)
+    kind = next((kind for kind in ItemKind if kind is not ItemKind.DUMP and item.has(kind)), None)
     if kind is None:
         return None
     document_format = Format(item.text("format") or Format.AUTO)
@@ -117,6 +118,7 @@ def build_item(item: Section, name: str, root: str | None, own: Sequence[Own]) -
         siblings=build_siblings(item, kind),
         rebuild=build_rebuild(item, kind),
         initial=build_initial(item, kind),
+        database=build_database(item, kind),
     )
     return built, item.place(kind)
 
@@ -141,7 +143,7 @@ def _state_path(item: Section, kind: ItemKind, root: str | None, own: Sequence[O
             if not item.context.is_touched((*item.path[:2], "root")):
                 item.problem(kind, f"{path} is relative, and the service has no `root`: give one, or the whole path")
             return None
-        if kind is ItemKind.FILE and path.endswith("/"):
+        if kind is not ItemKind.DIRECTORY and path.endswith("/"):
             item.problem(kind, f"{path} is a directory by its name: use `directory`")
             return None
         path = f"{root}/{path}"

@@ -28,12 +28,8 @@ SERVICE = (
     Unsupported("in_flight"),
     Unsupported("hooks"),
     Unsupported("restore.fallback.*", ("replicas",)),
-    Unsupported("state.*.sqlite"),
     Unsupported("state.*.dump"),
     Unsupported("state.*.migrate"),
-    Unsupported("state.*.check"),
-    Unsupported("state.*.require_tables"),
-    Unsupported("state.*.assert"),
     Unsupported("state.*.max_bytes"),
 )
 

@@ -46,6 +46,7 @@ class Replacement:
     entry: Entry | None
     whole: bool = False
     parents: tuple[Entry, ...] = ()
+    companions: tuple[str, ...] = ()  # endings of the names beside it that go with what is replaced
 
     @property
     def path(self) -> str:

@@ -1,0 +1,285 @@
+"""Copying a database into a file of our own. Runs in the child, with the rights of the database's owner.
+
+A file that SQLite has open here must not be opened and closed besides: that would drop SQLite's locks (POSIX locks
+belong to the process). So everything is looked at before SQLite opens anything, and by `stat` from then on.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import sqlite3
+import stat
+import struct
+import time
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+
+from recoverd.state.databases.header import HEADER_BYTES, USE_BYTE, Files, Header, How, what_it_is
+from recoverd.values import dataclass
+
+_OPEN = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
+_BUSY_S = 5.0  # how long a lock of a writer is waited for
+_PIECE = 1 << 20
+_TRIES = 6
+_QUIET_NS = 20_000_000  # kernels keep file times in ticks: a write so short before a look may not show
+_BESIDE = ("-wal", "-journal")
+_DAMAGED = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
+_NOT_LIVE = frozenset({sqlite3.SQLITE_BUSY, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PROTOCOL})
+
+
+@dataclass(frozen=True, slots=True)
+class Copied:
+    """What the copy holds: `damage` is a sentence when it is no whole database but mere bytes."""
+
+    how: How
+    damage: str | None = None
+
+
+class Unreadable(Exception):
+    """It can't be copied, which says nothing about what it holds."""
+
+
+def copy_database(name: str, target: str) -> Copied:
+    """Copy the database `name` of the current directory, with what lies in its -wal or hot journal, into the existing
+    file `target`. Nothing beside the target's directory is written. Raises Unreadable, OSError (FileNotFoundError)."""
+    for last in (*(False for _ in range(_TRIES - 1)), True):
+        before = _stats(name)
+        try:
+            return _copy(_files(name, before), before, name, target)
+        except sqlite3.Error as error:
+            if code_of(error) in _DAMAGED:
+                return _raw(name, target, f"is damaged: {error}")
+            if code_of(error) not in _NOT_LIVE:
+                raise Unreadable(f"can't be read: {error}") from error
+        except _Changed:
+            pass
+        try:  # somebody holds it for himself, or it can't be opened here: as it lies there, then
+            return _image(name, target)
+        except _Changed:
+            if last:
+                raise Unreadable("kept changing while it was read, or is locked") from None
+    raise AssertionError("the last try returns or raises")
+
+
+def copy_file(source: int, target: str) -> Copied:
+    """The same for an open file that nobody writes to, and beside which nothing lies."""
+    with _writable(target) as out:
+        _pour(source, out)
+    return _judged_bytes(source)
+
+
+def code_of(error: sqlite3.Error) -> int:
+    """SQLite's primary result code."""
+    return int(getattr(error, "sqlite_errorcode", 0)) & 0xFF
+
+
+class _Changed(Exception):
+    """Somebody wrote meanwhile."""
+
+
+def _copy(files: Files, before: dict[str, os.stat_result], name: str, target: str) -> Copied:
+    how = files.how()
+    if how is How.RAW:
+        return _raw(name, target)
+    if how is How.IMAGE:
+        return _image(name, target)
+    query = "mode=ro" if how is How.LIVE else "mode=ro&immutable=1"
+    with closing(sqlite3.connect(f"file:{_quoted(name)}?{query}", uri=True, timeout=_BUSY_S)) as source:
+        source.isolation_level = None
+        source.execute("BEGIN")
+        source.execute("SELECT count(*) FROM sqlite_master").fetchone()
+        found = os.stat(name, follow_symlinks=False)
+        if not _has_open(found):
+            raise _Changed  # SQLite goes by the path: it may have been led elsewhere
+        if not (files.wal and how is How.LIVE):  # else pages of the -wal may lie beyond the end
+            header = Header.parse(files.head)
+            damage = header.truncated(found.st_size) if header is not None and _same(before, _stats(name)) else None
+            if damage is not None:
+                source.close()
+                return _raw(name, target, damage)
+        _backup(source, target)
+    if how is How.QUIET and not _same(before, _stats(name)):
+        raise _Changed
+    return Copied(how)
+
+
+def _backup(source: sqlite3.Connection, target: str) -> None:
+    """In one step: in several it would begin anew whenever somebody writes."""
+    until = time.monotonic() + _BUSY_S
+
+    def told(_status: int, remaining: int, _total: int) -> None:
+        if remaining and time.monotonic() > until:
+            raise Unreadable("is locked")
+
+    os.truncate(target, 0)
+    with closing(sqlite3.connect(target)) as copy:
+        copy.execute("PRAGMA journal_mode=OFF")
+        copy.execute("PRAGMA synchronous=OFF")
+        source.backup(copy, pages=-1, progress=told)
+
+
+def _image(name: str, target: str) -> Copied:
+    """The database and what lies beside it, as after a crash: SQLite then recovers that copy. Raises _Changed."""
+    image = f"{target}.image"
+    before = _stats(name)
+    if any(-_QUIET_NS < time.time_ns() - one.st_ctime_ns < _QUIET_NS for one in before.values()):
+        time.sleep(2 * _QUIET_NS / 1e9)
+        raise _Changed
+    for ending in ("", *_BESIDE):
+        if ending in before:
+            with _opened(name + ending) as source, _created(image + ending) as out:
+                _pour(source, out)
+    if not _same(before, _stats(name)):
+        time.sleep(2 * _QUIET_NS / 1e9)
+        raise _Changed
+    try:
+        with closing(sqlite3.connect(image, timeout=0)) as copy:
+            copy.isolation_level = None
+            copy.execute("PRAGMA synchronous=OFF")
+            copy.execute("SELECT count(*) FROM sqlite_master").fetchone()  # rolls a hot journal back
+            copy.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+            size = os.stat(image).st_size
+            (pages,), (page_size,) = (copy.execute(f"PRAGMA {each}").fetchone() for each in ("page_count", "page_size"))
+            damage = Header(page_size, pages, is_wal=False).truncated(size)
+            if size and damage is None:
+                _backup(copy, target)
+                return Copied(How.IMAGE)
+    except sqlite3.Error as error:
+        if code_of(error) not in _DAMAGED:
+            raise Unreadable(f"can't be recovered on a copy: {error}") from error
+        damage = f"is damaged: {error}"
+    finally:
+        for ending in ("", *_BESIDE, "-shm"):
+            if os.path.lexists(image + ending):
+                os.unlink(image + ending)
+    return _raw(name, target, damage)
+
+
+def _raw(name: str, target: str, damage: str | None = None) -> Copied:
+    """Its bytes, as evidence. `damage`: what is wrong with it, where that is known."""
+    with _opened(name) as source, _writable(target) as out:
+        _pour(source, out)
+        found = _judged_bytes(source)
+    return Copied(How.RAW, damage or found.damage or "is damaged")
+
+
+def _judged_bytes(source: int) -> Copied:
+    head, size = os.pread(source, HEADER_BYTES, 0), os.fstat(source).st_size
+    header = Header.parse(head)
+    if header is None:
+        return Copied(How.RAW, what_it_is(head, size, blank=_is_blank(source)))
+    return Copied(How.RAW, header.truncated(size))
+
+
+def _is_blank(source: int) -> bool:
+    at = 0
+    while piece := os.pread(source, _PIECE, at):
+        if piece.count(0) != len(piece):
+            return False
+        at += len(piece)
+    return True
+
+
+# --- files
+
+
+def _files(name: str, before: dict[str, os.stat_result]) -> Files:
+    sizes = {ending: one.st_size for ending, one in before.items()}
+    with _opened(name) as fd:
+        head = os.pread(fd, HEADER_BYTES, 0)
+    return Files(head, sizes[""], sizes.get("-wal", 0), sizes.get("-journal", 0), _is_in_use(name))
+
+
+def _is_in_use(name: str) -> bool:
+    """Whether a process has it open in WAL mode: each holds a lock on one byte of the -shm file."""
+    try:
+        with _opened(f"{name}-shm") as fd:
+            asked = struct.pack("hhqqi", fcntl.F_WRLCK, os.SEEK_SET, USE_BYTE, 1, 0)
+            return bool(struct.unpack_from("h", fcntl.fcntl(fd, fcntl.F_OFD_GETLK, asked))[0] != fcntl.F_UNLCK)
+    except OSError:
+        return False  # there is none, or it is no regular file: then SQLite is not to open it
+
+
+def _stats(name: str) -> dict[str, os.stat_result]:
+    """The database and what there is beside it, by ending. Raises FileNotFoundError, Unreadable."""
+    found = {"": os.stat(name, follow_symlinks=False)}
+    for ending in _BESIDE:
+        try:
+            found[ending] = os.stat(name + ending, follow_symlinks=False)
+        except FileNotFoundError:
+            pass
+    for ending, one in found.items():
+        if not stat.S_ISREG(one.st_mode):
+            raise Unreadable(f"{name}{ending} is no regular file")
+    return found
+
+
+def _same(before: dict[str, os.stat_result], after: dict[str, os.stat_result]) -> bool:
+    return {ending: _mark(one) for ending, one in before.items()} == {
+        ending: _mark(one) for ending, one in after.items()
+    }
+
+
+def _mark(one: os.stat_result) -> tuple[int, ...]:
+    return one.st_dev, one.st_ino, one.st_size, one.st_mtime_ns, one.st_ctime_ns
+
+
+def _has_open(wanted: os.stat_result) -> bool:
+    """Whether this process has the file open."""
+    for number in os.listdir("/proc/self/fd"):
+        try:
+            if os.path.samestat(os.fstat(int(number)), wanted):
+                return True
+        except OSError:
+            pass  # that of the listing itself
+    return False
+
+
+@contextmanager
+def _opened(name: str) -> Iterator[int]:
+    """A regular file, opened for reading. Raises FileNotFoundError, Unreadable, OSError."""
+    if not stat.S_ISREG(os.stat(name, follow_symlinks=False).st_mode):
+        raise Unreadable(f"{name} is no regular file")
+    fd = os.open(name, _OPEN)
+    try:
+        if not stat.S_ISREG(os.fstat(fd).st_mode):
+            raise Unreadable(f"{name} is no regular file")
+        yield fd
+    finally:
+        os.close(fd)
+
+
+@contextmanager
+def _writable(target: str) -> Iterator[int]:
+    fd = os.open(target, os.O_WRONLY | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        yield fd
+    finally:
+        os.close(fd)
+
+
+@contextmanager
+def _created(path: str) -> Iterator[int]:
+    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    try:
+        yield fd
+    finally:
+        os.close(fd)
+
+
+def _pour(source: int, out: int) -> None:
+    """All bytes of one open file into another."""
+    at = 0
+    while piece := os.pread(source, _PIECE, at):
+        done = 0
+        while done < len(piece):
+            done += os.write(out, piece[done:])
+        at += len(piece)
+
+
+def _quoted(name: str) -> str:
+    """A file name as SQLite's URIs have it; never mistaken for an option or a host."""
+    letters = (chr(byte) for byte in os.fsencode(name))
+    plain = (one if one.isascii() and (one.isalnum() or one in "-._") else f"%{ord(one):02x}" for one in letters)
+    return "./" + "".join(plain)

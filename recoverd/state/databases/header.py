@@ -1,0 +1,94 @@
+"""What the files of a database say by themselves, and how it is to be copied (pure).
+
+Offsets are those of SQLite's file format: page size at 16, versions at 18 and 19 (2 is WAL), change counter at 24,
+pages at 28, "version valid for" at 92. The byte of the -shm file that every connection locks is 128.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+from recoverd.values import dataclass
+
+MAGIC = b"SQLite format 3\0"
+HEADER_BYTES = 100
+USE_BYTE = 128
+_WAL_VERSION = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Header:
+    """The header of a database; None where these bytes are none."""
+
+    page_size: int
+    pages: int | None  # None: the number that stands there is not valid
+    is_wal: bool
+
+    @classmethod
+    def parse(cls, head: bytes) -> Header | None:
+        if len(head) < HEADER_BYTES or not head.startswith(MAGIC):
+            return None
+        size = int.from_bytes(head[16:18], "big")
+        page_size = 65536 if size == 1 else size
+        if page_size < 512 or page_size & (page_size - 1):
+            return None
+        valid = head[24:28] == head[92:96]
+        pages = int.from_bytes(head[28:32], "big")
+        return cls(page_size, pages if valid and pages else None, _WAL_VERSION in head[18:20])
+
+    def truncated(self, size_bytes: int) -> str | None:
+        """A sentence when a file of this size has lost its end; SQLite itself does not notice a part of a page."""
+        wanted = (self.pages or 0) * self.page_size
+        if size_bytes < wanted:
+            return f"is truncated: it has {size_bytes} bytes where its header says {wanted}"
+        if size_bytes % self.page_size:
+            return f"is truncated: {size_bytes} bytes are no whole number of pages of {self.page_size} bytes"
+        return None
+
+
+class How(StrEnum):
+    """How a database is copied."""
+
+    LIVE = "live"  # by SQLite, as one more reader among those that use it
+    QUIET = "quiet"  # by SQLite, which is told that nobody uses it: it would create files beside it otherwise
+    IMAGE = "image"  # file by file with what lies beside it; SQLite recovers the copy
+    RAW = "raw"  # its bytes, for SQLite could do nothing with them
+
+
+@dataclass(frozen=True, slots=True)
+class Files:
+    """A database and what lies beside it; sizes in bytes, 0 where nothing is."""
+
+    head: bytes  # the first HEADER_BYTES
+    size: int
+    wal: int
+    journal: int
+    in_use: bool  # a process has it open in WAL mode
+
+    def how(self) -> How:
+        """How it can be copied without changing anything that is live.
+
+        A -wal that nobody uses was left by a process that died: SQLite would recover it, and delete it. A journal can
+        be that of a transaction under way: SQLite tells, when it is asked as a mere reader.
+        """
+        header = Header.parse(self.head)
+        if not self.size:
+            return How.RAW
+        if self.wal:
+            return How.LIVE if self.in_use and header is not None else How.IMAGE
+        if header is None:
+            return How.IMAGE if self.journal else How.RAW
+        if header.is_wal and not self.in_use:
+            return How.QUIET
+        return How.LIVE
+
+
+def what_it_is(head: bytes, size: int, *, blank: bool) -> str:
+    """A sentence for bytes that are no database."""
+    if not size:
+        return "is empty (0 bytes)"
+    if blank:
+        return f"holds only NUL bytes ({size} of them)"
+    if not head.startswith(MAGIC):
+        return "does not begin as an SQLite database does"
+    return "has a damaged header"
