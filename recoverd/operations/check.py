@@ -300,10 +300,10 @@ def _path(item: StateItem, newest: Snapshot | None, accepted: Mapping[str, str],
     known_good = record is not None and record.good not in {None, EMPTY_TREE}
     optional = item.optional or accepted.get("") == ABSENT
     try:
-        if item.kind is ItemKind.FILE:
-            fd, name = open_parent(item.path)
-        else:
+        if item.kind is ItemKind.DIRECTORY:
             fd, name = open_declared_directory(item.path), "."
+        else:
+            fd, name = open_parent(item.path)
     except FileNotFoundError:
         return PathFacts(item.name, item.path, exists=False, optional=optional, known_good=known_good)
     except (UntrustedLink, OSError) as error:
@@ -320,13 +320,13 @@ def _path(item: StateItem, newest: Snapshot | None, accepted: Mapping[str, str],
             optional=optional,
             unchecked=item.is_unchecked,
             known_good=known_good,
-            emptied=item.kind is ItemKind.FILE
+            emptied=item.kind is not ItemKind.DIRECTORY
             and status.st_size == 0
             and known_good
             and accepted.get("") != _NOTHING
             and not _was_empty(record),
-            files=1 if item.kind is ItemKind.FILE else files,
-            size_bytes=status.st_size if item.kind is ItemKind.FILE else size,
+            files=files if item.kind is ItemKind.DIRECTORY else 1,
+            size_bytes=size if item.kind is ItemKind.DIRECTORY else status.st_size,
             space=Space(*mounts.free_bytes(fd)),
         )
     except FileNotFoundError:
