@@ -201,18 +201,9 @@ def _stored(store: Store, found: _Found, copy: int) -> tuple[Entry, str]:
 
 def _put(store: Store, blocks: list[bytes]) -> list[str | None]:
     """Store blocks; None for those that hold nothing."""
-    full = [block for block in blocks if block.count(0) != len(block)]
-    hashes = iter(store.put_all(full))
-    kept = iter(full)
-    following = next(kept, None)
-    found: list[str | None] = []
-    for block in blocks:
-        if block is following:
-            found.append(next(hashes))
-            following = next(kept, None)
-        else:
-            found.append(None)
-    return found
+    holes = {len(block): bytes(len(block)) for block in blocks}
+    hashes = iter(store.put_all([block for block in blocks if block != holes[len(block)]]))
+    return [next(hashes) if block != holes[len(block)] else None for block in blocks]
 
 
 def _page_size(copy: int) -> int:

@@ -13,7 +13,13 @@ MOST_PROBLEMS = 20
 _CHECKS = {"quick": "quick_check", "full": "integrity_check"}
 _DAMAGED = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
 _HEAP_BYTES = 256 << 20
-_SETTINGS = (f"hard_heap_limit={_HEAP_BYTES}", "query_only=ON", "trusted_schema=OFF", "cell_size_check=ON")
+_SETTINGS = (
+    f"hard_heap_limit={_HEAP_BYTES}",
+    "query_only=ON",
+    "trusted_schema=OFF",
+    "cell_size_check=ON",
+    f"mmap_size={1 << 30}",
+)
 _READS = frozenset(
     (
         sqlite3.SQLITE_SELECT,

@@ -13,7 +13,7 @@ import stat
 import struct
 import time
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager, suppress
 
 from recoverd.state.databases.header import HEADER_BYTES, USE_BYTE, Files, Header, How, what_it_is
 from recoverd.values import dataclass
@@ -21,8 +21,11 @@ from recoverd.values import dataclass
 _OPEN = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 _BUSY_S = 5.0  # how long a lock of a writer is waited for
 _PIECE = 1 << 20
+_AT_ONCE = 1 << 30
 _TRIES = 6
 _QUIET_NS = 20_000_000  # kernels keep file times in ticks: a write so short before a look may not show
+Stats = dict[str, os.stat_result]  # by ending; "" is the database
+_COOKIE = 40  # offset of the schema cookie
 _BESIDE = ("-wal", "-journal")
 _DAMAGED = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
 _NOT_LIVE = frozenset({sqlite3.SQLITE_BUSY, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PROTOCOL})
@@ -53,19 +56,20 @@ def copy_database(name: str, target: str) -> Copied:
             if code_of(error) not in _NOT_LIVE:
                 raise Unreadable(f"can't be read: {error}") from error
         except _Changed:
-            pass
+            if last:
+                raise Unreadable("kept changing while it was read") from None
+            continue
         try:  # somebody holds it for himself, or it can't be opened here: as it lies there, then
             return _image(name, target)
         except _Changed:
             if last:
-                raise Unreadable("kept changing while it was read, or is locked") from None
+                raise Unreadable("is locked, and kept changing while it was read") from None
     raise AssertionError("the last try returns or raises")
 
 
 def copy_file(source: int, target: str) -> Copied:
     """The same for an open file that nobody writes to, and beside which nothing lies."""
-    with _writable(target) as out:
-        _pour(source, out)
+    _fill(source, target)
     return _judged_bytes(source)
 
 
@@ -78,30 +82,37 @@ class _Changed(Exception):
     """Somebody wrote meanwhile."""
 
 
-def _copy(files: Files, before: dict[str, os.stat_result], name: str, target: str) -> Copied:
+def _copy(files: Files, before: Stats, name: str, target: str) -> Copied:
     how = files.how()
     if how is How.RAW:
         return _raw(name, target)
     if how is How.IMAGE:
         return _image(name, target)
-    query = "mode=ro" if how is How.LIVE else "mode=ro&immutable=1"
-    with closing(sqlite3.connect(f"file:{_quoted(name)}?{query}", uri=True, timeout=_BUSY_S)) as source:
-        source.isolation_level = None
-        source.execute("BEGIN")
-        source.execute("SELECT count(*) FROM sqlite_master").fetchone()
-        found = os.stat(name, follow_symlinks=False)
-        if not _has_open(found):
+    if how is How.QUIET:
+        _still(before)
+        with _opened(name) as source:
+            _fill(source, target)
+        if not _same(before, _stats(name)):
+            raise _Changed
+        return _settled(how, target)
+    with ExitStack() as opened:
+        # entered first, so closed last: before SQLite is done that would drop its locks
+        source = opened.enter_context(_opened(name))
+        uri = f"file:{_quoted(name)}?mode=ro"
+        reader = opened.enter_context(closing(sqlite3.connect(uri, uri=True, timeout=_BUSY_S)))
+        reader.isolation_level = None
+        reader.execute("BEGIN")
+        reader.execute("SELECT count(*) FROM sqlite_master").fetchone()
+        if not _is_open_twice(source):
             raise _Changed  # SQLite goes by the path: it may have been led elsewhere
-        if not (files.wal and how is How.LIVE):  # else pages of the -wal may lie beyond the end
-            header = Header.parse(files.head)
-            damage = header.truncated(found.st_size) if header is not None and _same(before, _stats(name)) else None
-            if damage is not None:
-                source.close()
-                return _raw(name, target, damage)
-        _backup(source, target)
-    if how is How.QUIET and not _same(before, _stats(name)):
-        raise _Changed
-    return Copied(how)
+        if not files.wal:
+            _fill(source, target)  # SQLite's lock keeps writers out
+            return _settled(how, target)
+        _backup(reader, target)
+        (cookie,) = reader.execute("PRAGMA schema_version").fetchone()
+    with _writable(target) as out:
+        os.pwrite(out, (cookie & 0xFFFFFFFF).to_bytes(4, "big"), _COOKIE)  # the backup has its own
+    return _settled(how, target)
 
 
 def _backup(source: sqlite3.Connection, target: str) -> None:
@@ -119,19 +130,29 @@ def _backup(source: sqlite3.Connection, target: str) -> None:
         source.backup(copy, pages=-1, progress=told)
 
 
+def _settled(how: How, target: str) -> Copied:
+    """The copy, with what only counts changes set to what it is in every copy: the same content is the same bytes."""
+    with _writable(target) as out:
+        head, size = os.pread(out, HEADER_BYTES, 0), os.fstat(out).st_size
+        header = Header.parse(head)
+        damage = what_it_is(head, size, blank=False) if header is None else header.truncated(size)
+        if header is not None and damage is None:
+            pages = header.pages or size // header.page_size
+            os.ftruncate(out, pages * header.page_size)
+            os.pwrite(out, header.settled(head, pages, sqlite3.sqlite_version_info), 0)
+    return Copied(how, damage)
+
+
 def _image(name: str, target: str) -> Copied:
     """The database and what lies beside it, as after a crash: SQLite then recovers that copy. Raises _Changed."""
     image = f"{target}.image"
     before = _stats(name)
-    if any(-_QUIET_NS < time.time_ns() - one.st_ctime_ns < _QUIET_NS for one in before.values()):
-        time.sleep(2 * _QUIET_NS / 1e9)
-        raise _Changed
+    _still(before)
     for ending in ("", *_BESIDE):
         if ending in before:
             with _opened(name + ending) as source, _created(image + ending) as out:
                 _pour(source, out)
     if not _same(before, _stats(name)):
-        time.sleep(2 * _QUIET_NS / 1e9)
         raise _Changed
     try:
         with closing(sqlite3.connect(image, timeout=0)) as copy:
@@ -139,12 +160,11 @@ def _image(name: str, target: str) -> Copied:
             copy.execute("PRAGMA synchronous=OFF")
             copy.execute("SELECT count(*) FROM sqlite_master").fetchone()  # rolls a hot journal back
             copy.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
-            size = os.stat(image).st_size
-            (pages,), (page_size,) = (copy.execute(f"PRAGMA {each}").fetchone() for each in ("page_count", "page_size"))
-            damage = Header(page_size, pages, is_wal=False).truncated(size)
-            if size and damage is None:
-                _backup(copy, target)
-                return Copied(How.IMAGE)
+        with _opened(image) as source:
+            if os.fstat(source).st_size:
+                _fill(source, target)
+                return _settled(How.IMAGE, target)
+        damage = what_it_is(b"", 0, blank=False)
     except sqlite3.Error as error:
         if code_of(error) not in _DAMAGED:
             raise Unreadable(f"can't be recovered on a copy: {error}") from error
@@ -158,8 +178,8 @@ def _image(name: str, target: str) -> Copied:
 
 def _raw(name: str, target: str, damage: str | None = None) -> Copied:
     """Its bytes, as evidence. `damage`: what is wrong with it, where that is known."""
-    with _opened(name) as source, _writable(target) as out:
-        _pour(source, out)
+    with _opened(name) as source:
+        _fill(source, target)
         found = _judged_bytes(source)
     return Copied(How.RAW, damage or found.damage or "is damaged")
 
@@ -184,7 +204,7 @@ def _is_blank(source: int) -> bool:
 # --- files
 
 
-def _files(name: str, before: dict[str, os.stat_result]) -> Files:
+def _files(name: str, before: Stats) -> Files:
     sizes = {ending: one.st_size for ending, one in before.items()}
     with _opened(name) as fd:
         head = os.pread(fd, HEADER_BYTES, 0)
@@ -201,7 +221,7 @@ def _is_in_use(name: str) -> bool:
         return False  # there is none, or it is no regular file: then SQLite is not to open it
 
 
-def _stats(name: str) -> dict[str, os.stat_result]:
+def _stats(name: str) -> Stats:
     """The database and what there is beside it, by ending. Raises FileNotFoundError, Unreadable."""
     found = {"": os.stat(name, follow_symlinks=False)}
     for ending in _BESIDE:
@@ -215,7 +235,7 @@ def _stats(name: str) -> dict[str, os.stat_result]:
     return found
 
 
-def _same(before: dict[str, os.stat_result], after: dict[str, os.stat_result]) -> bool:
+def _same(before: Stats, after: Stats) -> bool:
     return {ending: _mark(one) for ending, one in before.items()} == {
         ending: _mark(one) for ending, one in after.items()
     }
@@ -225,15 +245,22 @@ def _mark(one: os.stat_result) -> tuple[int, ...]:
     return one.st_dev, one.st_ino, one.st_size, one.st_mtime_ns, one.st_ctime_ns
 
 
-def _has_open(wanted: os.stat_result) -> bool:
-    """Whether this process has the file open."""
+def _still(before: Stats) -> None:
+    """Raises _Changed, after a while, where a write may have been too short a time ago to show."""
+    if any(-_QUIET_NS < time.time_ns() - one.st_ctime_ns < _QUIET_NS for one in before.values()):
+        time.sleep(1.5 * _QUIET_NS / 1e9)
+        raise _Changed
+
+
+def _is_open_twice(mine: int) -> bool:
+    """Whether this process has an open file open once more."""
+    wanted, found = os.fstat(mine), 0
     for number in os.listdir("/proc/self/fd"):
         try:
-            if os.path.samestat(os.fstat(int(number)), wanted):
-                return True
+            found += os.path.samestat(os.fstat(int(number)), wanted)
         except OSError:
             pass  # that of the listing itself
-    return False
+    return found > 1
 
 
 @contextmanager
@@ -252,7 +279,7 @@ def _opened(name: str) -> Iterator[int]:
 
 @contextmanager
 def _writable(target: str) -> Iterator[int]:
-    fd = os.open(target, os.O_WRONLY | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC)
+    fd = os.open(target, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
     try:
         yield fd
     finally:
@@ -268,9 +295,20 @@ def _created(path: str) -> Iterator[int]:
         os.close(fd)
 
 
+def _fill(source: int, target: str) -> None:
+    """Make the target what an open file holds."""
+    with _writable(target) as out:
+        os.ftruncate(out, 0)
+        _pour(source, out)
+
+
 def _pour(source: int, out: int) -> None:
-    """All bytes of one open file into another."""
+    """All bytes of one open file into another, which is empty; by the kernel, where it can."""
     at = 0
+    with suppress(OSError):  # of two file systems, or one that can't: what is missing is read and written
+        while copied := os.copy_file_range(source, out, _AT_ONCE, at, at):
+            at += copied
+    os.lseek(out, at, os.SEEK_SET)
     while piece := os.pread(source, _PIECE, at):
         done = 0
         while done < len(piece):

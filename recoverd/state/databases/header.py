@@ -45,12 +45,19 @@ class Header:
             return f"is truncated: {size_bytes} bytes are no whole number of pages of {self.page_size} bytes"
         return None
 
+    def settled(self, head: bytes, pages: int, version: tuple[int, ...]) -> bytes:
+        """The header as every copy has it: this many pages, one change, and `version` as SQLite's that made it."""
+        major, minor, patch = version[:3]
+        writer = major * 1_000_000 + minor * 1_000 + patch
+        one = (1).to_bytes(4, "big")
+        return head[:24] + one + pages.to_bytes(4, "big") + head[32:92] + one + writer.to_bytes(4, "big")
+
 
 class How(StrEnum):
     """How a database is copied."""
 
-    LIVE = "live"  # by SQLite, as one more reader among those that use it
-    QUIET = "quiet"  # by SQLite, which is told that nobody uses it: it would create files beside it otherwise
+    LIVE = "live"  # as one more reader among those that use it: SQLite's lock holds writers, or its backup is taken
+    QUIET = "quiet"  # its bytes: nobody uses it, and SQLite would create files beside it
     IMAGE = "image"  # file by file with what lies beside it; SQLite recovers the copy
     RAW = "raw"  # its bytes, for SQLite could do nothing with them
 

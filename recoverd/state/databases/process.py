@@ -69,7 +69,7 @@ class Examination:
         }
         self._heard = b""
         self._process: subprocess.Popen[bytes] = subprocess.Popen(
-            [sys.executable, "-m", "recoverd.state.databases.child"],
+            [sys.executable, "-S", "-m", "recoverd.state.databases.child"],
             # Just where this process finds its modules, however it was started; nothing is added to that.
             env={**os.environ, "PYTHONSAFEPATH": "1", "PYTHONPATH": os.pathsep.join(map(os.path.abspath, sys.path))},
             stdin=subprocess.PIPE,
