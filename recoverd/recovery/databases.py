@@ -49,7 +49,9 @@ class _Found:
 
     @property
     def stats(self) -> bytes:
-        return b"".join(pack_stat(one) for one in (self.status, *(status for _, status in self.beside)))
+        # as root, SQLite gives a -wal to its owner anew whenever it opens one: a ctime of it says nothing
+        beside = [pack_stat(status, ctime_ns=0) for _, status in self.beside]
+        return b"".join([pack_stat(self.status), *beside])
 
     @property
     def size_bytes(self) -> int:
@@ -57,7 +59,7 @@ class _Found:
 
     @property
     def newest_ctime_ns(self) -> int:
-        return max(one.st_ctime_ns for one in (self.status, *(status for _, status in self.beside)))
+        return max(self.status.st_ctime_ns, *(status.st_mtime_ns for _, status in self.beside), 0)
 
 
 class Databases:

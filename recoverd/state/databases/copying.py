@@ -15,7 +15,7 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager, suppress
 
-from recoverd.state.databases.header import HEADER_BYTES, USE_BYTE, Files, Header, How, what_it_is
+from recoverd.state.databases.header import HEADER_BYTES, RESERVED_BYTE, USE_BYTE, Files, Header, How, what_it_is
 from recoverd.values import dataclass
 
 _OPEN = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
@@ -207,18 +207,24 @@ def _is_blank(source: int) -> bool:
 def _files(name: str, before: Stats) -> Files:
     sizes = {ending: one.st_size for ending, one in before.items()}
     with _opened(name) as fd:
-        head = os.pread(fd, HEADER_BYTES, 0)
-    return Files(head, sizes[""], sizes.get("-wal", 0), sizes.get("-journal", 0), _is_in_use(name))
+        head, writing = os.pread(fd, HEADER_BYTES, 0), _is_locked(fd, RESERVED_BYTE)
+    journal = sizes.get("-journal", 0)
+    if journal:
+        with _opened(f"{name}-journal") as fd:
+            journal *= os.pread(fd, 1, 0) not in {
+                b"",
+                b"\0",
+            }  # one that was done with may be kept, and begins with zeros
+    in_use = False
+    with suppress(OSError, Unreadable), _opened(f"{name}-shm") as fd:
+        in_use = _is_locked(fd, USE_BYTE)
+    return Files(head, sizes[""], sizes.get("-wal", 0), journal, in_use, writing)
 
 
-def _is_in_use(name: str) -> bool:
-    """Whether a process has it open in WAL mode: each holds a lock on one byte of the -shm file."""
-    try:
-        with _opened(f"{name}-shm") as fd:
-            asked = struct.pack("hhqqi", fcntl.F_WRLCK, os.SEEK_SET, USE_BYTE, 1, 0)
-            return bool(struct.unpack_from("h", fcntl.fcntl(fd, fcntl.F_OFD_GETLK, asked))[0] != fcntl.F_UNLCK)
-    except OSError:
-        return False  # there is none, or it is no regular file: then SQLite is not to open it
+def _is_locked(fd: int, byte: int) -> bool:
+    """Whether some process holds a lock on one byte of a file."""
+    asked = struct.pack("hhqqi", fcntl.F_WRLCK, os.SEEK_SET, byte, 1, 0)
+    return bool(struct.unpack_from("h", fcntl.fcntl(fd, fcntl.F_OFD_GETLK, asked))[0] != fcntl.F_UNLCK)
 
 
 def _stats(name: str) -> Stats:

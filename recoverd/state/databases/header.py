@@ -1,7 +1,8 @@
 """What the files of a database say by themselves, and how it is to be copied (pure).
 
 Offsets are those of SQLite's file format: page size at 16, versions at 18 and 19 (2 is WAL), change counter at 24,
-pages at 28, "version valid for" at 92. The byte of the -shm file that every connection locks is 128.
+pages at 28, "version valid for" at 92. The byte of the -shm file that every connection locks is 128; a writer that
+keeps a journal locks the byte 0x40000001 of the database.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from recoverd.values import dataclass
 MAGIC = b"SQLite format 3\0"
 HEADER_BYTES = 100
 USE_BYTE = 128
+RESERVED_BYTE = 0x40000001
 _WAL_VERSION = 2
 
 
@@ -71,20 +73,23 @@ class Files:
     wal: int
     journal: int
     in_use: bool  # a process has it open in WAL mode
+    writing: bool  # a process writes to it otherwise, so that the journal is that of a transaction under way
 
     def how(self) -> How:
         """How it can be copied without changing anything that is live.
 
-        A -wal that nobody uses was left by a process that died: SQLite would recover it, and delete it. A journal can
-        be that of a transaction under way: SQLite tells, when it is asked as a mere reader.
+        A -wal or a journal that nobody uses was left by a process that died: SQLite would bring the database in order,
+        and delete it.
         """
         header = Header.parse(self.head)
         if not self.size:
             return How.RAW
         if self.wal:
             return How.LIVE if self.in_use and header is not None else How.IMAGE
+        if self.journal and not self.writing:
+            return How.IMAGE
         if header is None:
-            return How.IMAGE if self.journal else How.RAW
+            return How.RAW
         if header.is_wal and not self.in_use:
             return How.QUIET
         return How.LIVE
