@@ -6,6 +6,7 @@ belong to the process). So everything is looked at before SQLite opens anything,
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import sqlite3
@@ -13,9 +14,20 @@ import stat
 import struct
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, closing, contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 
-from recoverd.state.databases.header import HEADER_BYTES, RESERVED_BYTE, USE_BYTE, Files, Header, How, what_it_is
+from recoverd.state.databases.header import (
+    HEADER_BYTES,
+    PENDING_BYTE,
+    RESERVED_BYTE,
+    SHARED_BYTES,
+    SHARED_LENGTH,
+    USE_BYTE,
+    Files,
+    Header,
+    How,
+    what_it_is,
+)
 from recoverd.values import dataclass
 
 _OPEN = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
@@ -23,6 +35,8 @@ _BUSY_S = 5.0  # how long a lock of a writer is waited for
 _PIECE = 1 << 20
 _AT_ONCE = 1 << 30
 _TRIES = 6
+_MOMENT_S = 0.005
+_AGAIN_S = 0.0005
 _QUIET_NS = 20_000_000  # kernels keep file times in ticks: a write so short before a look may not show
 Stats = dict[str, os.stat_result]  # by ending; "" is the database
 _COOKIE = 40  # offset of the schema cookie
@@ -49,21 +63,21 @@ def copy_database(name: str, target: str) -> Copied:
     for last in (*(False for _ in range(_TRIES - 1)), True):
         before = _stats(name)
         try:
-            return _copy(_files(name, before), before, name, target)
+            with _opened(name) as fd:
+                files = _files(name, before, fd=fd)
+            return _copy(files, before, name, target)
         except sqlite3.Error as error:
             if code_of(error) in _DAMAGED:
                 return _raw(name, target, f"is damaged: {error}")
             if code_of(error) not in _NOT_LIVE:
                 raise Unreadable(f"can't be read: {error}") from error
         except _Changed:
-            if last:
-                raise Unreadable("kept changing while it was read") from None
-            continue
+            pass
         try:  # somebody holds it for himself, or it can't be opened here: as it lies there, then
             return _image(name, target)
         except _Changed:
             if last:
-                raise Unreadable("is locked, and kept changing while it was read") from None
+                raise Unreadable("is locked, or kept changing while it was read") from None
     raise AssertionError("the last try returns or raises")
 
 
@@ -95,21 +109,23 @@ def _copy(files: Files, before: Stats, name: str, target: str) -> Copied:
         if not _same(before, _stats(name)):
             raise _Changed
         return _settled(how, target)
-    with ExitStack() as opened:
-        # entered first, so closed last: before SQLite is done that would drop its locks
-        source = opened.enter_context(_opened(name))
-        uri = f"file:{_quoted(name)}?mode=ro"
-        reader = opened.enter_context(closing(sqlite3.connect(uri, uri=True, timeout=_BUSY_S)))
-        reader.isolation_level = None
-        reader.execute("BEGIN")
-        reader.execute("SELECT count(*) FROM sqlite_master").fetchone()
-        if not _is_open_twice(source):
-            raise _Changed  # SQLite goes by the path: it may have been led elsewhere
-        if not files.wal:
-            _fill(source, target)  # SQLite's lock keeps writers out
+    with _opened(name) as source:
+        if how is How.LOCKED:
+            _share(source)
+            now = _files(name, _stats(name), fd=source)
+            if now.how() is not How.LOCKED:
+                raise _Changed
+            _fill(source, target)
             return _settled(how, target)
-        _backup(reader, target)
-        (cookie,) = reader.execute("PRAGMA schema_version").fetchone()
+        # closed before its file: that would drop its locks
+        with closing(sqlite3.connect(f"file:{_quoted(name)}?mode=ro", uri=True, timeout=_BUSY_S)) as reader:
+            reader.isolation_level = None
+            reader.execute("BEGIN")
+            reader.execute("SELECT count(*) FROM sqlite_master").fetchone()
+            if not _is_open_twice(source):
+                raise _Changed  # SQLite goes by the path: it may have been led elsewhere
+            _backup(reader, target)
+            (cookie,) = reader.execute("PRAGMA schema_version").fetchone()
     with _writable(target) as out:
         os.pwrite(out, (cookie & 0xFFFFFFFF).to_bytes(4, "big"), _COOKIE)  # the backup has its own
     return _settled(how, target)
@@ -148,10 +164,13 @@ def _image(name: str, target: str) -> Copied:
     image = f"{target}.image"
     before = _stats(name)
     _still(before)
-    for ending in ("", *_BESIDE):
-        if ending in before:
+    try:
+        for ending in before:
             with _opened(name + ending) as source, _created(image + ending) as out:
                 _pour(source, out)
+    except FileNotFoundError:  # what lay beside it; without the database there is nothing to copy
+        os.stat(name, follow_symlinks=False)
+        raise _Changed from None
     if not _same(before, _stats(name)):
         raise _Changed
     try:
@@ -204,21 +223,53 @@ def _is_blank(source: int) -> bool:
 # --- files
 
 
-def _files(name: str, before: Stats) -> Files:
+def _files(name: str, before: Stats, *, fd: int) -> Files:
+    """What lies there; `fd` is the database."""
     sizes = {ending: one.st_size for ending, one in before.items()}
-    with _opened(name) as fd:
-        head, writing = os.pread(fd, HEADER_BYTES, 0), _is_locked(fd, RESERVED_BYTE)
-    journal = sizes.get("-journal", 0)
-    if journal:
-        with _opened(f"{name}-journal") as fd:
-            journal *= os.pread(fd, 1, 0) not in {
-                b"",
-                b"\0",
-            }  # one that was done with may be kept, and begins with zeros
+    head, writing = os.pread(fd, HEADER_BYTES, 0), _is_locked(fd, RESERVED_BYTE)
+    hot = not writing and _is_left(name, before)
     in_use = False
-    with suppress(OSError, Unreadable), _opened(f"{name}-shm") as fd:
-        in_use = _is_locked(fd, USE_BYTE)
-    return Files(head, sizes[""], sizes.get("-wal", 0), journal, in_use, writing)
+    with suppress(OSError, Unreadable), _opened(f"{name}-shm") as shm:
+        in_use = _is_locked(shm, USE_BYTE)
+    return Files(head, sizes[""], sizes.get("-wal", 0), hot, in_use)
+
+
+def _share(fd: int) -> None:
+    """Lock a database against writers as SQLite's readers do, until it is closed. Raises _Changed when that can't be.
+
+    Not by SQLite: that asks ten times a second, and finds the database of a busy writer locked each time.
+    """
+    until = time.monotonic() + _BUSY_S
+    while True:
+        try:
+            _lock(fd, fcntl.F_RDLCK, PENDING_BYTE, 1)  # no writer gets any further now
+            _lock(fd, fcntl.F_RDLCK, SHARED_BYTES, SHARED_LENGTH)
+            return
+        except OSError as error:
+            if error.errno not in {errno.EAGAIN, errno.EACCES}:
+                raise
+            if time.monotonic() > until:
+                raise _Changed from None
+        finally:
+            _lock(fd, fcntl.F_UNLCK, PENDING_BYTE, 1)
+        time.sleep(_AGAIN_S)
+
+
+def _lock(fd: int, kind: int, start: int, length: int) -> None:
+    fcntl.fcntl(fd, fcntl.F_OFD_SETLK, struct.pack("hhqqi", kind, os.SEEK_SET, start, length, 0))
+
+
+def _is_left(name: str, before: Stats) -> bool:
+    """Whether a journal lies beside it that nobody will finish. One that is done with may be kept, and begins with
+    zeros; and where writers come and go, the one that was seen is gone a moment later."""
+    if not before.get("-journal") or not before["-journal"].st_size:
+        return False
+    with suppress(FileNotFoundError), _opened(f"{name}-journal") as fd:
+        if os.pread(fd, 1, 0) in {b"", b"\0"} or not os.path.samestat(os.fstat(fd), before["-journal"]):
+            return False
+        time.sleep(_MOMENT_S)
+        return _same(before, _stats(name))
+    return False
 
 
 def _is_locked(fd: int, byte: int) -> bool:

@@ -1,8 +1,9 @@
 """What the files of a database say by themselves, and how it is to be copied (pure).
 
 Offsets are those of SQLite's file format: page size at 16, versions at 18 and 19 (2 is WAL), change counter at 24,
-pages at 28, "version valid for" at 92. The byte of the -shm file that every connection locks is 128; a writer that
-keeps a journal locks the byte 0x40000001 of the database.
+pages at 28, "version valid for" at 92. The byte of the -shm file that every connection locks is 128; of the database a
+writer that keeps a journal locks the byte 0x40000001, one that is about to write 0x40000000 too, and readers the 510
+bytes that follow.
 """
 
 from __future__ import annotations
@@ -14,7 +15,8 @@ from recoverd.values import dataclass
 MAGIC = b"SQLite format 3\0"
 HEADER_BYTES = 100
 USE_BYTE = 128
-RESERVED_BYTE = 0x40000001
+PENDING_BYTE, RESERVED_BYTE = 0x40000000, 0x40000001
+SHARED_BYTES, SHARED_LENGTH = 0x40000002, 510
 _WAL_VERSION = 2
 
 
@@ -58,7 +60,8 @@ class Header:
 class How(StrEnum):
     """How a database is copied."""
 
-    LIVE = "live"  # as one more reader among those that use it: SQLite's lock holds writers, or its backup is taken
+    LIVE = "live"  # by SQLite's backup, as one more reader among those that use it in WAL mode
+    LOCKED = "locked"  # its bytes, under the lock of SQLite's readers, which holds up writers that keep a journal
     QUIET = "quiet"  # its bytes: nobody uses it, and SQLite would create files beside it
     IMAGE = "image"  # file by file with what lies beside it; SQLite recovers the copy
     RAW = "raw"  # its bytes, for SQLite could do nothing with them
@@ -71,9 +74,8 @@ class Files:
     head: bytes  # the first HEADER_BYTES
     size: int
     wal: int
-    journal: int
+    hot: bool  # a journal lies there, of a transaction that nobody will finish
     in_use: bool  # a process has it open in WAL mode
-    writing: bool  # a process writes to it otherwise, so that the journal is that of a transaction under way
 
     def how(self) -> How:
         """How it can be copied without changing anything that is live.
@@ -86,13 +88,13 @@ class Files:
             return How.RAW
         if self.wal:
             return How.LIVE if self.in_use and header is not None else How.IMAGE
-        if self.journal and not self.writing:
+        if self.hot:
             return How.IMAGE
         if header is None:
             return How.RAW
-        if header.is_wal and not self.in_use:
-            return How.QUIET
-        return How.LIVE
+        if header.is_wal:
+            return How.LIVE if self.in_use else How.QUIET
+        return How.LOCKED
 
 
 def what_it_is(head: bytes, size: int, *, blank: bool) -> str:

@@ -1,4 +1,4 @@
-"""A house for one database: declared in YAML as an operator does it, written to by real processes that can be killed."""
+"""A house for one database: declared in YAML as an operator does it, with real writers that can be killed."""
 
 from __future__ import annotations
 
