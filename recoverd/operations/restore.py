@@ -25,6 +25,7 @@ from recoverd.operations.restore_results import (
     RestoreResult,
     ServiceRestore,
 )
+from recoverd.operations.tidying import tidy_if_any
 from recoverd.recovery.plan import ORIGINS
 from recoverd.repository.records import Snapshot
 from recoverd.services.ordering import blocked_by, start_order
@@ -72,6 +73,7 @@ def restore(context: Context, request: RestoreRequest) -> RestoreResult:
     if not request.dry_run:
         resuming.remember(context, ((one.resume, one.healthy) for one in done.values() if one.resume is not None))
         tend_if_due(context)
+        tidy_if_any(context)
     return result_of(context, done, dry_run=request.dry_run)
 
 

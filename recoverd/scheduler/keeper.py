@@ -76,11 +76,13 @@ class Keeper:
     def plan(self, context: Context) -> None:
         """Watch what this configuration says. What is known of services that were watched before stays."""
         watches = watched_services(context.config.services)
-        watches |= {name + _LISTED: watch for name, watch in listing_services(context.config).items()}
+        listing = listing_services(context.config)
+        watches |= {name + _LISTED: watch for name, watch in listing.items()}
         now_s = clock.monotonic_s()
         with self._lock:
             self._context = context
-            self._reading = Context(context.config, context.events, context.runtime_dir, context.wait_s)
+            if listing:
+                self._reading = Context(context.config, context.events, context.runtime_dir, context.wait_s)
             for name in self._kept.keys() - watches.keys():
                 del self._kept[name]
             for name, watch in watches.items():
