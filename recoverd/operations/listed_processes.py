@@ -25,6 +25,8 @@ def add(
 
     What is wrong with an entry, or with the document, is a result of its own: it stops no other, and no stop.
     """
+    if service.instances is None:
+        return
     found = instances.compare(context, service) if to_stop else None
     if found is not None:
         chosen.update((one.service.name, one.service) for one in found.instances)
