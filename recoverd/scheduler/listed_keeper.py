@@ -64,12 +64,14 @@ class ListedKeeper:
 
     def tend(self, context: Context, service: Service, watch: Watch) -> float:
         """Look, decide, act; in how many seconds to look again. Raises RecoverdError, OSError."""
+        is_first = not self.has_looked
         new = self._look_at_document(context, service)
         is_stopped = instances.is_stopped(context, service)
         wait_s, tries = watch.every_s, dict[str, tuple[Service, Decision]]()
         for name, one in self.listed.items():
             before = self.histories.get(name) or remembering.remembered(context, name)
-            look = self._look(context, one, is_stopped=is_stopped, is_new=name in new, gave_up=before.gave_up)
+            is_new = name in new and not (is_first and before.gave_up)  # by a former scheduler
+            look = self._look(context, one, is_stopped=is_stopped, is_new=is_new, gave_up=before.gave_up)
             decision = decide(watch, service.health.within_s, before, look)
             if decision.act is not Act.NOTHING and not self.may_act():
                 return watch.every_s
