@@ -13,7 +13,7 @@ from recoverd.repository.store import Repository
 from recoverd.system import clock, durable
 from recoverd.system.answering import silent
 from recoverd.system.walk import UntrustedLink, open_parent
-from recoverd.values import dataclass
+from recoverd.values import dataclass, replace
 
 _QUIET_NS = 60 * 10**9  # a document that changed later than so long ago may change again without another time
 
@@ -60,9 +60,14 @@ def document_mark(service: Service, *, io_timeout_s: float | None = None) -> tup
 
 
 def note(context: Context, service: Service) -> None:
-    """Compare the document with the real processes, and note what is found. Raises RecoverdError, OSError."""
+    """Compare the document with the real processes, and note what is found. While it can't be believed, that stands
+    which was noted before. Raises RecoverdError, OSError."""
     mark, _ = document_mark(service, io_timeout_s=context.config.io_timeout_s)
     found = listing(context, service)
+    if found.error is not None:
+        before = load(context, service.name) or Noted()
+        save(context, service.name, replace(before, refused=(), error=found.error, mark=mark))
+        return
     unlisted = tuple(one.service.name for one in compare(context, service, found).instances if not one.listed)
     save(context, service.name, Noted.of(found, unlisted, mark))
 

@@ -55,11 +55,11 @@ def add_one(
 def status(context: Context, service: Service, only: Callable[[str], bool]) -> dict[str, ServiceProcess]:
     """The document beside the real processes; of those whose names are asked for."""
     found = instances.compare(context, service)
-    results = {one.service.name: _status(context, one) for one in found.instances}
+    results = {one.service.name: _status(context, one, is_known=found.error is None) for one in found.instances}
     return {name: one for name, one in (results | _told(service, found)).items() if only(name)}
 
 
-def _status(context: Context, one: Instance) -> ServiceProcess:
+def _status(context: Context, one: Instance, *, is_known: bool) -> ServiceProcess:
     name = one.service.name
     looked = described(name, RUNNING if one.status.running else STOPPED, one.status)
     if one.is_missing:
@@ -69,7 +69,7 @@ def _status(context: Context, one: Instance) -> ServiceProcess:
             looked = replace(looked, detail=f"given up: {why}")
         hint = f"`recoverd restore {name.partition('@')[0]}` brings back what is listed"
         return replace(looked, wanted="running", hint=hint, exit_status=1)
-    if not one.listed:
+    if not one.listed and is_known:
         return replace(looked, detail=f"{looked.detail}; the document does not list it as one to run")
     return looked
 

@@ -49,7 +49,7 @@ def instances_facts(
     if live:
         found = instances.compare(context, service)
         names = tuple(one.service.name for one in found.instances if one.listed)
-        unlisted = tuple(one.service.name for one in found.instances if not one.listed)
+        unlisted = tuple(one.service.name for one in found.instances if not one.listed and found.error is None)
         refused = tuple((one.name, one.why) for one in found.refused)
         noted: listed_notes.Noted | None = listed_notes.Noted(names, unlisted, refused, found.error)
     else:
