@@ -31,7 +31,10 @@ def cycles(after: Mapping[str, Sequence[str]]) -> Iterator[tuple[str, ...]]:
 
 
 def overlaps(claims: Sequence[Claim]) -> Iterator[tuple[Claim, str]]:
-    """Claims that meet an earlier one, with a sentence: in a service paths lie apart, between services they differ."""
+    """Claims that meet an earlier one, with a sentence: in a service paths lie apart, between services they differ.
+
+    A file may lie in a directory item that does not cover it: two items, each with rules of its own.
+    """
     by_path: dict[str, Claim] = {}
     by_service: dict[str, list[Claim]] = {}
     beside: dict[str, Claim] = {}  # what goes with a database, by path
@@ -45,10 +48,10 @@ def overlaps(claims: Sequence[Claim]) -> Iterator[tuple[Claim, str]]:
             )
         for other in others:
             at = f'item "{other.item}" ({other.place.file}:{other.place.line}): items must not overlap'
-            if claim.path != other.path and is_inside(claim.path, other.path):
-                yield claim, f"{claim.path} lies inside {at}"
-            elif claim.path != other.path and is_inside(other.path, claim.path):
-                yield claim, f"{claim.path} contains {at}"
+            if claim.path != other.path and is_inside(claim.path, other.path) and other.covers(claim):
+                yield claim, f"{claim.path} lies inside {at}{_way_out(other)}"
+            elif claim.path != other.path and is_inside(other.path, claim.path) and claim.covers(other):
+                yield claim, f"{claim.path} contains {at}{_way_out(claim)}"
         if claim.kind is ItemKind.SQLITE:
             beside.update({claim.path + ending: claim for ending in COMPANIONS})
         others.append(claim)
@@ -59,3 +62,7 @@ def overlaps(claims: Sequence[Claim]) -> Iterator[tuple[Claim, str]]:
 
 def _whose(claim: Claim, seen_from: Claim) -> str:
     return f'item "{claim.item}"' if claim.service == seen_from.service else f'service "{claim.service}"'
+
+
+def _way_out(outer: Claim) -> str:
+    return f'; `exclude` takes a file out of "{outer.item}"' if outer.selection is not None else ""

@@ -8,10 +8,10 @@ from contextlib import suppress
 from typing import Any
 
 from recoverd.config.model import ItemKind, Service, StateItem
+from recoverd.config.selection import Selection
 from recoverd.errors import StateError
 from recoverd.repository.records import ServiceRecord
 from recoverd.repository.store import Repository
-from recoverd.state.selection import Selection
 from recoverd.system import clock
 from recoverd.system.walk import open_declared_directory, open_directory_at, open_parent
 from recoverd.values import replace
@@ -57,10 +57,15 @@ def _starts(record: ServiceRecord) -> Any:
 
 
 def state_mark(service: Service) -> str:
-    """A hash of names, sizes and times of the state, without its content; equal marks mean: nobody wrote."""
+    """A hash of names, sizes and times of the state, without its content; equal marks mean: nobody wrote.
+
+    Where there is no state, as with a process that a document lists, it is a hash of what is started and where.
+    """
     import hashlib  # `check` does without it
 
     marks = [f"{name}\0{_mark(item)}" for name, item in sorted(service.state.items())]
+    if not marks and service.run is not None:
+        marks = [*service.run.command, f"in {service.run.cwd}"]
     return hashlib.sha256("\0".join(marks).encode("utf-8", "surrogateescape")).hexdigest()
 
 

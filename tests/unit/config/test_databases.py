@@ -62,6 +62,13 @@ def test_problems(problems: Callable[..., list[str]], keys: str, sentence: str) 
     assert any(line.endswith(sentence) or sentence in line for line in found), found
 
 
+def test_in_a_directory_that_leaves_all_of_it_out(problems: Callable[..., list[str]]) -> None:
+    """Its -wal would be captured, and replaced, with the directory."""
+    text = "services: {web: {state: {all: {directory: /srv/w, exclude: ['%s']}, store: {sqlite: /srv/w/x.db}}}}"
+    assert any("lies inside" in line for line in problems(text % "x.db"))
+    assert problems(text % "x.db*") == []
+
+
 def test_what_lies_beside_a_database_is_its_own(problems: Callable[..., list[str]]) -> None:
     """Two items, or two services, would replace one and the same file."""
     found = problems("services: {web: {state: {a: {sqlite: /srv/w/x.db}, b: {file: /srv/w/x.db-wal}}}}")
