@@ -25,8 +25,13 @@ def main() -> None:
     signal.alarm(asked["deadline_s"])
     resource.setrlimit(resource.RLIMIT_AS, (_MEMORY_BYTES, _MEMORY_BYTES))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    if os.geteuid() == 0:
-        _become(asked["uid"], asked["gid"])
+    try:
+        if os.geteuid() == 0:
+            _become(asked["uid"], asked["gid"])
+    except PermissionError:  # units that were installed before there was a database to look at
+        why = f"can't be looked at as its owner: recoverd may not become user {asked['uid']} here"
+        _answer({"outcome": "unreadable", "why": f"{why}; run `recoverd units --install` again"})
+        return
     copied = _copied(asked)
     _answer(copied)
     if copied["outcome"] == "copied" and copied["damage"] is None:
