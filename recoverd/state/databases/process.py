@@ -70,8 +70,8 @@ class Examination:
         self._heard = b""
         self._process: subprocess.Popen[bytes] = subprocess.Popen(
             [sys.executable, "-S", "-m", "recoverd.state.databases.child"],
-            # Just where this process finds its modules, however it was started; nothing is added to that.
-            env={**os.environ, "PYTHONSAFEPATH": "1", "PYTHONPATH": os.pathsep.join(map(os.path.abspath, sys.path))},
+            # Just where this process finds its modules, however it was started, and without what `site` would add.
+            env={**os.environ, "PYTHONSAFEPATH": "1", "PYTHONPATH": os.pathsep.join(_module_paths())},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
@@ -146,6 +146,11 @@ class Examination:
             self._heard += block
         line, _, self._heard = self._heard.partition(b"\n")
         return json.loads(line)
+
+
+def _module_paths() -> list[str]:
+    own = os.path.abspath(__file__).rsplit(os.sep, 4)[0]  # an editable installation may be found by a hook of `site`
+    return [own, *map(os.path.abspath, sys.path)]
 
 
 def _unjudged(sentence: str) -> Judgement:
