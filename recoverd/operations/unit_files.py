@@ -18,11 +18,10 @@ CapabilityBoundingSet=CAP_DAC_READ_SEARCH
 ProtectSystem=strict
 ProtectHome=read-only
 PrivateDevices=yes
-PrivateNetwork=yes
-RestrictAddressFamilies=AF_UNIX
-IPAddressDeny=any
-DevicePolicy=closed
+{network}DevicePolicy=closed
 """
+_ALONE = "PrivateNetwork=yes\nRestrictAddressFamilies=AF_UNIX\nIPAddressDeny=any\n"
+_IN_TOUCH = "RestrictAddressFamilies=AF_UNIX AF_INET AF_INET6\n"
 # What restores replaces files of any owner by rename: ProtectSystem= and its kin would put mounts in the way.
 _RESTORES = """\
 CapabilityBoundingSet=CAP_CHOWN CAP_DAC_OVERRIDE CAP_DAC_READ_SEARCH CAP_FOWNER CAP_FSETID CAP_KILL CAP_SETFCAP
@@ -62,6 +61,7 @@ class Layout:
     spare: str | None = None
     has_state_in_tmp: bool = False  # then /tmp can't be a private one
     keeps: bool = False  # the scheduler also restores state, starts and probes services: `watch`, `drill.cron`
+    tells: bool = False  # hooks are declared, which may need the network
     drills: bool = False  # and starts commands as the owners of state: `drill.command`
 
 
@@ -234,7 +234,7 @@ def _captures(layout: Layout) -> str:
     own = [path for path in paths if not any(path.startswith(f"{other}/") for other in paths)]
     writable = "".join(f"ReadWritePaths=-{path_word(path)}\n" for path in own)
     tmp = "" if layout.has_state_in_tmp else "PrivateTmp=yes\n"
-    return _CAPTURES + writable + tmp + _EVERY.format(setuid="yes")
+    return _CAPTURES.format(network=_IN_TOUCH if layout.tells else _ALONE) + writable + tmp + _EVERY.format(setuid="yes")
 
 
 def _runs(layout: Layout) -> str:
