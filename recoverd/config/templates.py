@@ -30,6 +30,7 @@ FIGURES = (
     "files",
     "free_bytes",
     "freed_bytes",
+    "healthy",
     "items",
     "new_bytes",
     "outcome",

@@ -234,7 +234,9 @@ def _captures(layout: Layout) -> str:
     own = [path for path in paths if not any(path.startswith(f"{other}/") for other in paths)]
     writable = "".join(f"ReadWritePaths=-{path_word(path)}\n" for path in own)
     tmp = "" if layout.has_state_in_tmp else "PrivateTmp=yes\n"
-    return _CAPTURES.format(network=_IN_TOUCH if layout.tells else _ALONE) + writable + tmp + _EVERY.format(setuid="yes")
+    return (
+        _CAPTURES.format(network=_IN_TOUCH if layout.tells else _ALONE) + writable + tmp + _EVERY.format(setuid="yes")
+    )
 
 
 def _runs(layout: Layout) -> str:
