@@ -187,11 +187,12 @@ class _Line:
     def end(self, *, keep: bool) -> list[Untold]:
         """Once it was told to stop: what it was not told, for somebody else; else nothing, and that is logged."""
         with self._changed:
-            waiting = list(self._waiting)
+            waiting, untold = list(self._waiting), list(self._untold)
             self._waiting.clear()
+            self._untold.clear()
         if keep:
-            return [Untold(self.rule.key, one) for one in (*(one for one, _ in self._untold), *waiting)]
-        left = [*(one for one, logged in self._untold if not logged), *waiting]
+            return [Untold(self.rule.key, one) for one in (*(one for one, _ in untold), *waiting)]
+        left = [*(one for one, logged in untold if not logged), *waiting]
         if left:
             count = plural(len(left) + self._left_out, "event")
             shown = ", ".join(_short(one) for one in left[:3]) + (", …" if len(left) > 3 else "")
