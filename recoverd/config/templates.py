@@ -11,7 +11,6 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from enum import StrEnum
 from typing import Any
-from urllib.parse import quote_plus
 
 # `{{name}}` stands for `{name}`; anything else in braces, JSON above all, is left as it is.
 _FIELD = re.compile(r"\{\{[a-z][a-z_]*\}\}|\{[a-z][a-z_]*\}")
@@ -97,6 +96,8 @@ def fill(template: str, values: Values, kind: Kind) -> str:
     if kind is Kind.JSON:
         return fill_json(template, values)
     if kind is Kind.FORM:
+        from urllib.parse import quote_plus
+
         return _filled(template, lambda name: quote_plus(plain(values.get(name))))
     return _filled(template, lambda name: plain(values.get(name)))
 

@@ -1,5 +1,7 @@
 """config.md: hooks are commands or webhooks, by event; names are checked, and what is secret is never shown."""
 
+# ruff: noqa: E501 (whole configurations and templates, read line by line)
+
 from __future__ import annotations
 
 import json
@@ -116,7 +118,7 @@ TEMPLATE = (
 def test_nothing_breaks_out_of_json(message: str, size: int) -> None:
     """Whatever an event says, the body is the JSON that its template is, with these values in it."""
     whole = json.dumps({"message": message})
-    values = {"message": message, "bytes": size, "item": None, "json": whole}
+    values: templates.Values = {"message": message, "bytes": size, "item": None, "json": whole}
     document = json.loads(fill(TEMPLATE, values, Kind.JSON))
     assert document == {
         "text": f'a "{message}" b',
