@@ -24,7 +24,6 @@ FIGURES = (
     "bound",
     "bytes",
     "candidate",
-    "document",
     "failures",
     "files",
     "free_bytes",
