@@ -151,3 +151,5 @@ def test_those_that_tell_hooks_may_use_the_network(where: str) -> None:
     restore = "/etc/systemd/system/recoverd-restore.service"
     assert told[restore] == silent[restore]
     assert "PrivateNetwork=yes\n" in told[restore]
+    check = "/etc/systemd/system/recoverd-check.service"
+    assert told[check] == silent[check]
