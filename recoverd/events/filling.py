@@ -11,6 +11,8 @@ from recoverd.events.stream import Event
 from recoverd.events.text import printable, without_passwords
 from recoverd.system import clock
 
+_LONGEST = 5000  # characters of a text: written as escapes, it still has room in one word of a command (execve(2))
+
 
 def document_of(event: Event) -> dict[str, Any]:
     """What the log has of it, with the version and the machine, every text printable and without passwords of URLs."""
@@ -32,4 +34,6 @@ def values_of(document: Document) -> Values:
 
 
 def _shown(value: Any) -> Any:
-    return printable(without_passwords(value)) if isinstance(value, str) else value
+    if not isinstance(value, str):
+        return value
+    return printable(without_passwords(value if len(value) <= _LONGEST else value[: _LONGEST - 1] + "…"))

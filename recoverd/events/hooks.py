@@ -104,6 +104,9 @@ class Hooks:
 
     def follow(self, former: Hooks) -> None:
         """Take the place of others, after a reload: what they have still to tell is told, and waited for."""
+        for line in former._lines:
+            if line.is_idle:
+                line.end(keep=False)
         self._former = [one for one in (*former._former, former) if not one.is_idle]
 
     @property
@@ -171,8 +174,9 @@ class _Line:
                 return
             self._waiting.append(document)
             if not self._at_work and not self.held:
+                thread = threading.Thread(target=self._work, name=f"hook {self.rule.name}", daemon=True)
+                thread.start()  # raises where the system has no thread for us: then the next event tries again
                 self._at_work = True
-                threading.Thread(target=self._work, name=f"hook {self.rule.name}", daemon=True).start()
 
     def hurry(self, deadline_s: float) -> None:
         """From now on no pause goes beyond the deadline."""

@@ -159,9 +159,9 @@ def test_one_that_prints_megabytes(declare: Declare, said: Said) -> None:
 
 
 def test_one_that_does_not_read(declare: Declare, said: Said) -> None:
-    """A large event never blocks on a command that has no use for it."""
-    house = declare(Hook(EVERY, ("/bin/true",)))
-    house.emit(message="x" * (1 << 20))
+    """A large event never blocks on a command that has no use for it, nor is too large for its arguments."""
+    house = declare(Hook(EVERY, ("/bin/true", "{json}", "{message}")))
+    house.emit(message="\U0010ffff" * (1 << 20), path="/" + "ü" * 5000, item="x" * 10000, format="\0" * 10000)
     house.close()
     assert said() == []
 
