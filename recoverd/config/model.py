@@ -13,6 +13,7 @@ from types import MappingProxyType
 from typing import Any
 
 from recoverd.config.database_model import COMPANIONS, DatabaseRules
+from recoverd.config.hook_model import Hook
 from recoverd.config.keeping import Limits, Watch
 from recoverd.config.process_model import Instances, Processes
 from recoverd.values import dataclass, field
@@ -233,9 +234,8 @@ class StateItem:
     def is_unchecked(self) -> bool:
         """Whether nothing is declared that tells valid content from any other of its format."""
         signs = (self.schema, self.guards, self.version, self.name_field, self.validate)
-        if self.database is not None and (self.database.require_tables or self.database.assertions):
-            return False
-        return not self.magic and all(sign is None for sign in signs)
+        held = bool(self.magic) or (self.database is not None and self.database.tells_content)
+        return not held and all(sign is None for sign in signs)
 
 
 class RunKind(StrEnum):
@@ -333,6 +333,7 @@ class Service:
     check: CheckThresholds = CheckThresholds()
     processes: Processes | None = None
     instances: Instances | None = None
+    hooks: tuple[Hook, ...] = ()  # who is told of its events, besides those of the host
     match: str | None = None  # the path that `for_each` found, of a service that was made for it
 
 
@@ -396,3 +397,4 @@ class Config:
     io_timeout_s: float = DEFAULT_IO_TIMEOUT_S  # a state path that does not answer by then is unreadable
     matches: Mapping[str, tuple[str, ...]] = field(default_factory=lambda: EMPTY)  # of `for_each`: pattern -> paths
     prune_cron: str | None = None  # as config.crontab reads it, in the zone of `timezone`; None: only after snapshots
+    hooks: tuple[Hook, ...] = ()
