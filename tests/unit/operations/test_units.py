@@ -8,6 +8,7 @@ from dataclasses import replace
 
 import pytest
 
+from recoverd.config.database_model import DatabaseRules
 from recoverd.config.hook_model import Hook
 from recoverd.config.keeping import Watch
 from recoverd.config.model import Config, Drill, ItemKind, Place, RepositoryConfig, Run, RunKind, Service, StateItem
@@ -153,3 +154,18 @@ def test_those_that_tell_hooks_may_use_the_network(where: str) -> None:
     assert "PrivateNetwork=yes\n" in told[restore]
     check = "/etc/systemd/system/recoverd-check.service"
     assert told[check] == silent[check]
+
+
+def test_what_looks_into_databases_becomes_their_owner() -> None:
+    """Captures and restores need the right to; `check` looks into nothing."""
+    plain = service("web", "web.service", "/srv/web/a.db")
+    item = StateItem("main", ItemKind.SQLITE, "/srv/web/a.db", database=DatabaseRules())
+
+    def may(given: Service) -> set[str]:
+        units = rendered(config(given))
+        return {name.rpartition("/")[2] for name, text in units.items() if "CAP_SETUID" in text}
+
+    assert may(plain) == set()
+    found = may(replace(plain, state={"main": item}))
+    assert {"recoverd.service", "recoverd-restore.service", "recoverd-confirm.service"} <= found
+    assert not any("check" in name for name in found)
