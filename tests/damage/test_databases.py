@@ -158,7 +158,7 @@ def _owner(path: Path, mode: str) -> None:
         pytest.skip("only root can give a file away")
     os.chown(path, 54321, 54321)
     for directory in (path.parent, *path.parents):
-        if directory.stat().st_uid == 0 and directory.stat().st_mode & 0o777 == 0o700:
+        if directory.name.startswith(("test_", "pytest-")):
             directory.chmod(0o711)
 
 

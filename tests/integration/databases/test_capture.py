@@ -173,7 +173,7 @@ def test_the_child_is_the_owner(house: Any, mode: str) -> None:
         os.chown(path, 54321, 54322)
     house.live.chmod(0o700)
     for directory in (house.root, *house.root.parents):
-        if directory.stat().st_uid == 0 and directory.stat().st_mode & 0o777 == 0o700:
+        if directory.name.startswith(("test_", "pytest-")):
             directory.chmod(0o711)
     assert house.snapshot().verdict == "ok"
     assert {(path.stat().st_uid, path.stat().st_gid) for path in house.live.iterdir()} == {(54321, 54322)}
