@@ -14,6 +14,7 @@ import os
 import sys
 from typing import TYPE_CHECKING
 
+from recoverd.cli import in_flight
 from recoverd.cli.opening import context_of, own_command, require_services
 from recoverd.cli.terminal import Terminal
 from recoverd.cli.text import duration, printable
@@ -192,6 +193,9 @@ def _service(one: ServiceRestore, terminal: Terminal, *, dry_run: bool) -> None:
             terminal.print(f"  {attempt.candidate} was {attempt.result}: {printable(attempt.why)}")
     for reason in one.reasons:
         terminal.print(f"  {printable(reason)}")
+    if one.resume is not None and one.resume.in_flight is not None:
+        for line in in_flight.lines(one.resume.in_flight.to_json(), verbose=terminal.verbose):
+            terminal.print(f"  {line}")
     if one.pid is not None:
         terminal.print(f"  {'started as' if one.started else 'runs as'} process {one.pid}")
     places = list(dict.fromkeys(item.quarantine for item in restored if item.quarantine is not None))

@@ -14,6 +14,7 @@ from typing import Any
 
 import recoverd
 from recoverd.config import matching, places, trust
+from recoverd.config.in_flight_model import InFlight
 from recoverd.config.keeping import Limits, Watch
 from recoverd.config.model import (
     Autosave,
@@ -210,6 +211,7 @@ _service = _object(
     check=_object(CheckThresholds),
     processes=_object(Processes),
     instances=_object(Instances, command=tuple),
+    in_flight=_list(_object(InFlight, show=tuple)),
 )
 _config = _object(
     Config,

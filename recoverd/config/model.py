@@ -12,6 +12,7 @@ from enum import StrEnum
 from types import MappingProxyType
 from typing import Any
 
+from recoverd.config.in_flight_model import InFlight
 from recoverd.config.keeping import Limits, Watch
 from recoverd.config.process_model import Instances, Processes
 from recoverd.values import dataclass, field
@@ -324,6 +325,7 @@ class Service:
     check: CheckThresholds = CheckThresholds()
     processes: Processes | None = None
     instances: Instances | None = None
+    in_flight: tuple[InFlight, ...] = ()
     match: str | None = None  # the path that `for_each` found, of a service that was made for it
 
 

@@ -9,6 +9,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from recoverd.config.in_flight_model import InFlight
 from recoverd.config.model import (
     EMPTY,
     Computed,
@@ -135,6 +136,8 @@ def _service(service: Service, *, mask: bool) -> dict[str, Any]:
         plain["processes"] = {"item": named.item, "select": named.select, "pid": named.pid}
     if service.instances is not None:
         plain["instances"] = _instances(service.instances, mask=mask)
+    if service.in_flight:
+        plain["in_flight"] = [_in_flight(query) for query in service.in_flight]
     return plain
 
 
@@ -147,6 +150,19 @@ def _instances(rule: Instances, *, mask: bool) -> dict[str, Any]:
         command=[_masked(word, mask=mask) for word in rule.command],
         cwd=rule.cwd,
         most=rule.most,
+    )
+
+
+def _in_flight(query: InFlight) -> dict[str, Any]:
+    return _given(
+        item=query.item,
+        select=query.select,
+        where=dict(query.where) or None,
+        show=list(query.show) or None,
+        exists=query.exists,
+        **{"as": query.called},
+        message=query.message,
+        notify=query.notify,
     )
 
 

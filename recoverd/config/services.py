@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 from urllib.parse import urlsplit
 
+from recoverd.config.in_flight import build_in_flight
 from recoverd.config.items import Claim, Own, build_item, why_no_name
 from recoverd.config.keeping import Limits, Watch
 from recoverd.config.model import (
@@ -81,6 +82,7 @@ def build_service(name: str, section: Section, own: Sequence[Own]) -> tuple[Serv
         check=_check(section.section("check")),
         processes=build_processes(section.section("processes"), state),
         instances=build_instances(section.section("instances"), state),
+        in_flight=build_in_flight(section, state),
     )
     return service, claims
 

@@ -25,7 +25,6 @@ HOST = (
     Unsupported("metrics"),
 )
 SERVICE = (
-    Unsupported("in_flight"),
     Unsupported("hooks"),
     Unsupported("restore.fallback.*", ("replicas",)),
     Unsupported("state.*.sqlite"),

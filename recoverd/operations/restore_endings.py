@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from recoverd.errors import RecoverdError, ServiceError
-from recoverd.operations import rejecting, unproven
+from recoverd.operations import rejecting, resuming, unproven
 from recoverd.operations import restore_records as records
 from recoverd.operations import restore_results as results
 from recoverd.operations import restore_words as told
@@ -36,8 +36,8 @@ def restored(run: RestoreRun, current: Look, choice: Choice, up: Up) -> ServiceR
         run.notes.append(f"it could not be recorded: {error}")
     run.attempts.append(Attempt(choice.candidate, "restored"))
     items = run.items(current, choice, now_ns)
-    run.context.events.emit(
-        "restore.finished", service=run.service.name, message=f"from {choice.candidate}", items=len(choice.parts)
+    resuming.tell_finished(
+        run.context, run.service.name, run.resume, f"from {choice.candidate}", items=len(choice.parts)
     )
     reasons = (*told.left_alone(current.damage, choice), *((up.why,) if up.why else ()))
     outcome = results.DEGRADED if choice.is_partial else results.RESTORED
@@ -49,6 +49,7 @@ def untouched(run: RestoreRun, current: Look, up: Up | None = None) -> ServiceRe
     if up is None:
         up = run.bring_up(results.UNTOUCHED, told.live(current.survey))
     remember_blocked(run, None)
+    _tell_resumed(run, up)
     left = tuple(told.sentence(one) for one in current.damage)
     reasons = (*left, up.why) if up.why else left
     return result(run, current, results.UNTOUCHED, up=up, reasons=reasons)
@@ -61,9 +62,17 @@ def proven(run: RestoreRun, current: Look, note: unproven.Unproven, up: Up) -> S
             sequences = {part.sequence for part in note.parts if part.sequence}
             records.keep(run.context, run.service, sequences, up, clock.now_ns(), seen=current.survey)
     remember_blocked(run, None)
+    _tell_resumed(run, up)
     run.attempts.append(Attempt(note.candidate, "restored"))
     left = tuple(told.sentence(one) for one in current.damage)
     return result(run, current, results.RESTORED, up=up, reasons=(*left, *((up.why,) if up.why else ())))
+
+
+def _tell_resumed(run: RestoreRun, up: Up) -> None:
+    """A service is back on state that was left alone: told where it says what is to be resumed."""
+    report = run.resume
+    if report is not None and report.in_flight is not None and not report.again and up.healthy is not False:
+        resuming.tell_finished(run.context, run.service.name, report, "its state was left as it is", items=0)
 
 
 def left_running(run: RestoreRun, current: Look) -> ServiceRestore:

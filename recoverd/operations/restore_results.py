@@ -85,6 +85,10 @@ class ServiceRestore:
             "verdict_before": self.verdict,
             "attempts": [{"candidate": a.candidate, "result": a.result, "why": a.why} for a in self.attempts],
             "resume": None if self.resume is None else self.resume.path,
+            "restart_count": None if self.resume is None else self.resume.restart_count,
+            "in_flight": None
+            if self.resume is None or self.resume.in_flight is None
+            else self.resume.in_flight.to_json(),
             "items": [one.to_json() for one in self.items],
             "reasons": list(self.reasons),
             "hint": self.hint,

@@ -191,6 +191,8 @@ services:
     check: {max_age: 1m, max_drill_age: 9d, max_failures: 9}
     processes: {item: main, select: /tasks, pid: process/id}
     instances: {item: main, select: /sessions, where: {a: [b]}, name: "{n}", command: [x, "{n}"], cwd: "{d}", most: 3}
+    in_flight:
+      - {item: main, select: /t, where: {a: {within: 1h}}, show: [a], exists: b, as: "t:{a}", message: m, notify: "{a}"}
 """
 # Given once and then fixed in every version so far, or looked up when loading: not in the model.
 NOT_SHOWN = {

@@ -18,7 +18,6 @@ HOST_USES = {
 }
 ITEM = "state: {m: {file: /srv/x/a}}"
 SERVICE_USES = {
-    "in_flight": "in_flight: []",
     "hooks": "hooks: []",
     "restore.fallback.*": "restore: {fallback: [VALUE]}",
     "state.*.sqlite": "state: {m: {sqlite: /srv/x/a}}",
