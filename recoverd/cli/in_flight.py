@@ -26,7 +26,12 @@ def lines(found: Mapping[str, Any], *, verbose: bool) -> Iterator[str]:
 def _entry(one: Mapping[str, Any]) -> str:
     """`task:t7 (title: Mend the roof, no checkpoint): Back after a restart.`"""
     where = "/".join(part for part in (one["item"], one["document"]) if part) + one["place"]
-    told = [f"{name}: {value}" for name, value in one["show"].items() if value is not None]
-    told += [f"{'with' if there else 'no'} {name}" for name, there in one["exists"].items()]
+    told = [f"{_last(name)}: {value}" for name, value in one["show"].items() if value is not None]
+    told += [f"{'with' if there else 'no'} {_last(name)}" for name, there in one["exists"].items()]
     text = printable(one["as"] or where) + (f" ({printable(', '.join(told))})" if told else "")
     return text + (f": {printable(one['message'])}" if one["message"] else "")
+
+
+def _last(name: str) -> str:
+    """A field without what leads to it."""
+    return name.rpartition("/")[2] if name.startswith("/") else name

@@ -130,6 +130,7 @@ class House:
         return (
             ("/var/lib/assistant", f"{root}/assistant"),
             ("/var/lib/coding-agent", f"{root}/coding-agent"),
+            ("~/.agentmux/", f"{root}/agentmux/"),
             ("/var/lib/recoverd", f"{root}/recoverd"),
             ("/etc/recoverd", f"{root}/etc"),
             ("/run/recoverd", f"{root}/run"),
@@ -405,6 +406,64 @@ def bare_agent(house: House) -> None:
     house.write("coding-agent/state.json", "")
 
 
+ORCHESTRATOR = """\
+services:
+  orchestrator:
+    root: {root}/agentmux/state
+    run: {{command: [{root}/bin/agentmux]}}
+    health: {{within: 10s, stable_for: 200ms, probes: []}}
+"""
+
+
+def orchestrator(house: House) -> None:
+    """The orchestrator's sample as it is shipped. It is busy, and was saved under a label."""
+    conf = house.root / "etc"
+    (conf / "conf.d" / "assistant.yaml").unlink()
+    samples = Path(__file__).resolve().parents[2] / "config"
+    shutil.copytree(samples / "schemas", conf / "schemas", copy_function=shutil.copyfile)
+    shutil.copyfile(samples / "conf.d" / "orchestrator.yaml", conf / "conf.d" / "orchestrator.yaml")
+    (conf / "conf.d" / "orchestrator.yaml.d").mkdir()
+    house.write("etc/conf.d/orchestrator.yaml.d/here.yaml", ORCHESTRATOR.format(root=house.root))
+    house.program("agentmux", "#!/bin/sh\nwhile :; do sleep 1; done\n")
+    (house.root / "agentmux" / "state" / "backups").mkdir(parents=True)
+    now = time.strftime("%Y-%m-%dT%H:%M:%S.000Z", time.gmtime())
+    tasks = [
+        {"id": "t7", "title": "Mend the build", "status": "in_progress", "priority": "high", "checkpoint": {"step": 3}},
+        {"id": "t9", "title": "Update the manual", "status": "paused", "priority": "low"},
+    ]
+    metadata = {"version": "1.0.0", "hostname": "host", "pid": 700, "startedAt": now, "uptimeSeconds": 9}
+    state = {
+        "id": "state-1",
+        "version": "1.0.0",
+        "checkpointedAt": now,
+        "checkpointReason": "user_request",
+        "conversations": [{"id": "c3", "source": "chat", "recentMessages": [], "lastActivityAt": now}],
+        "tasks": [task | {"progress": {"percentComplete": 40}} for task in tasks],
+        "agents": [{"sessionName": "agent-1"}],
+        "projects": [],
+        "selfImprovement": {"currentTask": {"description": "a faster start", "status": "testing"}},
+        "metadata": metadata | {"restartCount": 0},
+    }
+    house.write("agentmux/state/orchestrator-state.json", json.dumps(state))
+    house.must("recoverd restore && recoverd snapshot --reason user_request --label before-upgrade --tag risky")
+
+
+def cut_orchestrator(house: House) -> None:
+    """The power failed in the middle of a checkpoint."""
+    orchestrator(house)
+    house.kill()
+    state = house.root / "agentmux" / "state" / "orchestrator-state.json"
+    state.write_bytes(state.read_bytes()[:300])
+
+
+def upgraded_orchestrator(house: House) -> None:
+    """The upgrade went wrong: it has dropped its tasks, which is valid."""
+    orchestrator(house)
+    state = house.root / "agentmux" / "state" / "orchestrator-state.json"
+    state.write_text(json.dumps(json.loads(state.read_bytes()) | {"tasks": []}))
+    house.must("recoverd snapshot")
+
+
 def _need(tool: str) -> None:
     if shutil.which(tool) is None:
         raise Unavailable(f"{tool} is not installed")
@@ -430,5 +489,6 @@ HOUSES: dict[str, Callable[[House], None]] = {
             formats,
         ),
         *(agent, torn_agent, saved_agent, partial_agent, bare_agent),
+        *(cut_orchestrator, upgraded_orchestrator),
     )
 }
