@@ -427,22 +427,22 @@ def orchestrator(house: House) -> None:
     house.program("agentmux", "#!/bin/sh\nwhile :; do sleep 1; done\n")
     (house.root / "agentmux" / "state" / "backups").mkdir(parents=True)
     now = time.strftime("%Y-%m-%dT%H:%M:%S.000Z", time.gmtime())
-    tasks = [
+    tasks: list[dict[str, object]] = [
         {"id": "t7", "title": "Mend the build", "status": "in_progress", "priority": "high", "checkpoint": {"step": 3}},
         {"id": "t9", "title": "Update the manual", "status": "paused", "priority": "low"},
     ]
-    metadata = {"version": "1.0.0", "hostname": "host", "pid": 700, "startedAt": now, "uptimeSeconds": 9}
+    metadata = {"version": "1.0.0", "hostname": "host", "pid": 700, "startedAt": now}
     state = {
         "id": "state-1",
         "version": "1.0.0",
         "checkpointedAt": now,
         "checkpointReason": "user_request",
         "conversations": [{"id": "c3", "source": "chat", "recentMessages": [], "lastActivityAt": now}],
-        "tasks": [task | {"progress": {"percentComplete": 40}} for task in tasks],
+        "tasks": [{**task, "progress": {"percentComplete": 40}} for task in tasks],
         "agents": [{"sessionName": "agent-1"}],
         "projects": [],
         "selfImprovement": {"currentTask": {"description": "a faster start", "status": "testing"}},
-        "metadata": metadata | {"restartCount": 0},
+        "metadata": {**metadata, "uptimeSeconds": 9, "restartCount": 0},
     }
     house.write("agentmux/state/orchestrator-state.json", json.dumps(state))
     house.must("recoverd restore && recoverd snapshot --reason user_request --label before-upgrade --tag risky")
