@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import os
 import re
@@ -131,6 +132,7 @@ class House:
             ("/var/lib/assistant", f"{root}/assistant"),
             ("/var/lib/coding-agent", f"{root}/coding-agent"),
             ("~/.agentmux/", f"{root}/agentmux/"),
+            ("~/.helixcode/", f"{root}/helixcode/"),
             ("/var/lib/recoverd", f"{root}/recoverd"),
             ("/etc/recoverd", f"{root}/etc"),
             ("/run/recoverd", f"{root}/run"),
@@ -464,6 +466,29 @@ def upgraded_orchestrator(house: House) -> None:
     house.must("recoverd snapshot")
 
 
+STORE = """\
+services:
+  conversations: {{root: {root}/helixcode}}
+"""
+
+
+def torn_store(house: House) -> None:
+    """A hundred conversations in three encodings, as a real program writes them; one was cut when the power failed."""
+    conf = house.root / "etc"
+    (conf / "conf.d" / "assistant.yaml").unlink()
+    top = Path(__file__).resolve().parents[2]
+    shutil.copytree(top / "config" / "schemas", conf / "schemas", copy_function=shutil.copyfile)
+    shutil.copyfile(top / "config" / "conf.d" / "conversation-store.yaml", conf / "conf.d" / "conversation-store.yaml")
+    (conf / "conf.d" / "conversation-store.yaml.d").mkdir()
+    house.write("etc/conf.d/conversation-store.yaml.d/here.yaml", STORE.format(root=house.root))
+    program = top / "tests" / "subjects" / "conversation_store.py"
+    command = [sys.executable, str(program), "--base", str(house.root / "helixcode"), "--fill", "100", "--once"]
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+    house.must("recoverd snapshot")
+    torn = house.root / "helixcode" / "conversations" / "conv-041.json"
+    torn.write_bytes(gzip.compress(torn.read_bytes(), mtime=0)[:100])
+
+
 def _need(tool: str) -> None:
     if shutil.which(tool) is None:
         raise Unavailable(f"{tool} is not installed")
@@ -489,6 +514,6 @@ HOUSES: dict[str, Callable[[House], None]] = {
             formats,
         ),
         *(agent, torn_agent, saved_agent, partial_agent, bare_agent),
-        *(cut_orchestrator, upgraded_orchestrator),
+        *(cut_orchestrator, upgraded_orchestrator, torn_store),
     )
 }
