@@ -20,12 +20,10 @@ class Unsupported:
 
 HOST = (
     Unsupported("replicas"),
-    Unsupported("hooks"),
     Unsupported("heartbeat"),
     Unsupported("metrics"),
 )
 SERVICE = (
-    Unsupported("hooks"),
     Unsupported("restore.fallback.*", ("replicas",)),
     Unsupported("state.*.sqlite"),
     Unsupported("state.*.dump"),

@@ -24,7 +24,6 @@ from recoverd.values import replace
 if TYPE_CHECKING:
     from recoverd.recovery.in_flight import Found
 
-_MOST_TOLD = 5  # warnings in the message of an event
 FAILURE = "failure"  # why a restore happens: the unit has failed
 _log = logging.getLogger("recoverd.operations")
 
@@ -94,34 +93,6 @@ def _in_flight(context: Context, service: Service, now_ns: int) -> Found | None:
     from recoverd.recovery.in_flight_documents import look  # late: few services ask
 
     return look(service, now_ns=now_ns, io_timeout_s=context.config.io_timeout_s)
-
-
-def tell_finished(context: Context, service: str, report: ResumeReport | None, origin: str, *, items: int) -> None:
-    """The event of a service that is back; `origin`: where its state came from, in a clause.
-
-    Where queries are declared the message says what is resumed, and hooks find all of it at the path in `resume`.
-    """
-    found = report.in_flight if report is not None else None
-    if report is None or found is None:
-        context.events.emit("restore.finished", service=service, message=origin, items=items)
-        return
-    warnings = list(found.warnings)
-    if len(warnings) > _MOST_TOLD:
-        warnings[_MOST_TOLD:] = [f"and {len(warnings) - _MOST_TOLD} more warnings"]
-    told = "\n".join(f"{one.called}: {one.message}" if one.called else str(one.message) for one in found.messages)
-    context.events.emit(
-        "restore.finished",
-        service=service,
-        message="; ".join([report.message, *warnings, origin]),
-        level="warning" if warnings else None,
-        items=items,
-        restart_count=report.restart_count,
-        clean_shutdown=report.shutdown.clean,
-        in_flight=found.count,
-        warnings=len(found.warnings),
-        messages=told or None,
-        resume=report.path,
-    )
 
 
 def _is_about_to_start(context: Context, service: Service, record: ProcessRecord, *, boot: bool) -> bool:

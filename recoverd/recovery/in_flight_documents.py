@@ -13,13 +13,13 @@ from collections.abc import Iterator
 from itertools import islice
 
 from recoverd.config.model import Format, ItemKind, Service, StateItem
+from recoverd.config.selection import Selection
 from recoverd.errors import RecoverdError
 from recoverd.events.text import printable
 from recoverd.recovery.in_flight import Asked, Found
 from recoverd.recovery.walk import MAX_DEPTH
 from recoverd.state.formats import detection, reading
 from recoverd.state.formats.text import Limits, Unjudgeable
-from recoverd.state.selection import Selection
 from recoverd.system import clock
 from recoverd.system.answering import silent
 from recoverd.system.reading import read_stable

@@ -105,12 +105,10 @@ def test_a_hundred_files_in_three_encodings(shelf: Shelf) -> None:
     assert {kind: found.count(kind) for kind in found} == {"indented": 34, "compact": 33, "gzip": 33}
     size = sum(map(len, whole.values()))
 
-    saved = shelf.told(shelf.run("-v", "--debug", "events", "snapshot").fine())["snapshot.saved"]
-    assert (saved["figures"]["files"], saved["figures"]["size_bytes"]) == (COUNT + 2, size)
-    assert saved["figures"]["seconds"] > 0
-    loaded = shelf.told(shelf.run("-v", "--debug", "events", "restore").fine())["state.loaded"]
-    assert (loaded["figures"]["files"], loaded["figures"]["size_bytes"]) == (COUNT + 2, size)
-    assert loaded["figures"]["seconds"] > 0
+    for command, event in (("snapshot", "snapshot.saved"), ("restore", "state.loaded")):
+        figures = shelf.told(shelf.run("-v", "--debug", "events", command).fine())[event]["figures"]
+        assert (figures["items"], figures["files"], figures["size_bytes"]) == (3, COUNT + 2, size)
+        assert figures["seconds"] > 0
 
     torn = [shelf.conversation(number) for number in (30, 31, 32)]
     assert [encoding(path.read_bytes()) for path in torn] == ["indented", "compact", "gzip"]
@@ -120,6 +118,7 @@ def test_a_hundred_files_in_three_encodings(shelf: Shelf) -> None:
     done = shelf.run("-v", "snapshot").fine(1)
     error = shelf.told(done)["state.corrupt"]
     assert (error["service"], error["item"]) == ("conversations", "conversations")
+    assert (error["path"], error["format"]) == (str(shelf.conversations), "json")
     assert error["message"].split(":")[0].split(" ")[0] in {path.name for path in torn}
     assert shelf.told(done)["snapshot.invalid"]["figures"]["files"] == COUNT + 2
 

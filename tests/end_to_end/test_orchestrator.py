@@ -18,8 +18,10 @@ import sys
 import threading
 import time
 import urllib.request
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -133,6 +135,29 @@ class Stage:
         self.post("conversation", talk("c1", minutes=5))
         self.post("conversation", talk("c2", hours=3))
         self.post("improve", {"description": "a faster start", "status": "testing"})
+
+
+@contextlib.contextmanager
+def chat() -> Iterator[tuple[str, list[Any]]]:
+    """Where hooks post to; its URL, and the documents that were posted."""
+    posted: list[Any] = []
+
+    class Chat(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            posted.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+            self.send_response(204)
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            """Nobody reads it."""
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Chat)
+    threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
+    try:
+        yield f"http://127.0.0.1:{server.server_address[1]}/chat", posted
+    finally:
+        server.shutdown()
+        server.server_close()
 
 
 def lives(pid: int) -> bool:
@@ -270,7 +295,7 @@ def test_restarts_are_counted_and_how_they_came_about(playing: Stage) -> None:
 
 def test_the_resume_report(playing: Stage) -> None:
     """Tasks in progress or paused with whether a checkpoint exists, conversations of the last hour, the warning: to the
-    orchestrator, which goes on with them, to whoever looks, and in the event that hooks are told of."""
+    orchestrator, which goes on with them, to whoever looks, and through a hook to everybody else."""
     playing.busy()
     playing.run("snapshot").fine()
     playing.kill()
@@ -321,8 +346,14 @@ def test_the_resume_report(playing: Stage) -> None:
     playing.post("conversation", talk("c3", hours=-2))
     playing.kill()
     conf = playing.world.conf / "recoverd.yaml"
-    conf.write_text(conf.read_text() + "log: {format: json}\n")
-    done = playing.run("-v", "restore").fine()
+    with chat() as (url, said_there):
+        body = '{"text": "{message}", "resuming": {in_flight}}'
+        hook = f"hooks: [{{when: [restore.finished], webhook: '{url}', body: '{body}'}}]\n"
+        conf.write_text(conf.read_text() + "log: {format: json}\n" + hook)
+        done = playing.run("-v", "restore").fine()
+    (posted,) = said_there
+    told = "restarted (#2), resuming 2 tasks and 1 conversation"
+    assert posted == {"text": f"{told}; {warning}; its state was left as it is", "resuming": 3}
     assert "note: main /conversations: 1 entry left out: lastActivityAt lies in the future" in done.out
     events = [json.loads(line) for line in done.err.splitlines() if line.startswith("{")]
     (event,) = [one for one in events if one.get("event") == "restore.finished"]
