@@ -15,6 +15,7 @@ from typing import Any
 import recoverd
 from recoverd.config import matching, places, trust
 from recoverd.config.keeping import Limits, Watch
+from recoverd.config.migration_model import MigrationStep
 from recoverd.config.model import (
     Autosave,
     CheckThresholds,
@@ -52,7 +53,7 @@ from recoverd.config.model import (
 from recoverd.config.process_model import Instances, Processes
 from recoverd.config.sources import SourceFile, Sources, digest, search_digest
 
-_REVISION = 5
+_REVISION = 6
 _Decoder = Callable[[Any], Any]
 
 
@@ -177,6 +178,7 @@ _item = _object(
     allow=frozenset,
     guards=_object(Guards, require=tuple),
     version=_object(VersionRule),
+    migrate=_list(_object(MigrationStep, patch=tuple, command=tuple)),
     validate=_object(Validation, command=tuple),
     siblings=tuple,
     rebuild=_object(Rebuild, compute=_by_name(_object(Computed)), command=tuple),

@@ -13,6 +13,7 @@ from types import MappingProxyType
 from typing import Any
 
 from recoverd.config.keeping import Limits, Watch
+from recoverd.config.migration_model import MigrationStep
 from recoverd.config.process_model import Instances, Processes
 from recoverd.values import dataclass, field
 
@@ -215,6 +216,7 @@ class StateItem:
     allow: frozenset[str] = frozenset()
     guards: Guards | None = None
     version: VersionRule | None = None
+    migrate: tuple[MigrationStep, ...] = ()
     name_field: str | None = None
     magic: str = ""  # the first bytes of every document, in hexadecimal
     validate: Validation | None = None
