@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 
 from recoverd.errors import RecoverdError, StateError
-from recoverd.operations import rejecting, unproven
+from recoverd.operations import migrating, rejecting, unproven
 from recoverd.operations import restore_endings as endings
 from recoverd.operations import restore_results as results
 from recoverd.operations import restore_words as told
@@ -26,7 +26,7 @@ from recoverd.recovery.gathered import Nothing
 from recoverd.recovery.plan import Action
 from recoverd.repository.objects import Reader
 from recoverd.system import clock
-from recoverd.values import dataclass
+from recoverd.values import dataclass, replace
 
 _UNHEALTHY = "the service was not healthy on it"
 CONFIRM = "confirm"  # why a restore happens: the second phase of a boot
@@ -59,6 +59,7 @@ class Restoration(RestoreRun):
             with repository.reader() as reader:
                 first = self._first(reader)
                 if self.request.dry_run:
+                    migrating.would(self, first)
                     return endings.dry_run(self, first, self.chooser.next(reader, first))
         self.found = first.action
         items = first.survey.items.values()
@@ -77,7 +78,10 @@ class Restoration(RestoreRun):
             first = unhealthy
         if first.action is Action.BLOCK:
             return endings.blocked(self, first, endings.blocking(first))
-        if first.action is Action.LEAVE and self.explicit is None:
+        if self.request.why == migrating.MIGRATE:
+            return self._migrate(first)
+        migrates = migrating.decide(self, first)
+        if first.action is Action.LEAVE and self.explicit is None and not migrates:
             return self._leave(first)
         return self._restore(first)
 
@@ -94,6 +98,21 @@ class Restoration(RestoreRun):
             record = newest.items.get(self.only.item) if newest is not None else None
             check_document(self.only, plain.trees, (live, record.good if record is not None else None))
         return self.asked_for(plain)
+
+    def _migrate(self, first: Look) -> ServiceRestore:
+        """Only what waits for a migration: damage is for a restore, which migrates as well."""
+        if first.action is not Action.LEAVE:
+            reasons = tuple(told.sentence(one) for one in first.damage)
+            hint = f"`recoverd restore {self.service.name}` repairs it, and migrates it in the same transaction"
+            return replace(endings.result(self, first, results.FAILED, reasons=reasons, exit_status=1), hint=hint)
+        with self.context.state_changes:
+            migrating.allow_again(self)
+        if migrating.decide(self, first):
+            return self._restore(first)
+        left = tuple(told.sentence(one) for one in first.damage)
+        waits = any(item.older for item in first.survey.items.values())
+        outcome = results.FAILED if waits else results.UNTOUCHED
+        return endings.result(self, first, outcome, reasons=left, exit_status=1 if waits else 0)
 
     def _restore(self, first: Look, up: Up | None = None) -> ServiceRestore:
         """One choice after the other, until the service is healthy on one. `up`: how it was on state that is ok."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 from recoverd.config.model import EMPTY, Service
 from recoverd.operations import restore_words as told
@@ -22,6 +23,9 @@ from recoverd.recovery.resume import ResumeReport
 from recoverd.repository.objects import Reader
 from recoverd.repository.records import Snapshot
 from recoverd.values import dataclass, field
+
+if TYPE_CHECKING:
+    from recoverd.recovery.migrating import Migrated
 
 
 @dataclass(slots=True)
@@ -45,6 +49,10 @@ class RestoreRun:
     damaged: bool = True  # live state, by itself: nothing was only asked for
     note: Unproven | None = None  # what was written and not proven yet
     others: tuple[Damage, ...] = ()  # what stays damaged because only another part was asked for
+    migrates: bool = False  # live documents of older versions are migrated too
+    unmigrated: str = ""  # why they could not be
+    before: Snapshot | None = None  # what live state was before it was migrated
+    migrated: Sequence[Migrated] = ()  # documents of what was staged last
     _chooser: Chooser | None = None
 
     @property
@@ -103,4 +111,5 @@ class RestoreRun:
 
     def items(self, current: Look, choice: Choice, now_ns: int) -> tuple[ItemOutcome, ...]:
         where = self.applied[-1].quarantine if self.applied else None
-        return told.outcomes(current.survey, current.damage, choice, now_ns=now_ns, quarantine=where)
+        found = told.outcomes(current.survey, current.damage, choice, now_ns=now_ns, quarantine=where)
+        return told.with_versions(found, self.migrated)

@@ -12,6 +12,8 @@ from recoverd.operations import unproven
 from recoverd.operations.accept import remember_accepted
 from recoverd.operations.assess import look
 from recoverd.operations.context import Context
+from recoverd.operations.migrating import remember_undone
+from recoverd.operations.pending_migrations import note_pending
 from recoverd.operations.processes import bring_up, driver_of
 from recoverd.recovery import quarantine, swapping
 from recoverd.recovery.quarantine import Quarantined
@@ -103,4 +105,7 @@ def _accept(context: Context, service: Service) -> tuple[str, Mapping[str, Mappi
     """Call what lies there now good enough to be left alone, as long as its content does not change."""
     with context.repository().reader() as reader:
         survey, _ = look(context, service, reader, full_read=True)
+    versions = {name: item.version.current for name, item in service.state.items() if item.version is not None}
+    remember_undone(context, service.name, survey, versions)
+    note_pending(context, service, survey)
     return survey.verdict.value, remember_accepted(context, service, survey)

@@ -58,13 +58,15 @@ def run_command(
     output_fd: int | None = None,
     most_bytes: int = OUTPUT_BYTES,
     uid: int | None = None,
+    stdin_fd: int | None = None,
     stdout_fd: int | None = None,
 ) -> Ran:
     """Run a command in a session of its own, from /, its errors among its output.
 
     At the deadline its whole process group is killed. So is what it left running, unless its output goes to
     `output_fd`: then it may start something that stays. `env` replaces the environment. `uid`: the user it runs
-    as, with that user's groups, where recoverd is root. `stdout_fd`: where its output goes, apart from its errors.
+    as, with that user's groups, where recoverd is root. `stdin_fd`: what it reads, else nothing. `stdout_fd`: where
+    its output goes, apart from its errors.
     Raises OSError and ValueError when it can't be executed.
     """
     import subprocess
@@ -72,7 +74,7 @@ def run_command(
     account = _account(uid) if uid is not None and os.geteuid() == 0 and uid != 0 else None
     process = subprocess.Popen(
         command,
-        stdin=subprocess.DEVNULL,
+        stdin=subprocess.DEVNULL if stdin_fd is None else stdin_fd,
         stdout=stdout_fd if stdout_fd is not None else subprocess.PIPE if output_fd is None else output_fd,
         stderr=subprocess.STDOUT if stdout_fd is None else subprocess.PIPE,
         start_new_session=True,
