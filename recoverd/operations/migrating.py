@@ -29,6 +29,7 @@ from recoverd.values import replace
 if TYPE_CHECKING:
     from recoverd.operations.restore_run import RestoreRun
 
+_LABEL_CHARACTERS = 60
 MIGRATE = "migrate"  # why a restore happens: somebody asked for migrations, and for nothing else
 REASON = "pre-migration"  # of the snapshot that is taken, and pinned, before anything is migrated
 
@@ -134,14 +135,23 @@ def _newest_before(snapshots: list[Snapshot]) -> Snapshot | None:
     return next((one for one in reversed(snapshots) if one.reason == REASON), None)
 
 
-def save_before(run: RestoreRun) -> Snapshot:
+def _label(run: RestoreRun, found: Mapping[Target, Older]) -> str:
+    """From which versions to which."""
+    pairs = []
+    for (item, _), one in found.items():
+        rule = run.service.state[item].version
+        pairs.append(f"{one.version} to {rule.current if rule is not None else '?'}")
+    return ", ".join(dict.fromkeys(pairs))[:_LABEL_CHARACTERS]
+
+
+def save_before(run: RestoreRun, found: Mapping[Target, Older]) -> Snapshot:
     """A pinned snapshot of live state as it is: durable on return. Raises StateError and RepositoryError.
 
     One that was taken for an earlier try, and still holds exactly what is there, does.
     """
     context, name = run.context, run.service.name
     newest = context.repository().newest(name)
-    label = None if newest is not None and newest.reason == REASON else REASON
+    label = None if newest is not None and newest.reason == REASON else _label(run, found)
     request = SnapshotRequest(reason=REASON, label=label, prune=False)
     made = capture_locked(context, [run.service], request)[name]
     saved = context.repository().newest(name)

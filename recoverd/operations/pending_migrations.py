@@ -41,3 +41,14 @@ def note_pending(context: Context, service: Service, survey: ServiceSurvey) -> N
             repository.update_record(service.name, change)
     except (RecoverdError, OSError):
         pass  # the next capture notes it
+
+
+def waiting_migrations(service: Service, record: ServiceRecord | None) -> tuple[str, ...]:
+    """What was last seen to wait, of items that are declared so today; with what somebody took back."""
+    found = []
+    for name, clause in (record.pending if record is not None else {}).items():
+        item = service.state.get(name)
+        if record is not None and item is not None and item.migrate and item.version is not None:
+            undone = record.undone.get(name) == item.version.current
+            found.append(f"{clause}, not {item.version.current}{': its migration was undone' if undone else ''}")
+    return tuple(found)

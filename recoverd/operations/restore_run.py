@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from recoverd.config.model import EMPTY, Service
+from recoverd.operations import migrating, resuming
 from recoverd.operations import restore_words as told
-from recoverd.operations import resuming
 from recoverd.operations.assess import look
 from recoverd.operations.choosing import Chooser, Look
 from recoverd.operations.context import Context
@@ -101,6 +101,8 @@ class RestoreRun:
         """
         if self.others and not self.was_running and not self.runs():
             return Up(None, "it is not started, because other state of it is damaged")
+        if self.request.why == migrating.MIGRATE and not self.was_running:
+            return Up(None)  # nothing was stopped for it
         self.resume = resuming.announce(self.context, self.service, self.request, outcome, items, written=written)
         return bring_up(self.context, self.service, start=self.request.start)
 

@@ -48,7 +48,7 @@ def _write_next(
                 if driver is not None and not run.request.boot:
                     run.was_running = driver.stop().was_running or run.was_running
                 now = run.asked_for(run.look(reader))
-                before = run.before = migrating.save_before(run)
+                before = run.before = migrating.save_before(run, older)
             except ServiceError as error:
                 return endings.blocked(run, current, (f"{run.service.name} could not be stopped: {error.message}",))
             except (RepositoryError, StateError) as error:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 
 from recoverd.config.migration_model import MigrationStep
@@ -23,7 +23,7 @@ from recoverd.state.migrating import Run, migrate_document, migrations_of, value
 from recoverd.state.signs import shrunk
 from recoverd.state.verdicts import Judgement, Verdict
 from recoverd.system.durable import syncfs, write_all
-from recoverd.system.reading import read_stable
+from recoverd.system.reading import open_regular, read_stable
 from recoverd.system.walk import open_declared_directory, open_directory_at, open_parent
 from recoverd.values import dataclass
 
@@ -158,15 +158,7 @@ def _rewrite(fd: int, data: bytes, mode: int) -> None:
 
 def preview(item: StateItem, judge: Judge, document: str) -> tuple[Change, list[Operation]] | None:
     """What becomes of a live document, and the JSON Patch from what it says to that. Raises StateError, OSError."""
-    if document:
-        directory = open_declared_directory(item.path)
-        *above, name = document.split("/")
-        for part in above:
-            below = open_directory_at(directory, part)
-            os.close(directory)
-            directory = below
-    else:
-        directory, name = open_parent(item.path)
+    directory, name = _directory(item, document)
     try:
         found = read_stable(directory, name, most_bytes=judge.most_bytes)
     finally:
@@ -176,3 +168,34 @@ def preview(item: StateItem, judge: Judge, document: str) -> tuple[Change, list[
         return None
     before, after = (value_of(data, item) for data in (found.data, change.data))
     return change, json_patch(before, after)
+
+
+def migrate_scratch(service: Service, judges: Mapping[str, Judge], older: Iterable[Target]) -> None:
+    """Migrate documents of a service whose state lies in a directory of our own. Raises StateError, OSError."""
+    for name, document in older:
+        item = service.state[name]
+        directory, last = _directory(item, document)
+        try:
+            fd = open_regular(directory, last)
+        finally:
+            os.close(directory)
+        try:
+            status = os.fstat(fd)
+            change = change_of(item, judges[name], document, _content(fd), uid=status.st_uid)
+            if change is not None:
+                _rewrite(fd, change.data, status.st_mode & 0o7777)
+        finally:
+            os.close(fd)
+
+
+def _directory(item: StateItem, document: str) -> tuple[int, str]:
+    """The open directory that holds a document, and its name there. Raises OSError."""
+    if not document:
+        return open_parent(item.path)
+    here = open_declared_directory(item.path)
+    *above, name = document.split("/")
+    for part in above:
+        below = open_directory_at(here, part)
+        os.close(here)
+        here = below
+    return here, name
