@@ -11,8 +11,8 @@ from recoverd.config.sections import Section
 from recoverd.config.signs import why_no_pointer
 from recoverd.config.versions import are_same, is_newer
 
-_WITH_VALUE = frozenset({"add", "replace", "test"})
-_WITH_FROM = frozenset({"move", "copy"})
+_WITH_VALUE = ("add", "replace", "test")
+_WITH_FROM = ("move", "copy")
 
 
 def build_migrations(item: Section, version: VersionRule | None) -> tuple[MigrationStep, ...]:
@@ -54,7 +54,7 @@ def _operation(operation: Section) -> Mapping[str, Any]:
         if kind in kinds and not operation.has(key):
             operation.problem(None, f"{kind} needs `{key}`")
         elif kind not in kinds and operation.has(key):
-            operation.problem(key, f"goes with {' and '.join(sorted(kinds))}, not with {kind}")
+            operation.problem(key, f"goes with {', '.join(kinds[:-1])} and {kinds[-1]}, not with {kind}")
     for key in ("path", "from"):
         text = operation.text(key)
         if text is not None and (reason := why_no_pointer(text)):
