@@ -269,21 +269,16 @@ def test_a_failed_migration_does_not_keep_damage_from_being_repaired(old: Any) -
     assert "nothing was migrated" in " ".join(result.reasons)
 
 
-def test_nothing_is_done_without_its_snapshot(old: Any) -> None:
-    """Where the state can't be saved as it was before, it is not touched."""
-    packs = old.state_dir / "repository" / "packs"
-    before = old.contents()
-    moved = old.state_dir / "repository" / "snapshots" / "app"
-    moved.chmod(0o500)
-    try:
-        if os.geteuid() == 0:
-            pytest.skip("root can write everywhere")
-        result = run(old)
-    finally:
-        moved.chmod(0o700)
-    assert (result.outcome, result.exit_status, old.contents()) == ("failed", 1, before)
-    assert "saved as it is before" in " ".join(result.reasons)
-    assert packs.is_dir()
+@pytest.mark.parametrize("name", ["snapshots", "marks"])
+def test_nothing_is_done_without_its_pinned_snapshot(old: Any, name: str) -> None:
+    """Where the state can't be saved as it was before, or that can't be pinned, it is not touched."""
+    before, place = old.contents(), old.state_dir / "repository" / name / "app"
+    if place.is_dir():
+        place.rename(place.with_name("elsewhere"))
+    place.write_text("a file where a directory is needed")
+    for result in (run(old), old.restore()):
+        assert (result.outcome, result.exit_status, old.contents()) == ("failed", 1, before), result
+    assert not list((old.state_dir / "quarantine").glob("*/*"))
 
 
 def test_what_is_damaged_is_for_a_restore(old: Any) -> None:
