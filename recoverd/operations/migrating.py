@@ -6,9 +6,10 @@ none of them is. A service that runs, and whose state is ok, is left alone: `rec
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING
 
+from recoverd.config.model import Service
 from recoverd.config.versions import are_same
 from recoverd.errors import StateError
 from recoverd.operations.choosing import Look
@@ -38,6 +39,7 @@ def decide(run: RestoreRun, first: Look) -> bool:
     """Whether live documents are migrated by this restore; if not, its notes say why. Raises ServiceError."""
     found = _all_older(first.survey)
     if not found or run.only is not None:
+        run.migrates = False
         return False
     why = _why_not(run, first, found)
     if why is not None:
@@ -228,14 +230,19 @@ def bring_to_current(run: RestoreRun, staged: Staging, choice: Choice) -> dict[T
     return failed
 
 
-def remember_undone(context: Context, service: str, survey: ServiceSurvey, versions: Mapping[str, str]) -> None:
+def remember_undone(context: Context, service: Service, survey: ServiceSurvey, touched: Collection[str]) -> None:
     """After an undo: what waits for a migration now is not migrated again before somebody asks for it.
 
-    `versions`: item -> the version that is current.
+    `touched`: the items that the undo changed; of others nothing is said.
     """
-    found = {name: versions[name] for name, item in survey.items.items() if item.older and name in versions}
-    if dict(context.repository().record(service).undone) != found:
-        context.repository().update_record(service, lambda record: replace(record, undone=found))
+    before = context.repository().record(service.name).undone
+    found = {name: version for name, version in before.items() if name not in touched}
+    for name in touched:
+        rule = service.state[name].version if name in service.state else None
+        if rule is not None and survey.items[name].older:
+            found[name] = rule.current
+    if dict(before) != found:
+        context.repository().update_record(service.name, lambda record: replace(record, undone=found))
 
 
 def give_up(run: RestoreRun, why: str) -> None:

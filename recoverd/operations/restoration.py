@@ -128,6 +128,11 @@ class Restoration(RestoreRun):
                             self.notes.append("candidates whose tries were used up are tried again")
                             continue
             except (RecoverdError, OSError) as error:
+                if not self.applied and self.migrates:
+                    migrating.give_up(self, error.message if isinstance(error, RecoverdError) else str(error))
+                    if current.wrong or self.explicit is not None:
+                        continue
+                    return endings.not_migrated(self, current, self.unmigrated)
                 if not self.applied:
                     raise
                 # a candidate that does not work must not stay only because the next one can't be tried

@@ -48,6 +48,13 @@ def _write_next(
                 if driver is not None and not run.request.boot:
                     run.was_running = driver.stop().was_running or run.was_running
                 now = run.asked_for(run.look(reader))
+                if run.explicit is None and now.action is Action.BLOCK:
+                    return endings.blocked(run, now, endings.blocking(now))
+                if not migrating.decide(run, now):
+                    if not now.wrong and run.explicit is None:
+                        return endings.untouched(run, now)
+                    current = now
+                    continue
                 before = run.before = migrating.save_before(run, older)
             except ServiceError as error:
                 return endings.blocked(run, current, (f"{run.service.name} could not be stopped: {error.message}",))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from recoverd.config.model import Service
@@ -72,7 +72,8 @@ def undo(context: Context, request: UndoRequest) -> UndoResult:
         running = driver is not None and driver.stop().was_running
         applied = quarantine.undo(service.name, found.id, state_dir=context.state_dir)
         unproven.save(repository, service.name, None)  # it was about what was undone
-        verdict, accepted = _accept(context, service)
+        touched = {str(step["item"]) for step in found.evidence.get("steps", ())}
+        verdict, accepted = _accept(context, service, touched)
         context.events.emit("restore.finished", service=service.name, message=f"{found.id} was undone")
         up = bring_up(context, service, start=running and request.start)
     count = sum(len(documents) for documents in accepted.values())
@@ -101,11 +102,12 @@ def _find(context: Context, wanted: str | None) -> tuple[str, Quarantined]:
     raise UsageError(f"there is no quarantine {wanted!r}", hint=f"the newest is {newest[0]}/{newest[1].id}")
 
 
-def _accept(context: Context, service: Service) -> tuple[str, Mapping[str, Mapping[str, str]]]:
+def _accept(
+    context: Context, service: Service, touched: Collection[str]
+) -> tuple[str, Mapping[str, Mapping[str, str]]]:
     """Call what lies there now good enough to be left alone, as long as its content does not change."""
     with context.repository().reader() as reader:
         survey, _ = look(context, service, reader, full_read=True)
-    versions = {name: item.version.current for name, item in service.state.items() if item.version is not None}
-    remember_undone(context, service.name, survey, versions)
+    remember_undone(context, service, survey, touched)
     note_pending(context, service, survey)
     return survey.verdict.value, remember_accepted(context, service, survey)
