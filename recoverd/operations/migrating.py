@@ -24,6 +24,7 @@ from recoverd.recovery.plan import Action, Origin, Target
 from recoverd.recovery.staging import Replacement, Staging
 from recoverd.recovery.survey import ServiceSurvey
 from recoverd.repository.records import Marks, Snapshot
+from recoverd.state.judging import MIGRATION_TO
 from recoverd.state.verdicts import Verdict
 from recoverd.values import replace
 
@@ -57,16 +58,29 @@ def would(run: RestoreRun, first: Look) -> None:
             run.notes.append(f"{name} has version {one.version}; it would be migrated to {current}")
 
 
+def unfit(service: Service, survey: ServiceSurvey) -> str | None:
+    """A document whose version does not fit, in a sentence: all are migrated or none, so it holds up the others."""
+    for name, item in survey.items.items():
+        for finding in item.findings if service.state[name].migrate else ():
+            if finding.verdict is Verdict.NEWER:
+                return f"{name}: {finding.problems[0]}" if finding.problems else name
+    return None
+
+
+def tell_if_it_fails(run: RestoreRun, survey: ServiceSurvey) -> None:
+    """The event for a document of an older version that no migration makes valid."""
+    why = unfit(run.service, survey)
+    if why is not None and MIGRATION_TO in why and not run.request.dry_run:
+        tell_failed(run, why)
+
+
 def _why_not(run: RestoreRun, first: Look, found: Mapping[Target, Older]) -> str | None:
-    asked = run.request.why == MIGRATE
     name = run.service.name
     hint = f"`recoverd migrate {name}`"
-    declaring = {item.name for item in run.service.state.values() if item.migrate}
-    for item, survey in first.survey.items.items():
-        for finding in survey.findings if item in declaring else ():
-            if finding.verdict is Verdict.NEWER:
-                return f"{finding.problems[0] if finding.problems else item}, and all are migrated or none"
-    if asked:
+    why = unfit(run.service, first.survey)
+    if why is not None:
+        return f"{why}, and all are migrated or none"
+    if run.request.why == MIGRATE:
         return None
     if not _wanted(run, found):
         return f"its migration was undone; {hint} does it again"

@@ -78,6 +78,7 @@ class Restoration(RestoreRun):
             first = unhealthy
         if first.action is Action.BLOCK:
             return endings.blocked(self, first, endings.blocking(first))
+        migrating.tell_if_it_fails(self, first.survey)
         if self.request.why == migrating.MIGRATE:
             return self._migrate(first)
         migrates = migrating.decide(self, first)
@@ -110,7 +111,7 @@ class Restoration(RestoreRun):
         if migrating.decide(self, first):
             return self._restore(first)
         left = tuple(told.sentence(one) for one in first.damage)
-        waits = any(item.older for item in first.survey.items.values())
+        waits = migrating.unfit(self.service, first.survey) is not None
         outcome = results.FAILED if waits else results.UNTOUCHED
         return endings.result(self, first, outcome, reasons=left, exit_status=1 if waits else 0)
 

@@ -37,6 +37,9 @@ from recoverd.values import replace
 JUDGING_REVISION = 2
 """To be raised with every change of recoverd that can change a verdict: what was remembered is then judged again."""
 
+MIGRATION_TO = "its migration to"
+"""What the problem says of a document of an older version that can't be brought to the current one."""
+
 # What compressed data can begin with: a look at one byte settles it for nearly all documents.
 _COMPRESSED = frozenset((0x1F, 0x28, *range(0x50, 0x60)))
 _OK_UNCHECKED = Judgement(Verdict.OK, unchecked=True)
@@ -269,7 +272,7 @@ class Judge:
         if later.verdict is Verdict.UNREADABLE:
             return later
         why = "; ".join(map(str, later.problems[:3]))
-        problem = Problem(place, f"has version {version}, and its migration to {current} fails: {why}")
+        problem = Problem(place, f"has version {version}, and {MIGRATION_TO} {current} fails: {why}")
         return Judgement(Verdict.NEWER, (problem,), parsed.notes, version=version)
 
     def by_bytes(self, judgement: Judgement, head: bytes, size_bytes: int) -> Judgement:
