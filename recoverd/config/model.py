@@ -15,6 +15,7 @@ from typing import Any
 from recoverd.config.hook_model import Hook
 from recoverd.config.in_flight_model import InFlight
 from recoverd.config.keeping import Limits, Watch
+from recoverd.config.migration_model import MigrationStep
 from recoverd.config.process_model import Instances, Processes
 from recoverd.values import dataclass, field
 
@@ -217,6 +218,7 @@ class StateItem:
     allow: frozenset[str] = frozenset()
     guards: Guards | None = None
     version: VersionRule | None = None
+    migrate: tuple[MigrationStep, ...] = ()
     name_field: str | None = None
     magic: str = ""  # the first bytes of every document, in hexadecimal
     validate: Validation | None = None

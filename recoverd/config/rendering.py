@@ -11,6 +11,7 @@ from typing import Any
 
 from recoverd.config.hook_model import Hook
 from recoverd.config.in_flight_model import InFlight
+from recoverd.config.migration_model import MigrationStep
 from recoverd.config.model import (
     EMPTY,
     Computed,
@@ -249,6 +250,7 @@ def _signs(item: StateItem) -> dict[str, Any]:
             min_items=dict(guards.min_items),
         ),
         version=None if version is None else {"field": version.field, "current": version.current},
+        migrate=[_migration(step) for step in item.migrate] or None,
         name_field=item.name_field,
         magic=f"hex:{item.magic}" if item.magic else None,
         validate=None
@@ -258,6 +260,13 @@ def _signs(item: StateItem) -> dict[str, Any]:
         rebuild=None if item.rebuild is None else _rebuild(item.rebuild),
         initial=None if item.initial is None else item.initial.path or item.initial.document,
     )
+
+
+def _migration(step: MigrationStep) -> dict[str, Any]:
+    plain: dict[str, Any] = {"from": step.source, "to": step.target}
+    if step.command:
+        return plain | {"command": list(step.command), "timeout": format_duration(step.timeout_s)}
+    return plain | ({"rename": dict(step.rename)} if step.rename else {"patch": [dict(one) for one in step.patch]})
 
 
 def _rebuild(rebuild: Rebuild) -> dict[str, Any]:

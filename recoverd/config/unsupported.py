@@ -27,7 +27,6 @@ SERVICE = (
     Unsupported("restore.fallback.*", ("replicas",)),
     Unsupported("state.*.sqlite"),
     Unsupported("state.*.dump"),
-    Unsupported("state.*.migrate"),
     Unsupported("state.*.check"),
     Unsupported("state.*.require_tables"),
     Unsupported("state.*.assert"),

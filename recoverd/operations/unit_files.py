@@ -66,7 +66,7 @@ class Layout:
     has_state_in_tmp: bool = False  # then /tmp can't be a private one
     keeps: bool = False  # the scheduler also restores state, starts and probes services: `watch`, `drill.cron`
     tells: bool = False  # hooks are declared, which may need the network
-    validates: bool = False  # captures and restores start commands as the owners of state: `validate`
+    validates: bool = False  # captures and restores start commands as the owners of state: `validate`, `migrate`
     drills: bool = False  # and so does the scheduler: `drill.command`
 
 

@@ -392,6 +392,15 @@ def saved_agent(house: House) -> None:
     house.must("recoverd restore && recoverd snapshot")
 
 
+def updated_agent(house: House) -> None:
+    """It was saved, and then updated to the version that writes 2.0.0."""
+    agent(house)
+    house.must("recoverd snapshot")
+    samples = Path(__file__).resolve().parents[2] / "config"
+    drop_in = house.root / "etc" / "conf.d" / "coding-agent.yaml.d" / "2.0.0.yaml"
+    shutil.copyfile(samples / "updates" / "coding-agent-2.0.0.yaml", drop_in)
+
+
 def partial_agent(house: House) -> None:
     """Two task files are torn; one of them was never saved."""
     saved_agent(house)
@@ -513,7 +522,7 @@ HOUSES: dict[str, Callable[[House], None]] = {
             bare,
             formats,
         ),
-        *(agent, torn_agent, saved_agent, partial_agent, bare_agent),
+        *(agent, torn_agent, saved_agent, updated_agent, partial_agent, bare_agent),
         *(cut_orchestrator, upgraded_orchestrator, torn_store),
     )
 }

@@ -32,8 +32,15 @@ PROGRAM = ROOT / "tests" / "subjects" / "orchestrator.py"
 HERE = """\
 services:
   orchestrator:
-    run: {{command: [{python}, {program}, --state, {state}, --port, "{port}", --slow-write, "{slow}"]}}
+    run:
+      command: [{python}, {program}, --state, {state}, --port, "{port}", --slow-write, "{slow}", --speaks, {version}]
     health: {{within: 30s, stable_for: 200ms, probes: [{{http: "http://127.0.0.1:{port}/health"}}]}}
+"""
+UPDATE = """\
+    state:
+      main:
+        version: {field: version, current: "2.0.0"}
+        migrate: [{from: "1.0.0", to: "2.0.0", patch: [{op: add, path: /queues, value: []}]}]
 """
 
 
@@ -70,9 +77,10 @@ class Stage:
         (conf / "orchestrator.yaml.d").mkdir()
         self.here()
 
-    def here(self, slow: int = 0, more: str = "") -> None:
+    def here(self, slow: int = 0, version: str = "1.0.0", more: str = "") -> None:
         """What is different here from the sample."""
-        words = {"python": sys.executable, "program": PROGRAM, "state": self.state, "port": self.port, "slow": slow}
+        words: dict[str, Any] = {"python": sys.executable, "program": PROGRAM, "state": self.state}
+        words |= {"port": self.port, "slow": slow, "version": version}
         (self.world.conf / "conf.d" / "orchestrator.yaml.d" / "here.yaml").write_text(HERE.format(**words) + more)
 
     def run(self, *words: str) -> Any:
@@ -288,6 +296,30 @@ def test_restarts_are_counted_and_how_they_came_about(playing: Stage) -> None:
     found = {one["name"]: one for one in playing.json("check")["results"]}["resume"]
     assert found["figures"]["restart_count"]["value"] == 3
     assert "after an unclean shutdown, #3" in found["message"]
+
+
+# -- another version ---------------------------------------------------------------------------------------------
+
+
+def test_a_version_mismatch_is_migrated(playing: Stage) -> None:
+    """An update refuses the state of the version before: it is migrated before the start, after a pinned snapshot, and
+    what was in flight is told of what came of it. `undo` goes back, for the program of then."""
+    playing.post("task", task("t1", "paused"))
+    playing.run("stop").fine()
+    playing.here(version="2.0.0", more=UPDATE)
+    playing.run("start").fine(1)
+    assert "it needs a migration" in playing.said()
+    result = playing.restore()
+    assert (result["healthy"], playing.document()["version"]) == (True, "2.0.0")
+    assert (playing.tasks(), playing.document()["queues"]) == (["t1"], [])
+    assert {"from": "1.0.0", "to": "2.0.0"} in [one["migrated"] for one in result["items"]]
+    assert result["in_flight"]["summary"] == "resuming 1 task"
+    (pinned,) = [one for one in playing.snapshots() if one["reason"] == "pre-migration"]
+    assert pinned["pinned"] is True
+    playing.run("stop").fine()
+    playing.here()
+    playing.run("undo").fine()
+    assert (playing.document()["version"], playing.tasks()) == ("1.0.0", ["t1"])
 
 
 # -- the resume report -----------------------------------------------------------------------------------------
