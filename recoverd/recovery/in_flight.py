@@ -170,14 +170,19 @@ class _Query:
             yield f"{where}: {self.fit} entries fit, of which the first {len(self.entries)} are listed"
 
     def _entries(self, found: Any) -> Iterator[tuple[str, Any]]:
-        """Each entry with its own part of the pointer. An object is one entry where it has a plain value in a field
-        that the query names, or holds nothing but plain values; else its values are the entries."""
+        """Each entry with its own part of the pointer.
+
+        The values of an object are the entries where it holds objects and has no plain value in a field that the query
+        names; of a query that names none, where it holds nothing but objects. Else the object is one entry itself.
+        """
         if isinstance(found, list):
             yield from ((f"/{number}", entry) for number, entry in enumerate(found))
             return
-        nests = any(isinstance(each, Mapping) for each in found.values())
-        if found and (not nests or any(self._is_plain(field_of(found, name)) for name in self._named)):
-            yield "", found
+        holds = [isinstance(each, Mapping) for each in found.values()]
+        nests = any(holds) if self._named else all(holds)
+        if not nests or any(self._is_plain(field_of(found, name)) for name in self._named):
+            if found:
+                yield "", found
             return
         yield from ((f"/{_escaped(name)}", entry) for name, entry in found.items())
 

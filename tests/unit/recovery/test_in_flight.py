@@ -173,6 +173,9 @@ def test_a_mapping_and_one_object() -> None:
     nested = {"id": 7, "status": "paused", "log": {"a": {}}}
     assert [(one.called, one.document) for one in ask(whole, **{"t7.json": nested}).entries] == [("7", "t7.json")]
     assert ask(whole, only={}).entries == ()
+    every = InFlight("main", "")
+    assert [one.place for one in ask(every, only=nested).entries] == [""]
+    assert [one.place for one in ask(every, only={"a": paused, "b": {}}).entries] == ["/a", "/b"]
 
 
 def test_the_order_is_that_of_queries_then_documents() -> None:
