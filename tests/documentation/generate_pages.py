@@ -27,6 +27,7 @@ PAGES = (
     "troubleshooting.md",
     "formats.md",
     "recipes/coding-agent.md",
+    "recipes/session-manager.md",
     "recipes/orchestrator.md",
     "recipes/conversation-store.md",
 )

@@ -17,6 +17,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from recoverd.state.formats.compression import Compression, pack
+from tests.documentation.desks import DESKS
 
 _SMALL = 256 << 10  # bytes of the file system that is filled
 _LARGE = 32 << 20  # the same of one with a space reserve
@@ -133,6 +134,7 @@ class House:
             ("/var/lib/coding-agent", f"{root}/coding-agent"),
             ("~/.agentmux/", f"{root}/agentmux/"),
             ("~/.helixcode/", f"{root}/helixcode/"),
+            ("/home/ada/src", f"{root}/src"),
             ("/var/lib/recoverd", f"{root}/recoverd"),
             ("/etc/recoverd", f"{root}/etc"),
             ("/run/recoverd", f"{root}/run"),
@@ -524,5 +526,6 @@ HOUSES: dict[str, Callable[[House], None]] = {
         ),
         *(agent, torn_agent, saved_agent, updated_agent, partial_agent, bare_agent),
         *(cut_orchestrator, upgraded_orchestrator, torn_store),
+        *DESKS,
     )
 }
