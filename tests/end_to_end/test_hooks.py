@@ -127,6 +127,25 @@ def test_both_phases_of_a_boot(world: Any) -> None:
         assert len(bodies) == 1
 
 
+def test_a_boot_is_not_held_up(world: Any) -> None:
+    """A command that hangs in the first phase is ended with it, long before its deadline; the second tells it again."""
+    command, told = teller(world)
+    hang, pid = world.root / "hang", world.root / "pid"
+    wrapper = world.root / "wrapper"
+    wrapper.write_text(f"#!/bin/sh\nif [ -e {hang} ]; then echo $$ > {pid}; exec sleep 1000; fi\nexec {command}\n")
+    wrapper.chmod(0o755)
+    hooks(world, f"{{when: [restore.finished], command: [{wrapper}], timeout: 900s}}")
+    world.run("snapshot").fine()
+    world.main.write_text("")
+    hang.touch()
+    world.run("restore", "--boot").fine()  # which would wait for 900 seconds
+    assert not Path(f"/proc/{pid.read_text().strip()}").exists()
+    assert events(told) == []
+    hang.unlink()
+    world.run("confirm").fine()
+    assert names(told) == ["restore.finished"]
+
+
 def test_what_is_left_down_is_told(world: Any) -> None:
     """restore.failed: a service without a candidate, and one that comes after it."""
     command, told = teller(world)

@@ -190,6 +190,32 @@ def test_too_many_events(declare: Declare, said: Said, tmp_path: Path, wait_for:
     opener.join(30)
 
 
+def test_a_reload_loses_nothing(declare: Declare, said: Said, tmp_path: Path, wait_for: WaitFor) -> None:
+    """What the hooks of before have still to tell is told, and waited for, while new ones are told what is new."""
+    gate, out = tmp_path / "gate", tmp_path / "out"
+    code = f"import time, os, sys\nwhile not os.path.exists({str(gate)!r}): time.sleep(0.01)\n"
+    code += f"open({str(out)!r}, 'a').write(sys.argv[1] + ' ')"
+    before = declare(Hook(EVERY, script(code, "old {event}"), timeout_s=1000.0))
+    before.emit()
+    before.emit("disk.low")
+    after = declare(Hook(EVERY, script(code, "new {event}"), timeout_s=1000.0))
+    after.hooks.follow(before.hooks)
+    after.emit("drill.failed")
+    assert not after.hooks.is_idle
+    gate.touch()
+    after.close()
+    assert sorted(out.read_text().split()) == [
+        "disk.low",
+        "drill.failed",
+        "new",
+        "old",
+        "old",
+        "snapshot.failed",
+    ]
+    assert before.hooks.is_idle
+    assert said() == []
+
+
 def lives(pid: int) -> bool:
     try:
         with open(f"/proc/{pid}/stat") as stat:
