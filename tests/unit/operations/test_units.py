@@ -9,6 +9,7 @@ from dataclasses import replace
 import pytest
 
 from recoverd.config.keeping import Watch
+from recoverd.config.migration_model import MigrationStep
 from recoverd.config.model import Config, Drill, ItemKind, Place, RepositoryConfig, Run, RunKind, Service, StateItem
 from recoverd.operations.unit_files import words
 from recoverd.operations.units import Directories, escape_path, layout_of, render, services_of_unit
@@ -132,3 +133,15 @@ def test_a_scheduler_that_brings_services_back_may_do_so() -> None:
     assert "CAP_SETGID CAP_SETUID" in rendered(config(tried))[path]
     by_hand = replace(plain.services["one"], drill=Drill(command=("/bin/true",)))
     assert "ProtectSystem=strict" in rendered(config(by_hand))[path]
+
+
+def test_what_restores_may_run_the_command_of_a_migration() -> None:
+    """As the owner of the state; what only captures never does."""
+    plain = config(service("one", "app", "/srv/x"))
+    (item,) = plain.services["one"].state.values()
+    migrating = replace(item, migrate=(MigrationStep("1", "2", command=("upgrade",)),))
+    files = rendered(config(replace(plain.services["one"], state={"main": migrating})))
+    units = "/etc/systemd/system"
+    assert "CAP_SETGID CAP_SETUID" in files[f"{units}/recoverd-restore.service"]
+    assert "CAP_SETUID" not in files[f"{units}/recoverd.service"]
+    assert "CAP_SETUID" not in rendered(plain)[f"{units}/recoverd-restore.service"]
