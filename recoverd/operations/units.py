@@ -45,7 +45,8 @@ def _is_kept(service: Service) -> bool:
     """Whether the scheduler writes state for it: into its place, or into a scratch directory."""
     if service.drill is not None and service.drill.cron is not None:
         return True
-    return service.watch is not None and service.run is not None and service.run.kind is not RunKind.SYSTEMD
+    runs = service.run is not None and service.run.kind is not RunKind.SYSTEMD
+    return service.watch is not None and (runs or service.instances is not None)
 
 
 def render(
