@@ -44,6 +44,8 @@ def _write_next(
             current = replace(now, damage=current.damage)
         before: Snapshot | None = None
         if older := migrating.older(run, current):
+            if current.wrong and run.chooser.next(reader, current) is None:
+                return None  # what is damaged can't be repaired: nothing is stopped, and nothing migrated
             try:  # what is saved before a migration is what the service left behind when it stopped
                 if driver is not None and not run.request.boot:
                     run.was_running = driver.stop().was_running or run.was_running
@@ -68,7 +70,7 @@ def _write_next(
                 current, older = now, migrating.older(run, now)
         while True:
             choice = plain = run.chooser.next(reader, current)
-            if older and before is not None:
+            if older and before is not None and (plain is not None or not current.wrong):
                 choice = migrating.joined(run, plain, older, before, reader)
             if choice is None:
                 return None

@@ -6,7 +6,6 @@ document uncompressed, as its format has it. The version field is set after each
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -16,7 +15,6 @@ from recoverd.config.versions import are_same
 from recoverd.errors import StateError
 from recoverd.state.formats import detection
 from recoverd.state.formats.compression import Compression, pack, unpack
-from recoverd.state.formats.encoding import describe, encode
 from recoverd.state.formats.reading import read, read_plain
 from recoverd.state.formats.text import Limits, Unjudgeable, value_words
 from recoverd.state.signs import version_of
@@ -57,7 +55,9 @@ def is_pure(steps: Sequence[MigrationStep]) -> bool:
 
 def migrate_value(value: Any, rule: VersionRule, steps: Sequence[MigrationStep]) -> Any:
     """What pure steps make of a parsed document, which is left as it is. Raises StateError with what failed."""
-    value = copy.deepcopy(value)
+    from copy import deepcopy
+
+    value = deepcopy(value)
     for step in steps:
         value = _with_version(_stepped(value, step), rule, step)
     return value
@@ -69,6 +69,8 @@ def migrate_document(data: bytes, item: StateItem, steps: Sequence[MigrationStep
     What a command writes in YAML or TOML is kept as it is, with its comments, where the command has set the version;
     all else is written like the document before.
     """
+    from recoverd.state.formats.encoding import describe, encode  # late: every look at state loads this file
+
     rule = item.version
     assert rule is not None
     kind = item.format if item.format is not Format.AUTO else _detected(data, item)

@@ -92,7 +92,7 @@ def test_killed_anywhere_it_is_wholly_old_or_wholly_new(
     usual = place.run(command, root=str(place.base))
     assert (usual.status, place.versions()) == (0, {"2"}), usual
     new, outcomes = place.state(), Counter[str]()
-    for at in torture.sample(range(1, len(usual.calls) + 1), 6):
+    for at in torture.sample(range(1, len(usual.calls) + 1), 4):
         place.again()
         told = place.run(command, root=str(place.base), at=at, fault="kill")
         assert told.status == -signal.SIGKILL, told

@@ -167,6 +167,19 @@ def test_a_restored_snapshot_of_an_older_version_is_migrated(old: Any) -> None:
     assert not json.loads(old.tasks.joinpath("a.json").read_bytes()).get("description")
 
 
+def test_nothing_is_migrated_beside_what_can_not_be_repaired(house: Any) -> None:
+    """All or nothing: while damage blocks the service, the rest of it stays as it is."""
+    for path in house.tasks.iterdir():
+        path.unlink()
+    (house.tasks / "a.json").write_text('{"id": "a", "v": 1, "text": "first"}')
+    house.state.write_bytes(b"{")
+    declare(house)
+    before = house.contents()
+    result = house.restore()
+    assert (result.outcome, result.exit_status, house.contents()) == ("blocked", 1, before)
+    assert house.list() == []
+
+
 def test_an_explicit_restore_and_a_drill_migrate_too(old: Any) -> None:
     """A snapshot of an older version is a candidate like any other, wherever it is restored to."""
     check = old.root / "check.sh"
