@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
 import json
 import os
 import re
@@ -18,6 +17,7 @@ from pathlib import Path
 
 from recoverd.state.formats.compression import Compression, pack
 from tests.documentation.desks import DESKS
+from tests.documentation.stores import STORES
 
 _SMALL = 256 << 10  # bytes of the file system that is filled
 _LARGE = 32 << 20  # the same of one with a space reserve
@@ -419,87 +419,6 @@ def bare_agent(house: House) -> None:
     house.write("coding-agent/state.json", "")
 
 
-ORCHESTRATOR = """\
-services:
-  orchestrator:
-    root: {root}/agentmux/state
-    run: {{command: [{root}/bin/agentmux]}}
-    health: {{within: 10s, stable_for: 200ms, probes: []}}
-"""
-
-
-def orchestrator(house: House) -> None:
-    """The orchestrator's sample as it is shipped. It is busy, and was saved under a label."""
-    conf = house.root / "etc"
-    (conf / "conf.d" / "assistant.yaml").unlink()
-    samples = Path(__file__).resolve().parents[2] / "config"
-    shutil.copytree(samples / "schemas", conf / "schemas", copy_function=shutil.copyfile)
-    shutil.copyfile(samples / "conf.d" / "orchestrator.yaml", conf / "conf.d" / "orchestrator.yaml")
-    (conf / "conf.d" / "orchestrator.yaml.d").mkdir()
-    house.write("etc/conf.d/orchestrator.yaml.d/here.yaml", ORCHESTRATOR.format(root=house.root))
-    house.program("agentmux", "#!/bin/sh\nwhile :; do sleep 1; done\n")
-    (house.root / "agentmux" / "state" / "backups").mkdir(parents=True)
-    now = time.strftime("%Y-%m-%dT%H:%M:%S.000Z", time.gmtime())
-    tasks: list[dict[str, object]] = [
-        {"id": "t7", "title": "Mend the build", "status": "in_progress", "priority": "high", "checkpoint": {"step": 3}},
-        {"id": "t9", "title": "Update the manual", "status": "paused", "priority": "low"},
-    ]
-    metadata = {"version": "1.0.0", "hostname": "host", "pid": 700, "startedAt": now}
-    state = {
-        "id": "state-1",
-        "version": "1.0.0",
-        "checkpointedAt": now,
-        "checkpointReason": "user_request",
-        "conversations": [{"id": "c3", "source": "chat", "recentMessages": [], "lastActivityAt": now}],
-        "tasks": [{**task, "progress": {"percentComplete": 40}} for task in tasks],
-        "agents": [{"sessionName": "agent-1"}],
-        "projects": [],
-        "selfImprovement": {"currentTask": {"description": "a faster start", "status": "testing"}},
-        "metadata": {**metadata, "uptimeSeconds": 9, "restartCount": 0},
-    }
-    house.write("agentmux/state/orchestrator-state.json", json.dumps(state))
-    house.must("recoverd restore && recoverd snapshot --reason user_request --label before-upgrade --tag risky")
-
-
-def cut_orchestrator(house: House) -> None:
-    """The power failed in the middle of a checkpoint."""
-    orchestrator(house)
-    house.kill()
-    state = house.root / "agentmux" / "state" / "orchestrator-state.json"
-    state.write_bytes(state.read_bytes()[:300])
-
-
-def upgraded_orchestrator(house: House) -> None:
-    """The upgrade went wrong: it has dropped its tasks, which is valid."""
-    orchestrator(house)
-    state = house.root / "agentmux" / "state" / "orchestrator-state.json"
-    state.write_text(json.dumps(json.loads(state.read_bytes()) | {"tasks": []}))
-    house.must("recoverd snapshot")
-
-
-STORE = """\
-services:
-  conversations: {{root: {root}/helixcode}}
-"""
-
-
-def torn_store(house: House) -> None:
-    """A hundred conversations in three encodings, as a real program writes them; one was cut when the power failed."""
-    conf = house.root / "etc"
-    (conf / "conf.d" / "assistant.yaml").unlink()
-    top = Path(__file__).resolve().parents[2]
-    shutil.copytree(top / "config" / "schemas", conf / "schemas", copy_function=shutil.copyfile)
-    shutil.copyfile(top / "config" / "conf.d" / "conversation-store.yaml", conf / "conf.d" / "conversation-store.yaml")
-    (conf / "conf.d" / "conversation-store.yaml.d").mkdir()
-    house.write("etc/conf.d/conversation-store.yaml.d/here.yaml", STORE.format(root=house.root))
-    program = top / "tests" / "subjects" / "conversation_store.py"
-    command = [sys.executable, str(program), "--base", str(house.root / "helixcode"), "--fill", "100", "--once"]
-    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
-    house.must("recoverd snapshot")
-    torn = house.root / "helixcode" / "conversations" / "conv-041.json"
-    torn.write_bytes(gzip.compress(torn.read_bytes(), mtime=0)[:100])
-
-
 def _need(tool: str) -> None:
     if shutil.which(tool) is None:
         raise Unavailable(f"{tool} is not installed")
@@ -525,7 +444,7 @@ HOUSES: dict[str, Callable[[House], None]] = {
             formats,
         ),
         *(agent, torn_agent, saved_agent, updated_agent, partial_agent, bare_agent),
-        *(cut_orchestrator, upgraded_orchestrator, torn_store),
+        *STORES,
         *DESKS,
     )
 }
