@@ -15,7 +15,9 @@ from typing import Any
 import recoverd
 from recoverd.config import matching, places, trust
 from recoverd.config.hook_model import Hook
+from recoverd.config.in_flight_model import InFlight
 from recoverd.config.keeping import Limits, Watch
+from recoverd.config.migration_model import MigrationStep
 from recoverd.config.model import (
     Autosave,
     CheckThresholds,
@@ -178,6 +180,7 @@ _item = _object(
     allow=frozenset,
     guards=_object(Guards, require=tuple),
     version=_object(VersionRule),
+    migrate=_list(_object(MigrationStep, patch=tuple, command=tuple)),
     validate=_object(Validation, command=tuple),
     siblings=tuple,
     rebuild=_object(Rebuild, compute=_by_name(_object(Computed)), command=tuple),
@@ -212,6 +215,7 @@ _service = _object(
     check=_object(CheckThresholds),
     processes=_object(Processes),
     instances=_object(Instances, command=tuple),
+    in_flight=_list(_object(InFlight, show=tuple)),
     hooks=_list(_hook),
 )
 _config = _object(

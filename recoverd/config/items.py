@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
+from recoverd.config.migrations import build_migrations
 from recoverd.config.model import Format, ItemKind, Place, StateItem
 from recoverd.config.origins import build_initial, build_rebuild, build_siblings
 from recoverd.config.schema_files import load_schema
@@ -111,6 +112,7 @@ def build_item(
     path = _state_path(item, kind, root, own)
     if path is None:
         return None
+    version = build_version(item)
     built = StateItem(
         name=name,
         kind=kind,
@@ -122,7 +124,8 @@ def build_item(
         optional=item.flag("optional", default=False),
         allow=frozenset(item.texts("allow")),
         guards=build_guards(item),
-        version=build_version(item),
+        version=version,
+        migrate=build_migrations(item, version),
         name_field=build_name_field(item, kind),
         magic=build_magic(item),
         validate=build_validation(item),

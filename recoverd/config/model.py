@@ -13,7 +13,9 @@ from types import MappingProxyType
 from typing import Any
 
 from recoverd.config.hook_model import Hook
+from recoverd.config.in_flight_model import InFlight
 from recoverd.config.keeping import Limits, Watch
+from recoverd.config.migration_model import MigrationStep
 from recoverd.config.process_model import Instances, Processes
 from recoverd.values import dataclass, field
 
@@ -216,6 +218,7 @@ class StateItem:
     allow: frozenset[str] = frozenset()
     guards: Guards | None = None
     version: VersionRule | None = None
+    migrate: tuple[MigrationStep, ...] = ()
     name_field: str | None = None
     magic: str = ""  # the first bytes of every document, in hexadecimal
     validate: Validation | None = None
@@ -325,6 +328,7 @@ class Service:
     check: CheckThresholds = CheckThresholds()
     processes: Processes | None = None
     instances: Instances | None = None
+    in_flight: tuple[InFlight, ...] = ()
     hooks: tuple[Hook, ...] = ()  # who is told of its events, besides those of the host
     match: str | None = None  # the path that `for_each` found, of a service that was made for it
 

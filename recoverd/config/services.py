@@ -12,6 +12,7 @@ from typing import Any
 
 from recoverd.config.addresses import why_no_address, why_no_url
 from recoverd.config.hooks import build_hooks
+from recoverd.config.in_flight import build_in_flight
 from recoverd.config.items import Claim, Own, build_item, why_no_name
 from recoverd.config.keeping import Limits, Watch
 from recoverd.config.model import (
@@ -82,6 +83,7 @@ def build_service(name: str, section: Section, own: Sequence[Own]) -> tuple[Serv
         check=_check(section.section("check")),
         processes=build_processes(section.section("processes"), state),
         instances=build_instances(section.section("instances"), state),
+        in_flight=build_in_flight(section, state),
         hooks=build_hooks(section),
     )
     return service, claims

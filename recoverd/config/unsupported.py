@@ -24,11 +24,9 @@ HOST = (
     Unsupported("metrics"),
 )
 SERVICE = (
-    Unsupported("in_flight"),
     Unsupported("restore.fallback.*", ("replicas",)),
     Unsupported("state.*.sqlite"),
     Unsupported("state.*.dump"),
-    Unsupported("state.*.migrate"),
     Unsupported("state.*.check"),
     Unsupported("state.*.require_tables"),
     Unsupported("state.*.assert"),

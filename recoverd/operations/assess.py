@@ -55,6 +55,7 @@ def _item(item: ItemSurvey) -> dict[str, Any]:
         "files": item.files,
         "bytes": item.size_bytes,
         "unchecked": item.unchecked,
+        "older": {document: one.version for document, one in item.older.items()},
         "damaged": {f.document: f.verdict.value for f in item.findings},
     }
 

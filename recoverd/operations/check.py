@@ -41,6 +41,7 @@ from recoverd.operations.context import Context
 from recoverd.operations.growth import growth_of
 from recoverd.operations.lingering import lingering_of
 from recoverd.operations.opening import changed_since_loaded
+from recoverd.operations.pending_migrations import waiting_migrations
 from recoverd.operations.process_facts import instances_facts, process_facts
 from recoverd.operations.quarantining import QUARANTINE, count_quarantine
 from recoverd.operations.restore_results import RESTORE
@@ -246,6 +247,7 @@ def _service(
         drill=drilled.facts(service, repository, context.config.timezone),
         unproven=unproven.waiting(context.state_dir, service.name, record),
         blocked=record.blocked if record is not None else None,
+        pending=waiting_migrations(service, record),
         open_intent=_intent(intent),
         process=process_facts(context, service, record) if record is not None else None,
         live=_live(context, service) if request.live else None,

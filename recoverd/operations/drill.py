@@ -16,7 +16,7 @@ from recoverd.operations.drilled import DRILL, FAILED, PASSED
 from recoverd.operations.restore_results import RESTORED, Attempt
 from recoverd.operations.scratch_directory import ScratchDirectory
 from recoverd.recovery.candidates import eligible
-from recoverd.recovery.plan import Action, damages
+from recoverd.recovery.plan import Action, Target, damages
 from recoverd.recovery.scratch import Scratch
 from recoverd.recovery.staging import ENTRY_BYTES
 from recoverd.recovery.survey import newest_records, survey_service
@@ -247,6 +247,18 @@ def _judged(context: Context, repository: Repository, service: Service) -> str:
             where = f"{damage.item}: {damage.document}" if damage.document else damage.item
             why = damage.problems[0].problem if damage.problems else damage.reason
             return f"{where} is {damage.verdict}: {why}"
+    older = [(name, document) for name, item in survey.items.items() for document in item.older]
+    return _migrated(context, service, older) if older else ""
+
+
+def _migrated(context: Context, service: Service, older: Sequence[Target]) -> str:
+    """Bring what was restored to the current version, as a restore would; a sentence where that fails."""
+    from recoverd.recovery.migrating import migrate_scratch
+
+    try:
+        migrate_scratch(service, context.judges(service), older)
+    except StateError as error:
+        return error.message
     return ""
 
 

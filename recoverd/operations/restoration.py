@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 
 from recoverd.errors import RecoverdError, StateError
-from recoverd.operations import rejecting, unproven
+from recoverd.operations import migrating, rejecting, unproven
 from recoverd.operations import restore_endings as endings
 from recoverd.operations import restore_results as results
 from recoverd.operations import restore_words as told
@@ -27,7 +27,7 @@ from recoverd.recovery.gathered import Nothing
 from recoverd.recovery.plan import Action
 from recoverd.repository.objects import Reader
 from recoverd.system import clock
-from recoverd.values import dataclass
+from recoverd.values import dataclass, replace
 
 _UNHEALTHY = "the service was not healthy on it"
 CONFIRM = "confirm"  # why a restore happens: the second phase of a boot
@@ -60,6 +60,7 @@ class Restoration(RestoreRun):
             with repository.reader() as reader:
                 first = self._first(reader)
                 if self.request.dry_run:
+                    migrating.would(self, first)
                     return endings.dry_run(self, first, self.chooser.next(reader, first))
         self.found = first.action
         items = first.survey.items.values()
@@ -81,7 +82,11 @@ class Restoration(RestoreRun):
             first = unhealthy
         if first.action is Action.BLOCK:
             return endings.blocked(self, first, endings.blocking(first))
-        if first.action is Action.LEAVE and self.explicit is None:
+        migrating.tell_if_it_fails(self, first.survey)
+        if self.request.why == migrating.MIGRATE:
+            return self._migrate(first)
+        migrates = migrating.decide(self, first)
+        if first.action is Action.LEAVE and self.explicit is None and not migrates:
             return self._leave(first)
         return self._restore(first)
 
@@ -99,6 +104,21 @@ class Restoration(RestoreRun):
             check_document(self.only, plain.trees, (live, record.good if record is not None else None))
         return self.asked_for(plain)
 
+    def _migrate(self, first: Look) -> ServiceRestore:
+        """Only what waits for a migration: damage is for a restore, which migrates as well."""
+        if first.action is not Action.LEAVE:
+            reasons = tuple(told.sentence(one) for one in first.damage)
+            hint = f"`recoverd restore {self.service.name}` repairs it, and migrates it in the same transaction"
+            return replace(endings.result(self, first, results.FAILED, reasons=reasons, exit_status=1), hint=hint)
+        with self.context.state_changes:
+            migrating.allow_again(self)
+        if migrating.decide(self, first):
+            return self._restore(first)
+        left = tuple(told.sentence(one) for one in first.damage)
+        waits = migrating.unfit(self.service, first.survey) is not None
+        outcome = results.FAILED if waits else results.UNTOUCHED
+        return endings.result(self, first, outcome, reasons=left, exit_status=1 if waits else 0)
+
     def _restore(self, first: Look, up: Up | None = None) -> ServiceRestore:
         """One choice after the other, until the service is healthy on one. `up`: how it was on state that is ok."""
         most = 1 if self.explicit is not None else self.service.restore.attempts
@@ -113,6 +133,11 @@ class Restoration(RestoreRun):
                             self.notes.append("candidates whose tries were used up are tried again")
                             continue
             except (RecoverdError, OSError) as error:
+                if not self.applied and self.migrates:
+                    migrating.give_up(self, error.message if isinstance(error, RecoverdError) else str(error))
+                    if current.wrong or self.explicit is not None:
+                        continue
+                    return endings.not_migrated(self, current, self.unmigrated)
                 if not self.applied:
                     raise
                 # a candidate that does not work must not stay only because the next one can't be tried

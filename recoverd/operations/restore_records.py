@@ -52,6 +52,7 @@ def keep(
     *,
     seen: ServiceSurvey | None,
     whole: bool = True,
+    reason: str = "restore",
 ) -> None:
     """Not blocked any more; a snapshot of what is there now; proven what it came from, if it is.
 
@@ -60,7 +61,7 @@ def keep(
     if whole:
         remember_blocked(context, service.name, None)
         unproven.save(context.repository(), service.name, None)
-    saved = _capture(context, service, up, seen)
+    saved = _capture(context, service, up, seen, reason)
     if up.healthy and whole:
         mark_proven(context, service.name, sequences | ({saved} if saved is not None else set()), now_ns)
 
@@ -73,7 +74,7 @@ def mark_proven(context: Context, service: str, sequences: Iterable[int], now_ns
         )
 
 
-def _capture(context: Context, service: Service, up: Up, seen: ServiceSurvey | None) -> int | None:
+def _capture(context: Context, service: Service, up: Up, seen: ServiceSurvey | None, reason: str) -> int | None:
     """Snapshot what was restored and started; the sequence of the new snapshot, if there is one.
 
     Where nothing runs, and the last look (`seen`) has found exactly what the newest snapshot holds, another one would
@@ -87,6 +88,6 @@ def _capture(context: Context, service: Service, up: Up, seen: ServiceSurvey | N
             for item, record in ((item, newest.items[name]) for name, item in found.items())
         ):
             return None
-    made = capture_locked(context, [service], SnapshotRequest(reason="restore", prune=False))
+    made = capture_locked(context, [service], SnapshotRequest(reason=reason, prune=False))
     saved = made[service.name].id
     return int(saved.rpartition("/")[2]) if saved is not None else None

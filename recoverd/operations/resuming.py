@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import logging
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 from recoverd.config.model import RunKind, Service
 from recoverd.errors import RecoverdError
@@ -14,11 +15,14 @@ from recoverd.operations.context import Context
 from recoverd.operations.processes import driver_of
 from recoverd.operations.restore_results import ItemOutcome, RestoreRequest
 from recoverd.operations.resume_files import history_path, load_history, report_path
-from recoverd.recovery.resume import ResumeReport, Shutdown, encode_history, followed
+from recoverd.recovery.resume import History, ResumeReport, Shutdown, encode_history, followed
 from recoverd.services.process_record import ProcessRecord
 from recoverd.system import clock, durable
 from recoverd.system.walk import UntrustedLink, open_parent
 from recoverd.values import replace
+
+if TYPE_CHECKING:
+    from recoverd.recovery.in_flight import Found
 
 FAILURE = "failure"  # why a restore happens: the unit has failed
 _log = logging.getLogger("recoverd.operations")
@@ -48,16 +52,22 @@ def announce(
     shutdown = lifetimes.last_shutdown(record, lifetime, service.name, this_boot, is_own=is_own)
     if request.why == FAILURE and shutdown.clean is None:
         shutdown = Shutdown(False, "its unit has failed")
+    first_phase = _first_phase(history, request, this_boot)
+    if first_phase is not None:
+        shutdown = Shutdown(first_phase["clean_shutdown"], first_phase["shutdown"])
+    now_ns = clock.now_ns()
     report = ResumeReport(
         service.name,
-        clock.now_ns(),
+        now_ns,
         request.why,
         this_boot,
-        0 if is_first else history.restart_count + 1,
+        history.restart_count if first_phase is not None else 0 if is_first else history.restart_count + 1,
         shutdown,
         outcome,
         [item.to_json() for item in items],
         path=report_path(context.runtime_dir, service.name),
+        in_flight=_in_flight(context, service, now_ns),
+        again=first_phase is not None,
     )
     path = report.path
     try:
@@ -67,6 +77,22 @@ def announce(
     except OSError as error:
         _log.warning("%s can't be told how it comes back: %s", service.name, error)
     return report
+
+
+def _first_phase(history: History, request: RestoreRequest, this_boot: str) -> Mapping[str, Any] | None:
+    """The report of this boot's first phase, where the second goes on with it: both are one return."""
+    newest = history.reports[-1] if history.reports else {}
+    told = (newest.get("why"), newest.get("boot_id"), newest.get("healthy"))
+    return newest if request.why == "confirm" and told == ("boot", this_boot, None) else None
+
+
+def _in_flight(context: Context, service: Service, now_ns: int) -> Found | None:
+    """What its documents say was in flight; None where it declares no queries."""
+    if not service.in_flight:
+        return None
+    from recoverd.recovery.in_flight_documents import look  # late: few services ask
+
+    return look(service, now_ns=now_ns, io_timeout_s=context.config.io_timeout_s)
 
 
 def _is_about_to_start(context: Context, service: Service, record: ProcessRecord, *, boot: bool) -> bool:

@@ -10,8 +10,8 @@ from typing import Any
 
 from recoverd.config.model import EMPTY, ItemKind, Service
 from recoverd.errors import DamagedObject, LockHeld, RecoverdError, RepositoryError, ServiceError, os_hint
-from recoverd.operations import children, confirmations
-from recoverd.operations.capture_notes import forget_failures, note_failure, note_run
+from recoverd.operations import confirmations
+from recoverd.operations.capture_notes import forget_failures, note_failure, note_live, note_run
 from recoverd.operations.confirmations import Confirmation
 from recoverd.operations.consistency import held_still
 from recoverd.operations.context import Context
@@ -232,7 +232,7 @@ def _capture_together(
             results[name] = _outcome(context, repository, capture, made, late[name], dry_run=request.dry_run)
             if not request.dry_run:
                 save_rows(capture.survey, repository.catalog, committed.get(name) or capture.parent)
-                children.note(context, capture.service)
+                note_live(context, capture.service, capture.survey, whole=name not in request.hints)
                 if not capture.changed and capture.parent is not None:
                     fresh[name] = Confirmation(now_ns, capture.parent.sequence)
     for name in confirmations.save(context.runtime_dir, repository, fresh):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from recoverd.config.model import Service
@@ -12,6 +12,8 @@ from recoverd.operations import unproven
 from recoverd.operations.accept import remember_accepted
 from recoverd.operations.assess import look
 from recoverd.operations.context import Context
+from recoverd.operations.migrating import remember_undone
+from recoverd.operations.pending_migrations import note_pending
 from recoverd.operations.processes import bring_up, driver_of
 from recoverd.recovery import quarantine, swapping
 from recoverd.recovery.quarantine import Quarantined
@@ -70,7 +72,8 @@ def undo(context: Context, request: UndoRequest) -> UndoResult:
         running = driver is not None and driver.stop().was_running
         applied = quarantine.undo(service.name, found.id, state_dir=context.state_dir)
         unproven.save(repository, service.name, None)  # it was about what was undone
-        verdict, accepted = _accept(context, service)
+        touched = {str(step["item"]) for step in found.evidence.get("steps", ())}
+        verdict, accepted = _accept(context, service, touched)
         context.events.emit("restore.finished", service=service.name, message=f"{found.id} was undone")
         up = bring_up(context, service, start=running and request.start)
     count = sum(len(documents) for documents in accepted.values())
@@ -99,8 +102,12 @@ def _find(context: Context, wanted: str | None) -> tuple[str, Quarantined]:
     raise UsageError(f"there is no quarantine {wanted!r}", hint=f"the newest is {newest[0]}/{newest[1].id}")
 
 
-def _accept(context: Context, service: Service) -> tuple[str, Mapping[str, Mapping[str, str]]]:
+def _accept(
+    context: Context, service: Service, touched: Collection[str]
+) -> tuple[str, Mapping[str, Mapping[str, str]]]:
     """Call what lies there now good enough to be left alone, as long as its content does not change."""
     with context.repository().reader() as reader:
         survey, _ = look(context, service, reader, full_read=True)
+    remember_undone(context, service, survey, touched)
+    note_pending(context, service, survey)
     return survey.verdict.value, remember_accepted(context, service, survey)

@@ -67,6 +67,7 @@ class Layout:
     keeps: bool = False  # the scheduler also restores state, starts and probes services: `watch`, `drill.cron`
     tells: bool = False  # hooks are declared, which may need the network
     validates: bool = False  # captures and restores start commands as the owners of state: `validate`
+    migrates: bool = False  # the same of restores alone: commands of `migrate`
     drills: bool = False  # and so does the scheduler: `drill.command`
 
 
@@ -255,7 +256,7 @@ def _runs(layout: Layout) -> str:
 def _restores(layout: Layout, *, network: str, private_network: bool, drills: bool = False) -> str:
     if layout.user:
         return ""
-    rights = _WRITES | _BECOMES_OWNERS if layout.validates or drills else _WRITES
+    rights = _WRITES | _BECOMES_OWNERS if layout.validates or layout.migrates or drills else _WRITES
     private = "PrivateNetwork=yes\nIPAddressDeny=any\n" if private_network else ""
     # files with a setuid bit come back with it
     text = _RESTORES.format(capabilities=" ".join(sorted(rights)), network=network)

@@ -37,6 +37,7 @@ def layout_of(config: Config, command: Sequence[str], runtime_dir: str, *, user:
         tells=bool(config.hooks) or any(service.hooks for service in config.services.values()),
         keeps=any(_is_kept(service) for service in config.services.values()),
         validates=any(item.validate is not None for item in items),
+        migrates=any(step.command for item in items for step in item.migrate),
         drills=any(bool(one.drill and one.drill.cron and one.drill.command) for one in config.services.values()),
     )
 

@@ -54,7 +54,7 @@ class Choice:
     @property
     def candidate(self) -> str:
         """The newest snapshot that it takes from, and what else it takes from."""
-        newest = max(part.sequence for part in self.parts)
+        newest = max((part.sequence for part in self.parts if part.origin is Origin.SNAPSHOT), default=0)
         labels = [part.label for part in self.parts if part.origin is not Origin.SNAPSHOT]
         return " + ".join(dict.fromkeys((*((f"{self.service}/{newest}",) if newest else ()), *labels)))
 

@@ -15,7 +15,7 @@ from typing import TypedDict
 
 from recoverd.config.model import EMPTY, ItemKind, Service, StateItem
 from recoverd.recovery.comparing import Accepted
-from recoverd.recovery.documents import Known, Tree
+from recoverd.recovery.documents import Known, Older, Tree
 from recoverd.recovery.entries import describe_type, directory_entry, xattrs_of
 from recoverd.recovery.partial import Hints, NotEnough, PartialWalk, named_places, rows_needed
 from recoverd.recovery.stat_rows import Finding, Row, decode, encode
@@ -58,6 +58,7 @@ class ItemSurvey:
     as_known: frozenset[str] = frozenset()  # directories below the item whose trees are those of `before`
     mount: str | None = None  # where its file system is mounted; None: it is the root file system
     listed: int = 0  # directories that were listed
+    older: Mapping[str, Older] = field(default_factory=lambda: EMPTY)  # documents that are to be migrated
 
     def record(self) -> ItemRecord:
         """The item as a snapshot records it."""
@@ -345,6 +346,7 @@ def _present(outline: ItemSurvey, store: Store, fd: int, tree: Tree, only: str |
         files=tree.files,
         size_bytes=tree.size_bytes,
         unchecked=tree.unchecked,
+        older=tree.older,
         notes=tuple(tree.notes)[:MOST_PROBLEMS],
     )
 

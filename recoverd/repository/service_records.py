@@ -38,6 +38,8 @@ def encode_service_record(service: str, record: ServiceRecord) -> bytes:
         "last_error": record.last_error,
         **({"given_up": dict(record.given_up)} if record.given_up else {}),
         **({"children": [dict(child) for child in record.children]} if record.children else {}),
+        **({"pending": dict(record.pending)} if record.pending else {}),
+        **({"undone": dict(record.undone)} if record.undone else {}),
         **({"revision": record.revision} if record.revision else {}),
     }
     return canonical(document).encode("ascii") + b"\n"
@@ -66,6 +68,8 @@ def decode_service_record(data: bytes, service: str) -> ServiceRecord:
         last_error=fields.text_or_none("last_error"),
         given_up=fields.any_object("given_up", {}),
         revision=fields.whole("revision", 0),
+        pending=_all_texts(Fields(fields.any_object("pending", {}))),
+        undone=_all_texts(Fields(fields.any_object("undone", {}))),
         children=_children(fields.rest().get("children")),
     )
 

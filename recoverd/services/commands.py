@@ -58,16 +58,16 @@ def run_command(
     output_fd: int | None = None,
     most_bytes: int = OUTPUT_BYTES,
     uid: int | None = None,
-    stdout_fd: int | None = None,
     stdin_fd: int | None = None,
+    stdout_fd: int | None = None,
     end_fd: int | None = None,
 ) -> Ran:
     """Run a command in a session of its own, from /, its errors among its output.
 
     At the deadline its whole process group is killed. So is what it left running, unless its output goes to
     `output_fd`: then it may start something that stays. `env` replaces the environment. `uid`: the user it runs
-    as, with that user's groups, where recoverd is root. `stdout_fd`: where its output goes, apart from its errors.
-    `stdin_fd`: what it reads, else nothing. `end_fd`: when that becomes readable, the deadline has come.
+    as, with that user's groups, where recoverd is root. `stdin_fd`: what it reads, else nothing. `stdout_fd`: where
+    its output goes, apart from its errors. `end_fd`: when that becomes readable, the deadline has come.
     Raises OSError and ValueError when it can't be executed.
     """
     import subprocess

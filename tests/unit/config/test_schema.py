@@ -170,7 +170,9 @@ services:
          siblings: ["{name}.old"], initial: {tasks: []},
          rebuild: {collect: {/tasks: tasks}, constants: {/sessions: [1]}, compute: {/n: {count: tasks, where: {a: [1, 2]}},
            /mean: {mean: tasks, where: {t: {within: 1h}}, seconds_from: a, to: b}, /saved: now}},
-         guards: {min_bytes: 1kB, max_shrink: 90%, require: [/tasks], min_items: {/tasks: 1}}, version: {field: v, current: 3}}
+         guards: {min_bytes: 1kB, max_shrink: 90%, require: [/tasks], min_items: {/tasks: 1}}, version: {field: v, current: 3},
+         migrate: [{from: 0, to: 1, patch: [{op: add, path: /a, value: 1}, {op: move, path: /b, from: /a}]},
+                   {from: 1, to: 2, rename: {a: b}}, {from: 2, to: 3, command: [x], timeout: 3s}]}
       tasks: {directory: tasks, include: ["*.json"], exclude: ["x*"], name_field: id}
       other: {file: other.json, rebuild: {command: [make, it]}, initial: {a: {b: 1}}}
       dump: {file: dump.rdb, format: opaque, magic: REDIS, validate: {command: [check, "{path}"], timeout: 3s}}
@@ -196,6 +198,8 @@ services:
     check: {max_age: 1m, max_drill_age: 9d, max_failures: 9}
     processes: {item: main, select: /tasks, pid: process/id}
     instances: {item: main, select: /sessions, where: {a: [b]}, name: "{n}", command: [x, "{n}"], cwd: "{d}", most: 3}
+    in_flight:
+      - {item: main, select: /t, where: {a: {within: 1h}}, show: [a], exists: b, as: "t:{a}", message: m, notify: "{a}"}
     hooks: *hooks
 """
 # Given once and then fixed in every version so far, or looked up when loading: not in the model.
@@ -229,7 +233,7 @@ def generic(value: Any, path: tuple[str, ...] = ()) -> Iterator[str]:
             here = (*path, "*" if chosen else name)
             if not chosen:
                 yield ".".join(here)
-            if name not in {"schema", "initial", "constants", "where"}:
+            if name not in {"schema", "initial", "constants", "where", "value", "rename"}:
                 yield from generic(below, here)
     elif isinstance(value, list):
         for below in value:

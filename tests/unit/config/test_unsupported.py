@@ -17,7 +17,6 @@ HOST_USES = {
 }
 ITEM = "state: {m: {file: /srv/x/a}}"
 SERVICE_USES = {
-    "in_flight": "in_flight: []",
     "restore.fallback.*": "restore: {fallback: [VALUE]}",
     "state.*.sqlite": "state: {m: {sqlite: /srv/x/a}}",
     "state.*.dump": "state: {m: {dump: {save: [a], load: [b]}}}",

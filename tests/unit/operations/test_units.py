@@ -10,6 +10,7 @@ import pytest
 
 from recoverd.config.hook_model import Hook
 from recoverd.config.keeping import Watch
+from recoverd.config.migration_model import MigrationStep
 from recoverd.config.model import Config, Drill, ItemKind, Place, RepositoryConfig, Run, RunKind, Service, StateItem
 from recoverd.operations.unit_files import words
 from recoverd.operations.units import Directories, escape_path, layout_of, render, services_of_unit
@@ -153,3 +154,15 @@ def test_those_that_tell_hooks_may_use_the_network(where: str) -> None:
     assert "PrivateNetwork=yes\n" in told[restore]
     check = "/etc/systemd/system/recoverd-check.service"
     assert told[check] == silent[check]
+
+
+def test_what_restores_may_run_the_command_of_a_migration() -> None:
+    """As the owner of the state; what only captures never does."""
+    plain = config(service("one", "app", "/srv/x"))
+    (item,) = plain.services["one"].state.values()
+    migrating = replace(item, migrate=(MigrationStep("1", "2", command=("upgrade",)),))
+    files = rendered(config(replace(plain.services["one"], state={"main": migrating})))
+    units = "/etc/systemd/system"
+    assert "CAP_SETGID CAP_SETUID" in files[f"{units}/recoverd-restore.service"]
+    assert "CAP_SETUID" not in files[f"{units}/recoverd.service"]
+    assert "CAP_SETUID" not in rendered(plain)[f"{units}/recoverd-restore.service"]
