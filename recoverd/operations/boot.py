@@ -40,8 +40,11 @@ def boot(context: Context) -> tuple[RestoreResult, bool]:
     io_timeout_s = context.config.io_timeout_s
     under_way: dict[str, Restoration] = {}
     faults: list[BaseException] = []
+    interrupted = threading.Event()
 
     def work(service: Service) -> ServiceRestore:
+        if interrupted.is_set():
+            raise KeyboardInterrupt
         restoration = under_way[service.name] = Restoration(context, service, _REQUEST)
         result = guarded(context, service, _REQUEST, lambda: _locked(context, restoration))
         if result.outcome == FAILED and restoration.found is Action.RESTORE and not restoration.left_running:
@@ -59,9 +62,14 @@ def boot(context: Context) -> tuple[RestoreResult, bool]:
 
     thread = threading.Thread(target=everything, name="boot", daemon=True)
     thread.start()
-    thread.join(max(0.0, context.config.boot_timeout_s - (time.monotonic() - began)))
+    try:
+        thread.join(max(0.0, context.config.boot_timeout_s - (time.monotonic() - began)))
+    except KeyboardInterrupt:
+        interrupted.set()  # what was begun comes to a safe point before this process ends, nothing else is begun
+        raise
     if faults:
         raise faults[0]
+    done = dict(done)  # who is late may still come to an end
     late = [name for name in services if name not in done]
     for name in late:
         done[name] = _late(context, name, under_way.get(name))
