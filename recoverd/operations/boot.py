@@ -17,7 +17,7 @@ from recoverd.config.model import Service
 from recoverd.operations import blocking, resuming
 from recoverd.operations.context import Context
 from recoverd.operations.restoration import Restoration
-from recoverd.operations.restore import broken, guarded, in_order, result_of
+from recoverd.operations.restore import SIGNALS_S, broken, guarded, in_order, result_of
 from recoverd.operations.restore_results import FAILED, RestoreRequest, RestoreResult, ServiceRestore
 from recoverd.recovery.plan import Action
 from recoverd.system import durable
@@ -61,9 +61,10 @@ def boot(context: Context) -> tuple[RestoreResult, bool]:
             faults.append(fault)
 
     thread = threading.Thread(target=everything, name="boot", daemon=True)
-    thread.start()
     try:
-        thread.join(max(0.0, context.config.boot_timeout_s - (time.monotonic() - began)))
+        thread.start()
+        while (left_s := context.config.boot_timeout_s - (time.monotonic() - began)) > 0 and thread.is_alive():
+            thread.join(min(left_s, SIGNALS_S))
     except KeyboardInterrupt:
         interrupted.set()  # what was begun comes to a safe point before this process ends, nothing else is begun
         raise

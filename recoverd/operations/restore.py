@@ -32,6 +32,9 @@ from recoverd.system import clock
 from recoverd.values import replace
 
 _SIDE_BY_SIDE = 16  # services that are proven at the same time; most of that is waiting
+SIGNALS_S = (
+    0.5  # for so long at most the main thread waits: Ctrl-C does not wake it where another thread took the signal
+)
 _LOG = logging.getLogger("recoverd.operations")
 
 
@@ -146,7 +149,7 @@ def in_order(
                 if flags:
                     blocking.block(context.runtime_dir, name, held[1], because=held[0])
                 end(name)
-            for future in wait(running, return_when=FIRST_COMPLETED).done:
+            for future in wait(running, SIGNALS_S, return_when=FIRST_COMPLETED).done:
                 future.result()
                 end(running.pop(future))
     finally:

@@ -1,4 +1,4 @@
-"""Promise 11: what `restore --boot` waits for the disk. Good state costs nothing; damaged state a known number of syncs."""
+"""Promise 11: how often `restore --boot` waits for the disk. Good state costs nothing, damaged state a known number."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ def declared(house: House, count: int) -> list[Path]:
     services = ""
     documents: list[Path] = []
     for number in range(count):
-        directory = house.root / f"many-{number}"
+        directory = house.root / f"{count}-{number}"
         directory.mkdir(exist_ok=True)
         documents += [directory / f"{document}.json" for document in range(10)]
-        services += f"  many-{number}:\n    state: {{all: {{directory: {directory}, format: json}}}}\n"
+        services += f"  s{count}-{number}:\n    state: {{all: {{directory: {directory}, format: json}}}}\n"
     (house.conf / "conf.d" / "many.yaml").write_text(f"services:\n{services}")
     for document in documents:
         document.write_text('{"good": true}')
@@ -36,9 +36,11 @@ def syncs(house: House) -> int:
 
 
 def test_a_boot_waits_for_the_disk_as_often_as_it_must(house: House) -> None:
+    """Ten more services that are good cost no sync more, ten more that are damaged as many as the transaction has."""
     found = []
     for count in (FEW, MANY):
         documents = declared(house, count)
+        syncs(house)  # the first one makes directories
         found.append(syncs(house))
         for document in documents:
             document.write_bytes(b'{"good": ')

@@ -1,4 +1,4 @@
-"""Room that restores side by side count on: no two count on the same, and who fits is never refused because of others."""
+"""Room that restores side by side count on: no two on the same, and who fits is never refused because of others."""
 
 from __future__ import annotations
 
