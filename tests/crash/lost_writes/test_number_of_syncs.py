@@ -9,7 +9,7 @@ from tests.crash.lost_writes.recording import SYNCS, record
 
 OF_EACH = 18  # of a service: its staging, what is noted of it, evidence, intent, the swap, quarantine, the end
 OF_ALL = 6  # what lies above all of them, and the resume reports
-FEW, MANY = 2, 12
+FEW, MANY = 2, 6
 
 
 def declared(house: House, count: int) -> list[Path]:
@@ -36,7 +36,7 @@ def syncs(house: House) -> int:
 
 
 def test_a_boot_waits_for_the_disk_as_often_as_it_must(house: House) -> None:
-    """Ten more services that are good cost no sync more, ten more that are damaged as many as the transaction has."""
+    """More services that are good cost no sync more, and those that are damaged no more than the transaction has."""
     found = []
     for count in (FEW, MANY):
         documents = declared(house, count)
