@@ -18,6 +18,7 @@ from recoverd.operations import blocking, resuming
 from recoverd.operations.context import Context
 from recoverd.operations.restoration import Restoration
 from recoverd.operations.restore import SIGNALS_S, broken, guarded, in_order, result_of
+from recoverd.operations.restore_endings import tell_unless_back
 from recoverd.operations.restore_results import FAILED, RestoreRequest, RestoreResult, ServiceRestore
 from recoverd.recovery.plan import Action
 from recoverd.system import durable
@@ -70,13 +71,14 @@ def boot(context: Context) -> tuple[RestoreResult, bool]:
         raise
     if faults:
         raise faults[0]
-    done = dict(done)  # who is late may still come to an end
-    late = [name for name in services if name not in done]
+    ended = dict(done)  # who is late goes on meanwhile, and may still be done
+    late = [name for name in services if name not in ended]
     for name in late:
-        done[name] = _late(context, name, under_way.get(name))
-    resuming.remember(context, ((one.resume, one.healthy) for one in done.values() if one.resume is not None))
-    _remember_late(context.runtime_dir, [*late, *(name for name in done if _runs(under_way.get(name)))])
-    return result_of(context, done), not late
+        ended[name] = _late(context, name, under_way.get(name))
+        tell_unless_back(context, ended[name])
+    resuming.remember(context, ((one.resume, one.healthy) for one in ended.values() if one.resume is not None))
+    _remember_late(context.runtime_dir, [*late, *(name for name in ended if _runs(under_way.get(name)))])
+    return result_of(context, ended), not late
 
 
 def _locked(context: Context, restoration: Restoration) -> ServiceRestore:
