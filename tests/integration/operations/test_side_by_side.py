@@ -157,7 +157,7 @@ def test_one_that_fails_stops_no_other(street: Street, by_boot: bool) -> None:
     assert not list((street.root / "recoverd" / "intents").iterdir())
     for name in street.names:  # each tells its own story, in its order
         told = [event.name.value for event in street.events if event.service == name and "restore" in event.name.value]
-        wanted = {"ann": ["restore.failed"], "cid": []}
+        wanted = {"ann": ["restore.failed"], "cid": ["restore.failed"]}
         assert told == wanted.get(name, ["restore.started", "restore.finished"])
 
 
