@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from recoverd.state.judging import Judge
 
 DEFAULT_WAIT_S = 30.0
+# services whose state is looked at and written at the same time: they mostly wait for the disk, which syncs what many
+# wait for in one go; each more costs memory
+RESTORES_AT_ONCE = 8
 _USABLE = "00" * 32  # the hash of no document: under it the memo of verdicts keeps that a schema can be used
 
 
@@ -43,7 +46,8 @@ class Context:
     rest_until_s: float = 0.0  # monotonic: until then nobody tries to bring home what the spare holds
     observing: dict[str, Watch] = field(default_factory=dict)  # what was seen of services, by those that look
     opening: threading.Lock = field(default_factory=threading.Lock)
-    state_changes: threading.RLock = field(default_factory=threading.RLock)  # services are proven side by side
+    state_changes: threading.RLock = field(default_factory=threading.RLock)  # captures, prunes, starts: one at a time
+    restores: threading.Semaphore = field(default_factory=lambda: threading.Semaphore(RESTORES_AT_ONCE))
 
     def log_to(self, *sinks: Sink) -> None:
         """From now on events go to these, and to the hooks."""

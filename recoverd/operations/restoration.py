@@ -41,8 +41,8 @@ class Restoration(RestoreRun):
         with self.chooser.gathered:
             result = self._run()
         if result.exit_status == 1 and self.rejected and not self.others:
-            with self.context.state_changes:  # none of them helped: the cause is elsewhere
-                rejecting.withdraw(self.context, self.service.name, dict.fromkeys(self.rejected))
+            # none of them helped: the cause is elsewhere
+            rejecting.withdraw(self.context, self.service.name, dict.fromkeys(self.rejected))
         return result
 
     def _run(self) -> ServiceRestore:
@@ -50,7 +50,7 @@ class Restoration(RestoreRun):
         if repository is None:  # a dry run creates none
             first = self.asked_for(self.look(None))
             return endings.dry_run(self, first, self.chooser.next(Nothing(), first))
-        with self.context.state_changes:
+        with self.context.restores:
             if not self.request.dry_run:
                 self._finish_before()
                 if self._runs_too_early():
@@ -125,7 +125,7 @@ class Restoration(RestoreRun):
         current, by_hand = first, self.request.why == "restore" and self.explicit is None and up is None
         while most > 0:
             try:
-                with self.context.state_changes, self.context.repository().reader() as reader:
+                with self.context.restores, self.context.repository().reader() as reader:
                     written = write_next(self, reader, current)
                     if written is None and by_hand and not self.applied and not self.chooser.given_up:
                         by_hand = False
@@ -152,8 +152,7 @@ class Restoration(RestoreRun):
             tried = self.bring_up(results.RESTORED, self.items(current, choice, clock.now_ns()), written=True)
             if tried.healthy is not False or self.others:
                 return endings.restored(self, current, choice, tried)
-            with self.context.state_changes:
-                self._reject(choice, tried)
+            self._reject(choice, tried)
         if self.applied:
             return endings.put_back(self, current)
         return endings.nothing_left(self, current) if up is None else endings.untouched(self, current, up)
@@ -276,21 +275,18 @@ class Restoration(RestoreRun):
             return endings.proven(self, first, note, up)
         why = up.why or _UNHEALTHY
         self._tell_rejected(note.candidate, why)
-        with self.context.state_changes:
-            if not note.asked:
-                rejecting.reject(self.context, name, note.parts, why)
-                self.rejected += note.parts
-            try:
-                self._take_back(note)
-            except StateError as error:  # what was replaced is gone: what was restored stays, and it goes on with that
-                unproven.save(repository, name, None)
-                again = self.bring_up(results.UNTOUCHED, told.live(first.survey))
-                return endings.result(
-                    self, first, results.FAILED, up=again, reasons=(why, error.message), exit_status=1
-                )
+        if not note.asked:
+            rejecting.reject(self.context, name, note.parts, why)
+            self.rejected += note.parts
+        try:
+            self._take_back(note)
+        except StateError as error:  # what was replaced is gone: what was restored stays, and it goes on with that
             unproven.save(repository, name, None)
-            self.note = None
-            with repository.reader() as reader:
-                before = self.look(reader)
+            again = self.bring_up(results.UNTOUCHED, told.live(first.survey))
+            return endings.result(self, first, results.FAILED, up=again, reasons=(why, error.message), exit_status=1)
+        unproven.save(repository, name, None)
+        self.note = None
+        with self.context.restores, repository.reader() as reader:
+            before = self.look(reader)
         self.damaged, self.found = before.action is not Action.LEAVE, before.action
         return before

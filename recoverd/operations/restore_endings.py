@@ -26,18 +26,16 @@ def restored(run: RestoreRun, current: Look, choice: Choice, up: Up) -> ServiceR
     now_ns = clock.now_ns()
     reason = "migration" if all(part.origin is Origin.LIVE for part in choice.parts) else "restore"
     try:
-        with run.context.state_changes:
-            if run.request.boot:
-                records.remember_blocked(run.context, run.service.name, None)  # others start and prove it, later
-            else:
-                seen = run.after.survey if run.after is not None else None
-                kept = run.service
-                if run.chooser.is_asked and seen is not None:
-                    kept = accepting_resets(kept)
-                    records.remember_emptied(run.context, kept.name, seen)
-                records.keep(
-                    run.context, kept, choice.sequences, up, now_ns, seen=seen, whole=not run.others, reason=reason
-                )
+        if run.request.boot:
+            records.remember_blocked(run.context, run.service.name, None)  # others start and prove it, later
+        else:
+            seen = run.after.survey if run.after is not None else None
+            kept = run.service
+            if run.chooser.is_asked and seen is not None:
+                kept = accepting_resets(kept)
+                records.remember_emptied(run.context, kept.name, seen)
+            whole = not run.others
+            records.keep(run.context, kept, choice.sequences, up, now_ns, seen=seen, whole=whole, reason=reason)
     except (RecoverdError, OSError) as error:  # the state is back and proven: that stands, also on a full disk
         run.notes.append(f"it could not be recorded: {error}")
     run.attempts.append(Attempt(choice.candidate, "restored"))
@@ -101,9 +99,8 @@ def not_migrated(run: RestoreRun, current: Look, why: str) -> ServiceRestore:
 def proven(run: RestoreRun, current: Look, note: unproven.Unproven, up: Up) -> ServiceRestore:
     """What an earlier restore wrote lies there, and the service is not unhealthy on it."""
     if up.healthy or not run.is_provable:
-        with run.context.state_changes:
-            sequences = {part.sequence for part in note.parts if part.sequence}
-            records.keep(run.context, run.service, sequences, up, clock.now_ns(), seen=current.survey)
+        sequences = {part.sequence for part in note.parts if part.sequence}
+        records.keep(run.context, run.service, sequences, up, clock.now_ns(), seen=current.survey)
     remember_blocked(run, None)
     _tell_resumed(run, up)
     run.attempts.append(Attempt(note.candidate, "restored"))
@@ -152,12 +149,11 @@ def put_back(run: RestoreRun, current: Look) -> ServiceRestore:
     """Healthy on none: the cause is elsewhere. The original state comes back, rejections are withdrawn."""
     driver = driver_of(run.context, run.service)
     name = run.service.name
-    with run.context.state_changes:
-        if driver is not None:
-            driver.stop()
-        take_back(run)
-        rejecting.withdraw(run.context, name, dict.fromkeys(run.rejected))
-        unproven.save(run.context.repository(), name, None)
+    if driver is not None:
+        driver.stop()
+    take_back(run)
+    rejecting.withdraw(run.context, name, dict.fromkeys(run.rejected))
+    unproven.save(run.context.repository(), name, None)
     if run.was_running and driver is not None:
         try:
             driver.start()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 from recoverd.errors import StateError
@@ -20,7 +21,7 @@ from recoverd.recovery.leftovers import clean_leftovers, sweep
 from recoverd.recovery.places import Place, remove_place, reopen, same_file_system
 from recoverd.recovery.staging import RECORD, Staging
 from recoverd.recovery.steps import Outcome, Step, decide
-from recoverd.system.durable import make_directories, write_file, write_path
+from recoverd.system.durable import make_directories, sync_directory, write_file, write_path
 from recoverd.values import dataclass
 
 
@@ -143,7 +144,9 @@ def _finish(intent: Intent, state_dir: str) -> Finished:
     if concluded is not None:
         # all that was missing is the end of the intent; make sure that the rename before it is on the disk
         concluded.close()
-        _sync_directory(os.path.dirname(intent.quarantine))
+        sync_directory(os.path.dirname(intent.quarantine))
+        with suppress(FileNotFoundError):  # somebody has cleared away the empty directory
+            sync_directory(os.path.dirname(intent.places[0].path))
         intents.clear(state_dir, intent.service)
         return _finished(intent, Outcome.FORWARD)
     places = [reopen(place.path, place.inode) for place in intent.places]
@@ -242,8 +245,8 @@ def _conclude(intent: Intent, board: Board, state_dir: str) -> Applied:
         sweep(home.fd)
         os.fsync(home.fd)
         os.rename(intent.places[0].path, intent.quarantine)
-        _sync_directory(os.path.dirname(intent.quarantine))
-        _sync_directory(os.path.dirname(intent.places[0].path))
+        sync_directory(os.path.dirname(intent.quarantine))
+        sync_directory(os.path.dirname(intent.places[0].path))
     intents.clear(state_dir, intent.service)
     return Applied(intent.id, intent.quarantine, tuple(steps))
 
@@ -286,11 +289,3 @@ def _names(state_dir: str, staging: Staging) -> bool:
     except StateError:
         return True  # nobody can tell: keep everything
     return intent is not None and intent.id == staging.id
-
-
-def _sync_directory(path: str) -> None:
-    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
