@@ -6,6 +6,7 @@ import json
 import logging
 import os
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 
 from recoverd.config.model import RunKind, Service
 from recoverd.errors import RecoverdError
@@ -85,8 +86,10 @@ def remember(context: Context, reports: Iterable[tuple[ResumeReport, bool | None
     """Add reports, and whether their service was healthy, to the histories: all of them with one sync. Best effort."""
     directory = os.path.join(context.state_dir, "resume")
     pending: list[tuple[str, str]] = []
+    told_in: set[str] = set()
     try:
         for report, healthy in reports:
+            told_in.add(os.path.dirname(report.path))
             history = followed(load_history(context.state_dir, report.service), replace(report, healthy=healthy))
             durable.make_directories(directory)
             temporary = os.path.join(directory, durable.temporary_name())
@@ -101,9 +104,10 @@ def remember(context: Context, reports: Iterable[tuple[ResumeReport, bool | None
             for temporary, path in pending:
                 os.replace(temporary, path)
             durable.fsync_directory(fd)
-            _sweep(fd)
         finally:
             os.close(fd)
+        for one in (directory, *told_in):
+            _sweep(one)
     except OSError as error:
         _log.warning("how services came back can't be kept: %s", error)
 
@@ -112,25 +116,31 @@ def _private(path: str, flags: int) -> int:
     return os.open(path, flags | os.O_EXCL, 0o600)
 
 
-def _sweep(fd: int) -> None:
-    for name in os.listdir(fd):
+def _sweep(directory: str) -> None:
+    """Remove what processes that are gone have left half written."""
+    for name in os.listdir(directory):
         if durable.is_leftover(name):
-            os.unlink(name, dir_fd=fd)
+            os.unlink(os.path.join(directory, name))
 
 
 def _write_for(service: Service, path: str, data: bytes) -> None:
     """In memory, readable for the group of the service."""
     temporary = os.path.join(os.path.dirname(path), durable.temporary_name())
-    with open(temporary, "wb", opener=_private) as file:
-        file.write(data)
-        gid = _group_of(service)
-        if gid is not None:
-            try:
-                os.fchown(file.fileno(), -1, gid)
-            except PermissionError:
-                pass  # a plain user's own service reads it as that user
-        os.fchmod(file.fileno(), 0o640)
-    os.replace(temporary, path)
+    try:
+        with open(temporary, "wb", opener=_private) as file:
+            file.write(data)
+            gid = _group_of(service)
+            if gid is not None:
+                try:
+                    os.fchown(file.fileno(), -1, gid)
+                except PermissionError:
+                    pass  # a plain user's own service reads it as that user
+            os.fchmod(file.fileno(), 0o640)
+        os.replace(temporary, path)
+    except OSError:
+        with suppress(FileNotFoundError):
+            os.unlink(temporary)
+        raise
 
 
 def _group_of(service: Service) -> int | None:

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from recoverd.recovery.places import PLACE_PREFIX
-from tests.crash.calls.house import Told, Warm
+from tests.crash.calls.house import Told, Warm, is_held
 
 CONFIG = """\
 version: 1
@@ -275,18 +275,21 @@ class Restored:
                 assert (step["old"] is None) == (step["quarantined"] is None)
                 assert step["old"] is None or os.path.lexists(step["quarantined"]), step
             for place in places:
-                found += Counter(
-                    x.read_bytes() for x in place.rglob("*") if x.is_file() and x != one / "evidence.json"
-                )
+                found += Counter(x.read_bytes() for x in place.rglob("*") if x.is_file() and x != one / "evidence.json")
         assert {str(path) for path in self.live.parent.rglob(f"{PLACE_PREFIX}*")} == beside
         return found
 
-    def leftovers(self) -> list[str]:
-        """What nobody needs any more; what a capture leaves in the repository goes with the next prune."""
+    def leftovers(self, *, pruned: bool = False) -> list[str]:
+        """What nobody needs any more; what a capture or a record leaves goes with the next one, or the next prune."""
         state = self.made / "state"
+        later = set() if pruned else {state / "repository", state / "services", self.made / "run"}
         found = [*state.glob("intents/*"), *state.glob("staging/*"), *self.live.rglob(".tmp-*")]
-        found += [path for path in self.made.rglob(".tmp-*") if state / "repository" not in path.parents]
+        found += [path for path in self.made.rglob(".tmp-*") if not later & set(path.parents)]
         return [str(path) for path in found]
+
+    def held_locks(self) -> list[str]:
+        """Locks that somebody holds now: nobody should."""
+        return [str(path) for path in self.made.rglob("*lock") if path.is_file() and is_held(path)]
 
     # -- the service
 

@@ -58,6 +58,7 @@ class Attack:
         seen = self.house.seen()
         assert seen in allowed, _difference(seen, allowed)
         assert self.house.leftovers() == []
+        assert self.house.held_locks() == []
         return seen
 
     def outcome_of(self, fault: dict[str, Any], at: int) -> str:
@@ -79,6 +80,8 @@ class Attack:
                 again = self.house.run("restore")
                 assert again.json["services"][0]["outcome"] == "untouched", again.out
                 self.examine(again, [seen])
+                self.house.run("prune").fine()
+                assert self.house.leftovers(pruned=True) == []
         except Exception as error:
             why = "".join(traceback.format_exception(error)[-2:])
             both = [{"status": x.status, "out": x.out, "err": x.err} for x in (told, following) if x is not None]

@@ -459,6 +459,26 @@ def test_a_mount_inside_a_directory_is_refused_not_broken(bench: Any, mount: Cal
     assert (bench.live / "d" / "inner" / "x").read_bytes() == b"inside"
 
 
+def test_a_whole_directory_is_not_swapped_with_what_is_mounted_below(bench: Any, mount: Callable[..., None]) -> None:
+    """A rename would take the mounted file system along, to quarantine: such a directory is swapped file by file."""
+    (bench.live / "d" / "sub" / "inner").mkdir(parents=True)
+    mount(bench.live / "d" / "sub" / "inner", "tmpfs", "size=4m")
+    for name in ("a", "sub/b", "sub/inner/c"):
+        (bench.live / "d" / name).write_bytes(b"live")
+    with pytest.raises(StateError, match="another file system"):  # what it lacks there can't be taken away either
+        bench.restore(bench.of("d", {"a": b"new"}, whole=True))
+    bench.restore(bench.of("d", {"a": b"new", "sub": {"b": b"new"}}))
+    assert (bench.live / "d" / "sub" / "inner").is_mount()
+    assert state_of(bench.live / "d") == {
+        "a": b"new",
+        "sub": None,
+        "sub/b": b"new",
+        "sub/inner": None,
+        "sub/inner/c": b"live",
+    }
+    assert bench.left() == []
+
+
 def test_lower_directories_of_an_overlay(bench: Any, mount: Callable[..., None], tmp_path: Path) -> None:
     """Overlay file systems refuse to rename lower directories (EXDEV): the same is done file by file then."""
     for name in ("lower/d/sub", "upper", "work"):
