@@ -116,3 +116,41 @@ def test_a_directory_with_a_mount_below_is_not_swapped_as_a_whole(spread: House,
     spread.undo()
     assert contents(spread) == before
     assert is_mounted(spread)
+
+
+def test_without_room_on_one_of_them_none_is_touched(spread: House) -> None:
+    """Found out before anything is changed, and said with how much is missing; with room it all comes back."""
+    large = spread.root / "mounted" / "a"
+    large.write_bytes(b"x" * 300_000)
+    spread.snapshot()
+    good = contents(spread)
+    large.write_bytes(b"\0" * 300_000)
+    spread.state.write_bytes(b"")
+    bad = contents(spread)
+    result = spread.restore()
+    assert (result.outcome, result.exit_status) == ("failed", 1)
+    assert "there is no room to restore" in result.reasons[0]
+    assert "nothing was changed" in (result.hint or "")
+    assert contents(spread) == bad
+    assert not list((spread.state_dir / "staging").iterdir())
+    assert not list((spread.root / "mounted").glob(".recoverd-*"))
+    large.write_bytes(b"\0")
+    assert spread.restore().outcome == "restored"
+    assert contents(spread) == good
+
+
+def test_what_is_gone_with_its_directories_comes_back_beside_what_is_there(spread: House) -> None:
+    """Nothing is left of a directory but what is mounted; no name that is still there is touched."""
+    os.unlink(spread.state)
+    for name in ("state/data/outer", "mounted/sub/b"):
+        (spread.root / name).unlink()
+    (spread.root / "mounted" / "sub").rmdir()
+    (spread.root / "mounted" / "a").write_bytes(b"newer, and good")
+    before = (spread.root / "mounted" / "a").stat()
+    result = spread.restore(only="mounted/sub/b", snapshot="app/1")
+    assert result.outcome == "restored", result
+    assert (spread.root / "mounted" / "sub" / "b").read_bytes() == b"first"
+    assert spread.restore().outcome == "restored"  # the missing file
+    assert (spread.root / "mounted" / "a").stat() == before
+    assert not (spread.root / "state" / "data" / "outer").exists()  # services delete documents: that is no damage
+    assert is_mounted(spread)
