@@ -83,30 +83,30 @@ def _is_about_to_start(context: Context, service: Service, record: ProcessRecord
 
 
 def remember(context: Context, reports: Iterable[tuple[ResumeReport, bool | None]]) -> None:
-    """Add reports, and whether their service was healthy, to the histories: all of them with one sync. Best effort."""
+    """Add reports, and whether their service was healthy, to the histories: all of them with one sync. Best effort.
+
+    What one that was killed has left half written goes, whether or not there is anything to add.
+    """
     directory = os.path.join(context.state_dir, "resume")
     pending: list[tuple[str, str]] = []
-    told_in: set[str] = set()
     try:
         for report, healthy in reports:
-            told_in.add(os.path.dirname(report.path))
             history = followed(load_history(context.state_dir, report.service), replace(report, healthy=healthy))
             durable.make_directories(directory)
             temporary = os.path.join(directory, durable.temporary_name())
             with open(temporary, "wb", opener=_private) as file:
                 file.write(encode_history(history))
             pending.append((temporary, history_path(context.state_dir, report.service)))
-        if not pending:
-            return
-        fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            durable.syncfs(fd)
-            for temporary, path in pending:
-                os.replace(temporary, path)
-            durable.fsync_directory(fd)
-        finally:
-            os.close(fd)
-        for one in (directory, *told_in):
+        if pending:
+            fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            try:
+                durable.syncfs(fd)
+                for temporary, path in pending:
+                    os.replace(temporary, path)
+                durable.fsync_directory(fd)
+            finally:
+                os.close(fd)
+        for one in (directory, os.path.dirname(report_path(context.runtime_dir, ""))):
             _sweep(one)
     except OSError as error:
         _log.warning("how services came back can't be kept: %s", error)
@@ -118,6 +118,8 @@ def _private(path: str, flags: int) -> int:
 
 def _sweep(directory: str) -> None:
     """Remove what processes that are gone have left half written."""
+    if not os.path.isdir(directory):
+        return
     for name in os.listdir(directory):
         if durable.is_leftover(name):
             os.unlink(os.path.join(directory, name))

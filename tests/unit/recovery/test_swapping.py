@@ -341,12 +341,32 @@ def test_a_quarantine_that_can_not_be_made_keeps_the_intent(bench: Any, monkeypa
         real(src, dst, **more)
 
     monkeypatch.setattr(os, "rename", failing)
-    with pytest.raises(StateError, match="did not get to quarantine"):
+    with pytest.raises(StateError, match="did not come to its end"):
         bench.restore(bench.of("a", b"A"))
     monkeypatch.undo()
     assert finish_intent("svc", bench.state_dir) is not None
     assert state_of(bench.live) == {"a": b"A"}
     assert len(list_quarantine(bench.state_dir, "svc")) == 1
+
+
+def test_what_was_replaced_stays_when_the_end_can_not_be_made_durable(
+    bench: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A disk error after the last rename: the quarantine is there by then, and is not taken for a staging to remove."""
+
+    def failing(_: int) -> None:
+        if not os.path.lexists(intents.intent_path(bench.state_dir, "svc")):
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    (bench.live / "a").write_bytes(b"old")
+    monkeypatch.setattr("recoverd.recovery.intents.fsync_directory", failing)
+    with pytest.raises(StateError, match="did not come to its end"):
+        bench.restore(bench.of("a", b"A"))
+    monkeypatch.undo()
+    assert finish_intent("svc", bench.state_dir) is None
+    assert state_of(bench.live) == {"a": b"A"}
+    undo("svc", None, state_dir=bench.state_dir)
+    assert state_of(bench.live) == {"a": b"old"}
 
 
 def test_no_room_for_the_evidence_changes_nothing(bench: Any, monkeypatch: pytest.MonkeyPatch) -> None:
