@@ -137,9 +137,9 @@ VARIANTS = {
     "an undo without exchange": Variant(
         restored_before, ("undo",), running=True, good=True, include=INCLUDE, refused=EXCHANGE
     ),
-    "a restore after one that was killed": Variant(documents, killed_before="renameat2"),
+    "a restore after one that was killed": Variant(documents, scope="service", killed_before="renameat2"),
     "a restore after one that was killed without exchange": Variant(
-        planted, killed_before="renameat2", refused=EXCHANGE
+        planted, scope="service", killed_before="renameat2", refused=EXCHANGE
     ),
 }
 SAMPLE = ("a restore", "a restore without exchange", "a restore over good state", "an undo")

@@ -68,7 +68,8 @@ class World:
         return World(disk, steps, names)
 
     def seen(self, number: int) -> Seen:
-        return Seen(*(self.names.get((number, name)) for name in ("target", "slot", "aside")))
+        target, slot, aside = (self.names.get((number, name)) for name in ("target", "slot", "aside"))
+        return Seen(target, slot, aside)
 
     def outcome(self) -> Outcome:
         return decide(self.steps, [self.seen(number) for number in range(len(self.steps))])[0]
@@ -289,8 +290,9 @@ class Both:
                 (self._board.forward if forward else self._board.take_back)(self._step)
         some(self.world.forward() if forward else self.world.back(), changes)
         seen = self._board.look(self._step)
-        found = [None if one is None else self._modelled[one] for one in (seen.target, seen.slot, seen.aside)]
-        assert Seen(*found) == self.world.seen(0)
+        modelled = {None: None, **self._modelled}
+        found = Seen(modelled[seen.target], modelled[seen.slot], modelled[seen.aside])
+        assert found == self.world.seen(0)
 
     def close(self) -> None:
         self._board.close()
