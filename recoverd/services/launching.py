@@ -42,7 +42,7 @@ class Launch:
     """A process that waits for `release`. As a context manager it is abandoned, and ends, unless released."""
 
     def __init__(self, spec: LaunchSpec, log_fd: int, *, deadline_s: float = DEADLINE_S) -> None:
-        """Create the process, detached from the caller, with `log_fd` as its output. Raises StartError, ServiceError."""
+        """Create the process, detached from the caller, its output to `log_fd`. Raises StartError, ServiceError."""
         self._spec = spec
         self._deadline_s = deadline_s
         self._waiting: ProcessIdentity | None = None  # exists, and has not executed the command yet

@@ -290,8 +290,10 @@ class Both:
                 (self._board.forward if forward else self._board.take_back)(self._step)
         some(self.world.forward() if forward else self.world.back(), changes)
         seen = self._board.look(self._step)
-        modelled = {None: None, **self._modelled}
-        found = Seen(modelled[seen.target], modelled[seen.slot], modelled[seen.aside])
+        target, slot, aside = (
+            None if one is None else self._modelled[one] for one in (seen.target, seen.slot, seen.aside)
+        )
+        found = Seen(target, slot, aside)
         assert found == self.world.seen(0)
 
     def close(self) -> None:
