@@ -145,7 +145,10 @@ def finish_intent(service: str, state_dir: str) -> Finished | None:
         finished = None if intent is None else _finish(intent, state_dir)
         clean_leftovers(service, state_dir)
     except OSError as error:
-        raise _failed(service, error) from error
+        raise StateError(
+            f"{service}: what an interrupted restore left could not be finished: {_what(error)}",
+            hint=f"run `recoverd restore {service}` again: it goes on with that; nothing was lost",
+        ) from error
     return finished
 
 
@@ -286,8 +289,12 @@ def _stuck(intent: Intent, paths: Sequence[str]) -> StateError:
 
 
 def _failed(service: str, error: OSError) -> StateError:
+    return StateError(f"{service}: the restore failed and everything is as it was: {_what(error)}")
+
+
+def _what(error: OSError) -> str:
     where = f"{error.filename}: " if error.filename else ""
-    return StateError(f"{service}: the restore failed and everything is as it was: {where}{error.strerror or error}")
+    return f"{where}{error.strerror or error}"
 
 
 def _names(state_dir: str, staging: Staging) -> bool:

@@ -343,6 +343,8 @@ def test_a_quarantine_that_can_not_be_made_keeps_the_intent(bench: Any, monkeypa
     monkeypatch.setattr(os, "rename", failing)
     with pytest.raises(StateError, match="did not come to its end"):
         bench.restore(bench.of("a", b"A"))
+    with pytest.raises(StateError, match="could not be finished: Input/output error"):
+        finish_intent("svc", bench.state_dir)
     monkeypatch.undo()
     assert finish_intent("svc", bench.state_dir) is not None
     assert state_of(bench.live) == {"a": b"A"}
