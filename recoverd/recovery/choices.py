@@ -10,7 +10,7 @@ from recoverd.recovery.candidates import find
 from recoverd.recovery.differences import Difference, differences
 from recoverd.recovery.extraction import Source
 from recoverd.recovery.plan import PARTIAL, Origin, Plan, Target, Version
-from recoverd.recovery.staging import Replacement
+from recoverd.recovery.replacement import Replacement
 from recoverd.recovery.stores import Trees
 from recoverd.recovery.survey import ServiceSurvey, same_item
 from recoverd.repository.records import Marks, Snapshot, SnapshotVerdict
