@@ -195,7 +195,7 @@ def points_of(one: Attack, fault_name: str, *, everywhere: bool) -> list[int]:
 def test_killed_at_every_call(attacks: Callable[[str], Attack], torture: Torture, name: str) -> None:
     """SIGKILL before each call; of ways that differ in the transaction alone, before every other call of that."""
     one, step = attacks(name), 1 if name in SAMPLE else 2
-    points = points_of(one, "killed", everywhere=name in SAMPLE)
+    points = points_of(one, "killed", everywhere=name in SAMPLE or bool(one.variant.killed_before))
     attack(one, torture, "killed", torture.sample(points[torture.random.randrange(step) :: step], 3))
 
 
