@@ -208,6 +208,6 @@ def test_an_error_at_every_call(attacks: Callable[[str], Attack], torture: Tortu
     one, first = attacks(name), name == SAMPLE[0]
     step = 1 if first else 8 if name in SAMPLE else 16
     for fault_name in FAILURES if torture.full else [torture.random.choice(FAILURES)]:
-        points = points_of(one, fault_name, everywhere=first)
+        points = points_of(one, fault_name, everywhere=first or bool(one.variant.killed_before))
         some = points[torture.random.randrange(min(step, len(points))) :: step]
         attack(one, torture, fault_name, some if torture.full else [torture.random.choice(points)])
