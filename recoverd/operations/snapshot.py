@@ -18,6 +18,7 @@ from recoverd.operations.context import Context
 from recoverd.operations.full_read import FULL_READ, full_read_due
 from recoverd.operations.making_room import keep_free, make_room, prune_after
 from recoverd.operations.quarantining import tend_if_due
+from recoverd.operations.telling import tell_state
 from recoverd.operations.what_changed import is_changed, is_good_changed, is_nothing
 from recoverd.recovery.partial import Hints, ServiceHints, unlike
 from recoverd.recovery.survey import ServiceSurvey, newest_records, save_rows, survey_service
@@ -378,6 +379,7 @@ def _outcome(
     context.events.emit(
         f"snapshot.{result.outcome}",
         service=name,
+        items=len(items),
         files=result.files,
         size_bytes=result.size_bytes,
         new_bytes=result.new_bytes,
@@ -386,10 +388,7 @@ def _outcome(
         spare=result.spare,
     )
     if made is not None:
-        for item, place, sentence in result.problems[:20]:
-            verdict = items[item].verdict
-            if verdict not in {Verdict.OK, Verdict.NEW}:
-                context.events.emit(f"state.{verdict}", service=name, item=item, message=f"{place}: {sentence}")
+        tell_state(context, capture.service, capture.survey)
     return result
 
 
