@@ -150,6 +150,8 @@ class Restoration(RestoreRun):
             most -= 1
             current, choice = written
             tried = self.bring_up(results.RESTORED, self.items(current, choice, clock.now_ns()), written=True)
+            if not tried.was_tried:
+                return endings.not_started(self, current, choice, tried)
             if tried.healthy is not False or self.others:
                 return endings.restored(self, current, choice, tried)
             self._reject(choice, tried)
@@ -161,7 +163,8 @@ class Restoration(RestoreRun):
         """State that is ok, or is to be left alone. Only `restore.unhealthy: fall-back` goes on where a probe fails."""
         up = self.bring_up(results.UNTOUCHED, told.live(first.survey))
         asked = self.request.origin is not None or self.only is not None or self.request.boot
-        if up.healthy is not False or self.service.restore.unhealthy != "fall-back" or first.damage or asked:
+        falls_back = self.service.restore.unhealthy == "fall-back" and up.was_tried
+        if up.healthy is not False or not falls_back or first.damage or asked:
             return endings.untouched(self, first, up)
         self.chooser.falls_back = True
         self.was_running = True  # it is up now, and so it is to be if nothing helps
@@ -269,7 +272,9 @@ class Restoration(RestoreRun):
         if not self._is_counted(note) and not self.runs():
             unproven.save(repository, name, unproven.counted(note))
         up = self.bring_up(results.UNTOUCHED, told.live(first.survey))
-        if self.request.boot:
+        if not up.was_tried:
+            unproven.save(repository, name, note)  # the start that was counted did not happen
+        if self.request.boot or not up.was_tried:
             return endings.untouched(self, first, up)
         if up.healthy is not False:
             return endings.proven(self, first, note, up)

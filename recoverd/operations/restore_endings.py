@@ -19,6 +19,7 @@ from recoverd.recovery.choices import Choice
 from recoverd.recovery.plan import Action, Origin, accepting_resets
 from recoverd.state.verdicts import worst
 from recoverd.system import clock
+from recoverd.values import replace
 
 
 def restored(run: RestoreRun, current: Look, choice: Choice, up: Up) -> ServiceRestore:
@@ -47,6 +48,15 @@ def restored(run: RestoreRun, current: Look, choice: Choice, up: Up) -> ServiceR
     reasons = (*told.left_alone(current.damage, choice), *((up.why,) if up.why else ()))
     outcome = results.DEGRADED if choice.is_partial else results.RESTORED
     return result(run, current, outcome, up=up, items=items, reasons=reasons)
+
+
+def not_started(run: RestoreRun, current: Look, choice: Choice, up: Up) -> ServiceRestore:
+    """State was written, and recoverd could not start the service on it: the next restore does, and proves it."""
+    if run.note is not None and run.note.starts:  # the start that was counted did not happen
+        unproven.save(run.context.repository(), run.service.name, replace(run.note, starts=run.note.starts - 1))
+    items = run.items(current, choice, clock.now_ns())
+    reasons = (up.why, f"its state was restored from {choice.candidate}, and is not proven yet")
+    return result(run, current, results.FAILED, up=up, items=items, reasons=reasons, exit_status=1)
 
 
 def _tell_restored(run: RestoreRun, choice: Choice, items: tuple[ItemOutcome, ...], up: Up) -> None:

@@ -6,6 +6,7 @@ import json
 import logging
 import os
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from recoverd.config.model import RunKind, Service
@@ -108,7 +109,10 @@ def _is_about_to_start(context: Context, service: Service, record: ProcessRecord
 
 
 def remember(context: Context, reports: Iterable[tuple[ResumeReport, bool | None]]) -> None:
-    """Add reports, and whether their service was healthy, to the histories: all of them with one sync. Best effort."""
+    """Add reports, and whether their service was healthy, to the histories: all of them with one sync. Best effort.
+
+    What one that was killed has left half written goes, whether or not there is anything to add.
+    """
     directory = os.path.join(context.state_dir, "resume")
     pending: list[tuple[str, str]] = []
     try:
@@ -119,17 +123,17 @@ def remember(context: Context, reports: Iterable[tuple[ResumeReport, bool | None
             with open(temporary, "wb", opener=_private) as file:
                 file.write(encode_history(history))
             pending.append((temporary, history_path(context.state_dir, report.service)))
-        if not pending:
-            return
-        fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            durable.syncfs(fd)
-            for temporary, path in pending:
-                os.replace(temporary, path)
-            durable.fsync_directory(fd)
-            _sweep(fd)
-        finally:
-            os.close(fd)
+        if pending:
+            fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            try:
+                durable.syncfs(fd)
+                for temporary, path in pending:
+                    os.replace(temporary, path)
+                durable.fsync_directory(fd)
+            finally:
+                os.close(fd)
+        for one in (directory, os.path.dirname(report_path(context.runtime_dir, ""))):
+            _sweep(one)
     except OSError as error:
         _log.warning("how services came back can't be kept: %s", error)
 
@@ -138,25 +142,33 @@ def _private(path: str, flags: int) -> int:
     return os.open(path, flags | os.O_EXCL, 0o600)
 
 
-def _sweep(fd: int) -> None:
-    for name in os.listdir(fd):
+def _sweep(directory: str) -> None:
+    """Remove what processes that are gone have left half written."""
+    if not os.path.isdir(directory):
+        return
+    for name in os.listdir(directory):
         if durable.is_leftover(name):
-            os.unlink(name, dir_fd=fd)
+            os.unlink(os.path.join(directory, name))
 
 
 def _write_for(service: Service, path: str, data: bytes) -> None:
     """In memory, readable for the group of the service."""
     temporary = os.path.join(os.path.dirname(path), durable.temporary_name())
-    with open(temporary, "wb", opener=_private) as file:
-        file.write(data)
-        gid = _group_of(service)
-        if gid is not None:
-            try:
-                os.fchown(file.fileno(), -1, gid)
-            except PermissionError:
-                pass  # a plain user's own service reads it as that user
-        os.fchmod(file.fileno(), 0o640)
-    os.replace(temporary, path)
+    try:
+        with open(temporary, "wb", opener=_private) as file:
+            file.write(data)
+            gid = _group_of(service)
+            if gid is not None:
+                try:
+                    os.fchown(file.fileno(), -1, gid)
+                except PermissionError:
+                    pass  # a plain user's own service reads it as that user
+            os.fchmod(file.fileno(), 0o640)
+        os.replace(temporary, path)
+    except OSError:
+        with suppress(FileNotFoundError):
+            os.unlink(temporary)
+        raise
 
 
 def _group_of(service: Service) -> int | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from recoverd.config.model import Service
+from recoverd.config.model import EMPTY, Service
 from recoverd.errors import DamagedObject
 from recoverd.recovery.candidates import find
 from recoverd.recovery.differences import Difference, differences
@@ -106,13 +106,21 @@ def item_choice(service: Service, plan: Plan) -> Choice:
 
 
 def snapshot_choice(
-    service: Service, survey: ServiceSurvey, trees: Trees, snapshot: Snapshot, reason: str, *, asked: bool = False
+    service: Service,
+    survey: ServiceSurvey,
+    trees: Trees,
+    snapshot: Snapshot,
+    reason: str,
+    *,
+    asked: bool = False,
+    mounts: Mapping[str, Sequence[str]] = EMPTY,
 ) -> Choice:
     """All the state of a service as one snapshot has it. `trees` reads those of the survey and of the repository.
 
     Items that the snapshot does not have, or has as another kind, are left alone. `asked`: somebody asked for this
     snapshot, so directories get their own owner, mode and attributes back too, by being replaced as a whole; where
-    they may hold what is no state, they are left as they are. Raises DamagedObject.
+    they may hold what is no state, or something of `mounts` (by item, paths below it), they are left as they are: what
+    is mounted there would go with them. Raises DamagedObject.
     """
     parts: list[Part] = []
     replacements: list[Replacement] = []
@@ -134,7 +142,7 @@ def snapshot_choice(
                 or {difference.before.type, difference.after.type} != {"dir"}
             ):
                 replacements += _replacements(name, item.path, difference, trees)
-            elif asked and whole:
+            elif asked and whole and not _holds_mount(path, mounts.get(name, ())):
                 above = path
                 replacements.append(Replacement(name, item.path, path, difference.after, whole=True))
             elif asked:
@@ -142,15 +150,28 @@ def snapshot_choice(
     return Choice(service.name, tuple(parts), tuple(replacements), left=tuple(left))
 
 
+def _holds_mount(path: str, mounts: Sequence[str]) -> bool:
+    """Whether something is mounted on a directory below an item, or below it; the item itself may be a mount."""
+    return any(not path or f"{one}/".startswith(f"{path}/") for one in mounts)
+
+
 def part_choice(
-    service: Service, survey: ServiceSurvey, trees: Trees, snapshot: Snapshot, reason: str, item: str, document: str
+    service: Service,
+    survey: ServiceSurvey,
+    trees: Trees,
+    snapshot: Snapshot,
+    reason: str,
+    item: str,
+    document: str,
+    *,
+    mounts: Mapping[str, Sequence[str]] = EMPTY,
 ) -> Choice:
     """One state item as a snapshot has it, or with `document` one path below it, and nothing else.
 
     What the snapshot lacks there is taken away. Raises DamagedObject.
     """
     declared = replace(service, state={item: service.state[item]})
-    whole = snapshot_choice(declared, survey, trees, snapshot, reason, asked=not document)
+    whole = snapshot_choice(declared, survey, trees, snapshot, reason, asked=not document, mounts=mounts)
     if not document or not whole.parts:
         return whole
     target = service.state[item].path

@@ -231,3 +231,14 @@ def test_a_shutdown_does_not_wait_for_who_does_not_answer(judged: House) -> None
     found = load(str(judged.state_dir))
     assert found is not None
     assert dict(found.down) == {"app": True}
+
+
+def test_what_a_killed_restore_left_half_told_goes(judged: House) -> None:
+    """In the memory that services are told in nothing piles up, boot after boot."""
+    judged.start()
+    told_in = judged.root / "runtime-resume"
+    left = told_in / ".tmp-00000000-0000-0000-0000-000000000000-1-1-0123456789abcdef"
+    left.write_bytes(b"half")
+    kill(judged)
+    judged.restore()
+    assert [one.name for one in told_in.iterdir()] == ["app.json"]
