@@ -14,6 +14,7 @@ from typing import Any
 
 import recoverd
 from recoverd.config import matching, places, trust
+from recoverd.config.dump_model import Dump
 from recoverd.config.keeping import Limits, Watch
 from recoverd.config.model import (
     Autosave,
@@ -181,6 +182,7 @@ _item = _object(
     siblings=tuple,
     rebuild=_object(Rebuild, compute=_by_name(_object(Computed)), command=tuple),
     initial=_object(Initial),
+    dump=_object(Dump, save=tuple, load=tuple),
 )
 _run = _object(Run, kind=RunKind, command=tuple, env=_by_name(_text_or_secret), start=tuple, stop=tuple, status=tuple)
 _retention = _object(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
+from recoverd.config.dumps import build_dump
 from recoverd.config.model import Format, ItemKind, Place, StateItem
 from recoverd.config.origins import build_initial, build_rebuild, build_siblings
 from recoverd.config.schema_files import load_schema
@@ -82,6 +83,10 @@ def build_item(item: Section, name: str, root: str | None, own: Sequence[Own]) -
     """The state item and the place of its path; None where a problem was reported here or before."""
     if reason := why_no_name(name):
         item.problem(None, reason)
+    if item.section("dump").present:
+        return build_dump(item, name)
+    if item.has("max_bytes"):
+        item.problem("max_bytes", "is for dumps: other state is captured whatever its size")
     kind = next((kind for kind in (ItemKind.FILE, ItemKind.DIRECTORY) if item.has(kind)), None)
     if kind is None:
         return None

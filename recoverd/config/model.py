@@ -12,6 +12,7 @@ from enum import StrEnum
 from types import MappingProxyType
 from typing import Any
 
+from recoverd.config.dump_model import Dump
 from recoverd.config.keeping import Limits, Watch
 from recoverd.config.process_model import Instances, Processes
 from recoverd.values import dataclass, field
@@ -221,6 +222,7 @@ class StateItem:
     siblings: tuple[str, ...] | None = None  # patterns; None: the usual ones
     rebuild: Rebuild | None = None
     initial: Initial | None = None
+    dump: Dump | None = None  # of a dump, always
 
     @property
     def is_unchecked(self) -> bool:
@@ -325,6 +327,11 @@ class Service:
     processes: Processes | None = None
     instances: Instances | None = None
     match: str | None = None  # the path that `for_each` found, of a service that was made for it
+
+    @property
+    def dumps(self) -> tuple[str, ...]:
+        """The names of its dump items."""
+        return tuple(name for name, item in self.state.items() if item.dump is not None)
 
 
 @dataclass(frozen=True, slots=True)

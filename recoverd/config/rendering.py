@@ -9,6 +9,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from recoverd.config.dumps import plain_dump
 from recoverd.config.model import (
     EMPTY,
     Computed,
@@ -179,6 +180,8 @@ def _masked(text: str, *, mask: bool) -> str:
 
 
 def _item(item: StateItem) -> dict[str, Any]:
+    if item.dump is not None:
+        return plain_dump(item) | _signs(item)
     plain: dict[str, Any] = {item.kind.value: item.path, "format": item.format.value}
     if item.schema is not None:
         plain["schema"] = item.schema.document if item.schema.path is None else item.schema.path

@@ -29,12 +29,10 @@ SERVICE = (
     Unsupported("hooks"),
     Unsupported("restore.fallback.*", ("replicas",)),
     Unsupported("state.*.sqlite"),
-    Unsupported("state.*.dump"),
     Unsupported("state.*.migrate"),
     Unsupported("state.*.check"),
     Unsupported("state.*.require_tables"),
     Unsupported("state.*.assert"),
-    Unsupported("state.*.max_bytes"),
 )
 
 
