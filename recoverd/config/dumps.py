@@ -73,7 +73,7 @@ def _user(dump: Section) -> str | None:
 
 
 def as_users_of(run: Run | None, state: Mapping[str, StateItem]) -> dict[str, StateItem]:
-    """The state items, where a dump's tools run as the user of a service that recoverd starts, unless told otherwise."""
+    """The state items; a dump's tools run as the user of a service that recoverd starts, unless told otherwise."""
     user = run.user if run is not None else None
     return {
         name: replace(item, dump=replace(item.dump, user=user))

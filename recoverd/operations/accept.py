@@ -12,7 +12,7 @@ from recoverd.operations.assess import look
 from recoverd.operations.context import Context
 from recoverd.operations.snapshot import FAILED, SnapshotRequest, capture_locked
 from recoverd.recovery import swapping
-from recoverd.recovery.survey import ServiceSurvey
+from recoverd.recovery.item_survey import ServiceSurvey
 from recoverd.repository.records import ABSENT
 from recoverd.state.verdicts import Verdict
 from recoverd.values import dataclass, replace

@@ -9,9 +9,10 @@ from typing import Any
 from recoverd.config.model import EMPTY, Service
 from recoverd.errors import DamagedObject
 from recoverd.operations.context import Context
+from recoverd.recovery.item_survey import ItemSurvey, ServiceSurvey, newest_records
 from recoverd.recovery.scratch import Scratch
 from recoverd.recovery.stores import Memo
-from recoverd.recovery.survey import ItemSurvey, ServiceSurvey, newest_records, survey_service
+from recoverd.recovery.survey import survey_service
 from recoverd.repository.objects import Reader
 from recoverd.state.verdicts import Verdict
 from recoverd.system import clock

@@ -11,9 +11,9 @@ from recoverd.operations.assess import look
 from recoverd.operations.context import Context, unknown_service
 from recoverd.operations.processes import driver_of
 from recoverd.recovery import staging, swapping
+from recoverd.recovery.item_survey import ServiceSurvey
 from recoverd.recovery.staging import Replacement
 from recoverd.recovery.stores import Trees
-from recoverd.recovery.survey import ServiceSurvey
 from recoverd.repository import pruning
 from recoverd.repository.reserve import Reserve
 from recoverd.repository.store import Repository

@@ -16,10 +16,11 @@ from recoverd.operations.drilled import DRILL, FAILED, PASSED
 from recoverd.operations.restore_results import RESTORED, Attempt
 from recoverd.operations.scratch_directory import ScratchDirectory
 from recoverd.recovery.candidates import eligible
+from recoverd.recovery.item_survey import newest_records
 from recoverd.recovery.plan import Action, damages
 from recoverd.recovery.scratch import Scratch
 from recoverd.recovery.staging import ENTRY_BYTES
-from recoverd.recovery.survey import newest_records, survey_service
+from recoverd.recovery.survey import survey_service
 from recoverd.repository.objects import Reader
 from recoverd.repository.records import ItemRecord, Marks, Snapshot
 from recoverd.repository.store import Repository

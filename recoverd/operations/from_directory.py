@@ -9,7 +9,7 @@ from recoverd.errors import StateError, UsageError
 from recoverd.operations.context import Context
 from recoverd.operations.import_ import Copy, draft, survey_copy
 from recoverd.operations.snapshot import snapshot_verdict
-from recoverd.recovery.survey import ServiceSurvey
+from recoverd.recovery.item_survey import ServiceSurvey
 from recoverd.repository.records import Snapshot, SnapshotVerdict
 from recoverd.system import clock
 

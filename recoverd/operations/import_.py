@@ -14,7 +14,8 @@ from recoverd.operations.context import Context
 from recoverd.operations.snapshot import snapshot_verdict
 from recoverd.recovery.dated_names import asked_time, time_in_name
 from recoverd.recovery.differences import differ
-from recoverd.recovery.survey import ItemSurvey, ServiceSurvey, survey_service
+from recoverd.recovery.item_survey import ItemSurvey, ServiceSurvey
+from recoverd.recovery.survey import survey_service
 from recoverd.repository.records import Snapshot, SnapshotDraft, SnapshotVerdict
 from recoverd.repository.store import Repository
 from recoverd.repository.trees import EMPTY_TREE, Entry

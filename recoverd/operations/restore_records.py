@@ -9,7 +9,7 @@ from recoverd.operations import blocking, unproven
 from recoverd.operations.context import Context
 from recoverd.operations.processes import Up
 from recoverd.operations.snapshot import SnapshotRequest, capture_locked
-from recoverd.recovery.survey import ServiceSurvey
+from recoverd.recovery.item_survey import ServiceSurvey
 from recoverd.values import replace
 
 

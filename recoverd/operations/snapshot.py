@@ -27,8 +27,9 @@ from recoverd.operations.what_changed import (
     without_failed,
 )
 from recoverd.recovery.dump_looks import ASK, DO_NOT_ASK
+from recoverd.recovery.item_survey import ServiceSurvey, newest_records
 from recoverd.recovery.partial import Hints, ServiceHints
-from recoverd.recovery.survey import ServiceSurvey, newest_records, save_rows, survey_service
+from recoverd.recovery.survey import save_rows, survey_service
 from recoverd.repository.records import Snapshot, SnapshotDraft, SnapshotVerdict
 from recoverd.repository.store import Repository
 from recoverd.repository.writer import Writer

@@ -9,10 +9,10 @@ from collections.abc import Iterator
 from recoverd.config.model import Service
 from recoverd.operations.context import Context
 from recoverd.recovery.choices import Choice
+from recoverd.recovery.item_survey import item_key
 from recoverd.recovery.plan import Target
 from recoverd.recovery.staging import Staging
 from recoverd.recovery.stat_rows import encode
-from recoverd.recovery.survey import item_key
 from recoverd.recovery.validating import validate
 from recoverd.recovery.written import QUIET_NS, rows_of
 from recoverd.state.verdicts import Verdict

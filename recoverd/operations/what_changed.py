@@ -6,9 +6,9 @@ from collections.abc import Mapping
 
 from recoverd.config.model import ItemKind, Service
 from recoverd.recovery.differences import differ
+from recoverd.recovery.item_survey import ServiceSurvey
 from recoverd.recovery.partial import Hints, ServiceHints, unlike
 from recoverd.recovery.stores import Trees
-from recoverd.recovery.survey import ServiceSurvey
 from recoverd.repository.records import ItemRecord, Snapshot
 from recoverd.repository.trees import EMPTY_TREE
 from recoverd.repository.writer import Writer

@@ -9,10 +9,10 @@ from recoverd.errors import DamagedObject
 from recoverd.recovery.candidates import find
 from recoverd.recovery.differences import Difference, differences
 from recoverd.recovery.extraction import Source
+from recoverd.recovery.item_survey import ServiceSurvey, same_item
 from recoverd.recovery.plan import PARTIAL, Origin, Plan, Target, Version
 from recoverd.recovery.staging import Replacement
 from recoverd.recovery.stores import Trees
-from recoverd.recovery.survey import ServiceSurvey, same_item
 from recoverd.repository.records import Marks, Snapshot, SnapshotVerdict
 from recoverd.repository.trees import EMPTY_TREE, Entry
 from recoverd.values import dataclass, replace

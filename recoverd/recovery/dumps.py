@@ -11,11 +11,12 @@ from contextlib import ExitStack
 from recoverd.config.dump_model import Dump
 from recoverd.config.model import StateItem
 from recoverd.errors import ServiceError
-from recoverd.recovery.comparing import Accepted, Comparing
-from recoverd.recovery.dump_looks import DumpLook, Take
+from recoverd.recovery.comparing import Comparing
+from recoverd.recovery.dump_looks import Take
+from recoverd.recovery.item_survey import ItemSurvey
+from recoverd.recovery.looking import Look
 from recoverd.recovery.stat_rows import Finding
 from recoverd.recovery.stores import Store
-from recoverd.recovery.survey import ItemSurvey
 from recoverd.recovery.validating import Invalid, PrivateCopy
 from recoverd.repository.records import ItemRecord
 from recoverd.repository.trees import BLOCK_SIZE, EMPTY_TREE, Entry
@@ -27,47 +28,31 @@ from recoverd.system.walk import owner_names
 from recoverd.values import replace
 
 
-def survey_dump(
-    item: StateItem,
-    judge: Judge,
-    store: Store,
-    before: ItemRecord | None,
-    accepted: Accepted,
-    how: DumpLook,
-    now_ns: int,
-) -> ItemSurvey:
-    """Save the item with its command, and judge what came. `before`: its newest record.
+class Dumps:
+    """The kind of state item that a service's own tools save and load."""
 
-    Never raises for what the command does: then there is no dump, and `failure` says why. Raises RepositoryError
-    when the repository can't take what is put, DamagedObject when it can't give what is in `before`.
-    """
-    outline = ItemSurvey(
-        item=item.name,
-        kind=item.kind,
-        path=item.path,
-        verdict=Verdict.OK,
-        problems=(),
-        findings=(),
-        root=EMPTY_TREE,
-        good=before.good if before is not None else None,
-        files=0,
-        size_bytes=0,
-        judge=judge.id,
-    )
-    if not how.ask:
-        return _as_known(outline, before)
-    assert item.dump is not None, "a dump item has its commands"
-    blocks = _Blocks(store, judge, how.keep)
-    try:
-        with ExitStack() as stack:
-            taken = _Taken(item, item.dump, blocks, stack)
-            taken.save()
-    except (ServiceError, _NoDump) as error:
-        return _without(outline, Verdict.UNREADABLE, f"can't be dumped: {error}")
-    if not blocks.size_bytes:
-        verdict = Verdict.NEW if outline.good in {None, EMPTY_TREE} else Verdict.CORRUPT
-        return _without(outline, verdict, f"is empty: {item.dump.save[0]} succeeded and wrote nothing")
-    return _judged(item, judge, store, accepted, outline, blocks, taken, now_ns)
+    def look(self, look: Look, outline: ItemSurvey) -> ItemSurvey:
+        """Save the item with its command, and judge what came.
+
+        Whatever the command does is no error: then there is no dump, and `failure` says why. Raises what
+        `look.dumps.keep` does, RepositoryError when the repository can't take what is put, DamagedObject when it can't
+        give the known-good version.
+        """
+        if not look.dumps.ask:
+            return _as_known(outline, look.before)
+        item = look.item
+        assert item.dump is not None, "a dump item has its commands"
+        blocks = _Blocks(look.store, look.judge, look.dumps.keep)
+        try:
+            with ExitStack() as stack:
+                taken = _Taken(item, item.dump, blocks, stack)
+                taken.save()
+        except (ServiceError, _NoDump) as error:
+            return _without(outline, Verdict.UNREADABLE, f"can't be dumped: {error}")
+        if not blocks.size_bytes:
+            verdict = Verdict.NEW if outline.good in {None, EMPTY_TREE} else Verdict.CORRUPT
+            return _without(outline, verdict, f"is empty: {item.dump.save[0]} succeeded and wrote nothing")
+        return _judged(look, outline, blocks, taken)
 
 
 def said(ran: Ran) -> str:
@@ -165,24 +150,16 @@ class _Blocks:
         self._hashes.append(self._store.put(block) if block.count(0) != len(block) else None)
 
 
-def _judged(
-    item: StateItem,
-    judge: Judge,
-    store: Store,
-    accepted: Accepted,
-    outline: ItemSurvey,
-    blocks: _Blocks,
-    taken: _Taken,
-    now_ns: int,
-) -> ItemSurvey:
+def _judged(look: Look, outline: ItemSurvey, blocks: _Blocks, taken: _Taken) -> ItemSurvey:
     """What a whole dump comes to, by itself, by its own tool, and against its known-good version."""
-    entry = blocks.entry(item.name, taken.uid, now_ns)
+    item, store = look.item, look.store
+    entry = blocks.entry(item.name, taken.uid, look.now_ns)
     content = entry.hash or entry.blocks or ""
     root = store.put_tree([entry])
     judgement = blocks.judgement()
     if judgement.verdict is Verdict.OK and taken.invalid is not None:
         judgement = Judgement(taken.invalid.verdict, (Problem("", taken.invalid.sentence),), judgement.notes)
-    comparing = Comparing(item, judge, store, accepted)
+    comparing = Comparing(item, look.judge, store, look.accepted)
     judgement = comparing.compared("", entry, judgement, content, lambda: _file_in(store, outline.good))
     found = replace(
         outline,

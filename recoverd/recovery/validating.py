@@ -54,7 +54,7 @@ class PrivateCopy:
         self._path = os.path.join(self._directory, self._name)
         try:
             flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
-            self._file = open(os.open(self._path, flags, 0o600), "wb")  # noqa: SIM115 - closed in __exit__
+            self._file = open(os.open(self._path, flags, 0o600), "wb")
         except BaseException:
             shutil.rmtree(self._directory, ignore_errors=True)
             raise
