@@ -88,7 +88,7 @@ def check(context: Context, request: CheckRequest) -> CheckResult:
     repository, facts = _repository(context)
     confirmed = confirmations.confirmed(context.runtime_dir, repository) if repository is not None else {}
     intents = {intent.service: intent for intent in open_intents(context.state_dir)}
-    paths = [item.path for service in services for item in service.state.values()]
+    paths = [item.path for service in services for item in service.state.values() if item.path]
     patience_s = min(context.config.io_timeout_s, _MOST_PATIENCE_S)
     dead = dict.fromkeys(silent(paths, within_s=patience_s) if paths else (), patience_s)
     scheduler = _scheduler(context)
@@ -223,6 +223,7 @@ def _service(
         paths=tuple(
             _path(item, newest, record.accepted.get(item.name, {}) if record is not None else {}, dead.get(item.path))
             for item in service.state.values()
+            if item.path  # a dump lies nowhere
         ),
         newest=_snapshot(newest),
         confirmed_ns=confirmed.time_ns if confirmed is not None and current else None,

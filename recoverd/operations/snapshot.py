@@ -26,7 +26,7 @@ from recoverd.operations.what_changed import (
     usable,
     without_failed,
 )
-from recoverd.recovery.dump_looks import ASK, DO_NOT_ASK
+from recoverd.recovery.dump_looks import DumpLook
 from recoverd.recovery.item_survey import ServiceSurvey, newest_records
 from recoverd.recovery.partial import Hints, ServiceHints
 from recoverd.recovery.survey import save_rows, survey_service
@@ -284,7 +284,7 @@ def _capture(
                 accepted=accepted,
                 hints=usable(request.hints.get(service.name), parent, before) if damage is None else None,
                 io_timeout_s=context.config.io_timeout_s,
-                dumps=ASK if request.ask_dumps else DO_NOT_ASK,
+                dumps=DumpLook(request.ask_dumps and service.name not in request.hints),  # a changed file is worth none
             )
             seen = without_failed(survey, before)
             changed = is_changed(writer, seen, parent)

@@ -24,7 +24,7 @@ class Directories:
 
 def layout_of(config: Config, command: Sequence[str], runtime_dir: str, *, user: bool) -> Layout:
     """The words in which static units differ. `command` is recoverd with its global options, by absolute path."""
-    paths = [item.path for service in config.services.values() for item in service.state.values()]
+    paths = [item.path for service in config.services.values() for item in service.state.values() if item.path]
     return Layout(
         command=tuple(command),
         user=user,

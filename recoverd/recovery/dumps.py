@@ -42,7 +42,7 @@ class Dumps:
             return _as_known(outline, look.before)
         item = look.item
         assert item.dump is not None, "a dump item has its commands"
-        blocks = _Blocks(look.store, look.judge, look.dumps.keep)
+        blocks = _Blocks(look.store, look.judge, look.dumps.keep() if look.dumps.keep is not None else None)
         try:
             with ExitStack() as stack:
                 taken = _Taken(item, item.dump, blocks, stack)

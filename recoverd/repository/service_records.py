@@ -37,6 +37,7 @@ def encode_service_record(service: str, record: ServiceRecord) -> bytes:
         "failures": record.failures,
         "last_error": record.last_error,
         **({"given_up": dict(record.given_up)} if record.given_up else {}),
+        **({"loads": {item: dict(load) for item, load in record.loads.items()}} if record.loads else {}),
         **({"children": [dict(child) for child in record.children]} if record.children else {}),
         **({"revision": record.revision} if record.revision else {}),
     }
@@ -65,6 +66,7 @@ def decode_service_record(data: bytes, service: str) -> ServiceRecord:
         failures=fields.whole("failures"),
         last_error=fields.text_or_none("last_error"),
         given_up=fields.any_object("given_up", {}),
+        loads=fields.any_object("loads", {}),
         revision=fields.whole("revision", 0),
         children=_children(fields.rest().get("children")),
     )
