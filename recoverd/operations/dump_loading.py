@@ -17,17 +17,16 @@ from recoverd.operations import pending_loads, rejecting, resuming
 from recoverd.operations import restore_records as records
 from recoverd.operations import restore_results as results
 from recoverd.operations.context import Context
+from recoverd.operations.dump_loader import Loader, loader
 from recoverd.operations.dump_looking import There, candidates, look_at, stage, version_in, why_invalid
 from recoverd.operations.pending_loads import PendingLoad
 from recoverd.operations.processes import Up, bring_up, driver_of
 from recoverd.operations.restore_only import Only
 from recoverd.operations.restore_results import Attempt, ItemOutcome, RestoreRequest, ServiceRestore
 from recoverd.recovery.aside import Aside, Kept, dumps_in
-from recoverd.recovery.dumps import said
 from recoverd.recovery.evidence import list_quarantine
 from recoverd.recovery.plan import Action, Version, accepting_resets
 from recoverd.repository.records import Snapshot
-from recoverd.services import streaming
 from recoverd.state.verdicts import Verdict, worst
 from recoverd.system import clock
 from recoverd.values import dataclass, field, replace
@@ -140,7 +139,7 @@ class _Loading:
         """Look at one item, and load it where that is asked for, or needed."""
         pending = self._pending().get(name)
         try:
-            with Aside(self.context.state_dir, self.name) as aside:
+            with loader(self.context, self.service, name) as load, Aside(self.context.state_dir, self.name) as aside:
                 here = look_at(self.context, self.service, name, aside)
                 wanted, asked = self._wanted(name, pending)
                 if wanted is None and not asked:  # an interrupted load is brought to its end, whatever it has left
@@ -148,7 +147,7 @@ class _Loading:
                 if wanted is None:
                     self.items.append(ItemOutcome(name, "", here.item.verdict.value, "live"))
                     return
-                self._replace(name, here, wanted, aside, pending, asked=asked)
+                self._replace(load, here, wanted, aside, pending, asked=asked)
         except _Refused as why:
             self.failed = True
             self.reasons.append(str(why))
@@ -196,7 +195,7 @@ class _Loading:
 
     def _replace(
         self,
-        name: str,
+        load: Loader,
         here: There,
         versions: Sequence[Version],
         aside: Aside,
@@ -205,7 +204,7 @@ class _Loading:
         asked: bool,
     ) -> None:
         """Load one version after the other until the service is healthy on one; put back what was there otherwise."""
-        repository = self.context.repository()
+        repository, name = self.context.repository(), load.item
         has_begun = pending is not None and pending.has_begun
         service = accepting_resets(self.service) if asked else self.service
         original = here.kept
@@ -213,6 +212,9 @@ class _Loading:
         loaded = False
         for version in versions:
             candidate = f"{self.name}/{version.sequence}"
+            if version.content == here.content and not loaded and here.action is Action.RESTORE and not asked:
+                self.attempts.append(Attempt(candidate, "invalid", f"{name} {_problem(here)}: that is what is there"))
+                continue
             if version.content == here.content and not loaded:
                 self.reasons.append(f"{name} is what {candidate} holds")
                 self.items.append(ItemOutcome(name, "", here.item.verdict.value, "live"))
@@ -238,7 +240,7 @@ class _Loading:
                 where = pending.quarantine if pending is not None and has_begun else aside.quarantine or ""
                 begun = PendingLoad(version.sequence, os.path.basename(where), asked)
                 pending_loads.save(repository, self.name, name, begun)
-                why = load(self.service, name, staged)
+                why = load(staged)
                 loaded = True
             if why is None:
                 why = self._proven(name, service)
@@ -252,7 +254,7 @@ class _Loading:
                 rejecting.reject(self.context, self.name, [rejecting.Taken(version.sequence, name)], why)
         if not loaded and not has_begun:
             pending_loads.save(repository, self.name, name, None)  # nothing can come of it
-        self._put_back(name, earlier or original, loaded=loaded)
+        self._put_back(load, earlier or original, loaded=loaded)
 
     def _before_that(self, name: str, pending: PendingLoad) -> Kept | None:
         """What was there before a load that was interrupted."""
@@ -315,9 +317,9 @@ class _Loading:
             "restore.finished", service=self.name, message=f"{name} from {self.name}/{version.sequence}", items=1
         )
 
-    def _put_back(self, name: str, original: Kept | None, *, loaded: bool) -> None:
+    def _put_back(self, load: Loader, original: Kept | None, *, loaded: bool) -> None:
         """No version would do."""
-        self.failed = True
+        name, self.failed = load.item, True
         last = self.attempts[-1].why if self.attempts else "there is none"
         if not loaded:
             self.reasons.append(f"{name} was not loaded, and is as it was: {last}")
@@ -325,7 +327,7 @@ class _Loading:
         if original is None:  # an earlier load was interrupted, and what was there before that lies in its quarantine
             self.reasons.append(f"{name} could not be loaded: {last}; `recoverd undo` loads what was there before")
             return
-        why = load(self.service, name, original)
+        why = load(original)
         if why is not None:
             self.reasons.append(
                 f"{name} could not be loaded: {last}; nor what was there before: {why}; it lies in {original.path}"
@@ -376,22 +378,6 @@ class _Loading:
                 records.keep_loaded(self.context, self.service, self.sequences, up, clock.now_ns())
         except (RecoverdError, OSError) as error:  # the state is back: that stands
             self.reasons.append(f"it could not be recorded: {error}")
-
-
-def load(service: Service, name: str, dump: Kept) -> str | None:
-    """Load a dump with the item's own tool; why that failed, None where it did not."""
-    command = service.state[name].dump
-    assert command is not None, "a dump item has its commands"
-    try:
-        dump.verify()
-        done = streaming.write_to(command.load, dump.pieces(), timeout_s=command.timeout_s, user=command.user)
-    except ServiceError as error:
-        return error.message
-    except (OSError, ValueError) as error:
-        return f"{command.load[0]} can't be run: {getattr(error, 'strerror', None) or error}"
-    if done.ran.status != 0:
-        return f"{command.load[0]} {said(done.ran)}"
-    return None if done.whole else f"{command.load[0]} ended before it had read all of the dump"
 
 
 def _problem(there: There) -> str:

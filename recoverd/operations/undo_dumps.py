@@ -9,7 +9,7 @@ from recoverd.errors import DamagedObject, StateError, UsageError
 from recoverd.operations import pending_loads
 from recoverd.operations import restore_records as records
 from recoverd.operations.context import Context
-from recoverd.operations.dump_loading import load
+from recoverd.operations.dump_loader import loader
 from recoverd.operations.dump_looking import look_at
 from recoverd.operations.processes import bring_up
 from recoverd.operations.undo import UndoRequest, UndoResult, undo_files
@@ -77,7 +77,7 @@ def _verify(found: Quarantined, dump: Kept) -> None:
 def _one(context: Context, service: Service, found: Quarantined, dump: Kept) -> tuple[str, Verdict, int]:
     """(where what was there is now, the verdict on what came back, what of it counts as accepted)."""
     name = dump.item
-    with Aside(context.state_dir, service.name) as aside:
+    with loader(context, service, name) as load, Aside(context.state_dir, service.name) as aside:
         here = look_at(context, service, name, aside)
         if here.kept is None:
             why = next((one.problem for one in here.item.problems), "")
@@ -87,9 +87,9 @@ def _one(context: Context, service: Service, found: Quarantined, dump: Kept) -> 
             )
         aside.commit([here.kept], {"service": service.name, "undo": found.id})
         where = aside.path
-        why_not = load(service, name, dump)
+        why_not = load(dump)
         if why_not is not None:
-            again = load(service, name, replace(here.kept, path=os.path.join(where, name)))
+            again = load(replace(here.kept, path=os.path.join(where, name)))
             now = "what was there was loaded back" if again is None else f"nor could what was there: {again}"
             raise StateError(f"{found.id} was not undone: {why_not}; {now}", hint=f"the dump is {dump.path}")
     pending_loads.save(context.repository(), service.name, name, None)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
@@ -23,10 +23,10 @@ _MOST_LAST_WORDS = 16
 
 @dataclass(frozen=True, slots=True)
 class Streamed:
-    """How it ended: `ran.output` is the tail of its errors. `whole`: its stream was read, or taken, to the end."""
+    """How it ended: `ran.output` is the tail of its errors. `whole`: its output came to its end, and so did it."""
 
     ran: Ran
-    size_bytes: int  # that went through
+    size_bytes: int  # that came, or were there to be read
     whole: bool
     too_large: bool = False  # it was ended because more came than it may have
 
@@ -53,7 +53,7 @@ def read_from(
         size, whole, too_large = 0, False, False
         with _Waiting(process, errors, deadline_s) as waiting:
             os.set_blocking(process.stdout.fileno(), False)
-            for _ in waiting.until_ready(process.stdout.fileno(), writing=False):
+            for _ in waiting.until_ready(process.stdout.fileno()):
                 data = os.read(process.stdout.fileno(), _PIECE_BYTES)
                 if not data:
                     whole = True
@@ -67,35 +67,23 @@ def read_from(
         return Streamed(_ran(process, errors, timeout_s, ended=ended), size, whole and ended, too_large)
 
 
-def write_to(command: Sequence[str], pieces: Iterable[bytes], *, timeout_s: float, user: str | None = None) -> Streamed:
-    """The same the other way round: the command reads all of `pieces`; what it writes goes nowhere."""
+def read_into(
+    command: Sequence[str], file_fd: int, *, timeout_s: float, user: str | None = None, hold_fd: int | None = None
+) -> Streamed:
+    """Run a command the same way, with a whole file as its input; what it writes goes nowhere.
+
+    A file, not a pipe: should recoverd die, the command still gets all of it, instead of an early end that it would
+    take for the whole. `hold_fd`: a descriptor that it holds open for as long as it lives. `whole`: it has read of it.
+    """
     import subprocess
 
     deadline_s = monotonic_s() + timeout_s
-    with _started(command, user, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL) as (process, errors):
-        assert process.stdin is not None
-        size, taken = 0, False
+    held = () if hold_fd is None else (hold_fd,)
+    with _started(command, user, stdin=file_fd, stdout=subprocess.DEVNULL, held=held) as (process, errors):
         with _Waiting(process, errors, deadline_s) as waiting:
-            fd = process.stdin.fileno()
-            os.set_blocking(fd, False)
-            rest, coming = memoryview(b""), iter(pieces)
-            for _ in waiting.until_ready(fd, writing=True):
-                while not rest and not taken:
-                    piece = next(coming, None)
-                    taken = piece is None
-                    rest = memoryview(piece or b"")
-                if taken:
-                    break
-                try:
-                    written = os.write(fd, rest[:_PIECE_BYTES])
-                except BlockingIOError:
-                    continue
-                except BrokenPipeError:
-                    break
-                size, rest = size + written, rest[written:]
-            process.stdin.close()
             ended = waiting.for_end()
-        return Streamed(_ran(process, errors, timeout_s, ended=ended), size, taken and ended)
+        at, size = os.lseek(file_fd, 0, os.SEEK_CUR), os.fstat(file_fd).st_size
+        return Streamed(_ran(process, errors, timeout_s, ended=ended), size, ended and (at > 0 or not size))
 
 
 def account_of(user: str | None) -> Account:
@@ -115,7 +103,7 @@ class _Errors:
 
 @contextmanager
 def _started(
-    command: Sequence[str], user: str | None, *, stdin: int, stdout: int
+    command: Sequence[str], user: str | None, *, stdin: int, stdout: int, held: Sequence[int] = ()
 ) -> Iterator[tuple[subprocess.Popen[bytes], _Errors]]:
     """The process, of whose group nothing is left at the end of the block."""
     import subprocess
@@ -133,6 +121,7 @@ def _started(
         stderr=subprocess.PIPE,
         bufsize=0,
         start_new_session=True,
+        pass_fds=held,
         cwd="/",
         env=environment,
         user=account.uid if switched else None,
@@ -142,7 +131,7 @@ def _started(
     try:
         yield process, _Errors()
     finally:
-        for pipe in (process.stdin, process.stdout, process.stderr):
+        for pipe in (process.stdout, process.stderr):
             if pipe is not None:
                 with suppress(OSError):
                     pipe.close()
@@ -167,7 +156,7 @@ def _reap(process: subprocess.Popen[bytes]) -> int | None:
 
 
 class _Waiting:
-    """Waits for one end of a pipe, for the command's end, and meanwhile takes down what it says."""
+    """Waits for what comes, for the command's end, and meanwhile takes down what it says."""
 
     def __init__(self, process: subprocess.Popen[bytes], errors: _Errors, deadline_s: float) -> None:
         import selectors
@@ -179,7 +168,7 @@ class _Waiting:
         assert process.stderr is not None
         self._said = process.stderr.fileno()
         os.set_blocking(self._said, False)
-        self._read, self._write = selectors.EVENT_READ, selectors.EVENT_WRITE
+        self._read = selectors.EVENT_READ
         self._selector.register(self._said, self._read)
 
     def __enter__(self) -> _Waiting:
@@ -189,9 +178,9 @@ class _Waiting:
         self._selector.close()
         os.close(self._pidfd)
 
-    def until_ready(self, fd: int, *, writing: bool) -> Iterator[None]:
-        """Once each time that the descriptor is ready, until the deadline."""
-        self._selector.register(fd, self._write if writing else self._read)
+    def until_ready(self, fd: int) -> Iterator[None]:
+        """Once each time that there is something to read, until the deadline."""
+        self._selector.register(fd, self._read)
         try:
             while (left_s := self._deadline_s - monotonic_s()) > 0:
                 if fd in self._ready(left_s):

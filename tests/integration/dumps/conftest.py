@@ -68,7 +68,7 @@ case "$mode" in
     fails) cat > /dev/null; echo "syntax error at line 3" >&2; exit 3 ;;
     fails-once) rm load-mode; head -c 10 > rows; echo "half of it is in" >&2; exit 3 ;;
     hangs) exec sleep 600 ;;
-    waits) cp rows rows.before; head -c 10 > rows; touch loading; exec sleep 600 ;;
+    waits) head -c 10 > rows; echo $$ > loading; exec sleep 600 ;;
     loses) head -c 10 > rows; cat > /dev/null; exit 0 ;;
 esac
 cat > rows.new && mv rows.new rows

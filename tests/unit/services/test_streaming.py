@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from recoverd.errors import ServiceError
-from recoverd.services.streaming import read_from, write_to
+from recoverd.services.streaming import read_from, read_into
 
 WITHIN_S = 60.0
 
@@ -135,39 +135,50 @@ def test_a_command_that_is_not_there_is_an_error() -> None:
         read_from(["/nowhere/pg_dump"], lambda _: None, timeout_s=WITHIN_S)
 
 
-def pieces(count: int) -> Iterator[bytes]:
-    for number in range(count):
-        yield bytes([number % 251]) * 70_001
+CONTENT = b"".join(bytes([number % 251]) * 70_001 for number in range(40))
 
 
-def test_a_loader_gets_all_of_it(tmp_path: Path) -> None:
+@pytest.fixture
+def dump(tmp_path: Path) -> Iterator[int]:
+    """An open file of 2.8 MB."""
+    path = tmp_path / "dump"
+    path.write_bytes(CONTENT)
+    fd = os.open(path, os.O_RDONLY)
+    yield fd
+    os.close(fd)
+
+
+def test_a_loader_gets_all_of_it(dump: int, tmp_path: Path) -> None:
     """What is loaded is what was stored, byte for byte, and standard input ends where it ends."""
-    done = write_to(shell(f"cat > {tmp_path}/got"), pieces(40), timeout_s=WITHIN_S)
+    done = read_into(shell(f"cat > {tmp_path}/got"), dump, timeout_s=WITHIN_S)
     assert done.whole and done.ran.status == 0
-    assert (tmp_path / "got").read_bytes() == b"".join(pieces(40))
+    assert (tmp_path / "got").read_bytes() == CONTENT
 
 
-def test_a_loader_that_does_not_read_all_of_it_has_not_loaded_it() -> None:
-    """Exit status 0 alone proves nothing: the loader has to have taken the whole dump."""
-    done = write_to(shell("head -c 10 >/dev/null; exit 0"), pieces(40), timeout_s=WITHIN_S)
+def test_a_loader_that_reads_nothing_has_loaded_nothing(dump: int) -> None:
+    """Exit status 0 alone proves nothing: `load: [true]` is a mistake, not a load."""
+    done = read_into(["/bin/true"], dump, timeout_s=WITHIN_S)
     assert done.ran.status == 0
     assert not done.whole
 
 
-def test_a_loader_that_fails_says_why() -> None:
-    done = write_to(shell("cat > /dev/null; echo 'syntax error' >&2; exit 1"), pieces(2), timeout_s=WITHIN_S)
+def test_a_loader_that_fails_says_why(dump: int) -> None:
+    done = read_into(shell("cat > /dev/null; echo 'syntax error' >&2; exit 1"), dump, timeout_s=WITHIN_S)
     assert done.ran.status == 1 and done.ran.last_line == "syntax error"
 
 
-def test_a_loader_that_reads_nothing_ends_at_its_deadline(tmp_path: Path) -> None:
-    done = write_to(shell(f"echo $$ > {tmp_path}/pid; exec sleep 600"), pieces(40), timeout_s=1.0)
+def test_a_loader_that_hangs_ends_at_its_deadline_with_all_it_started(dump: int, tmp_path: Path) -> None:
+    script = f"sleep 600 & echo $! > {tmp_path}/child; wait"
+    done = read_into(shell(script), dump, timeout_s=1.0)
     assert done.ran.status is None and not done.whole
-    assert gone(int((tmp_path / "pid").read_text()))
+    assert gone(int((tmp_path / "child").read_text()))
 
 
 def test_an_empty_dump_can_be_loaded(tmp_path: Path) -> None:
     """What was there may have been nothing; an undo brings that back too."""
-    done = write_to(shell(f"cat > {tmp_path}/got"), iter(()), timeout_s=WITHIN_S)
+    (tmp_path / "dump").write_bytes(b"")
+    with (tmp_path / "dump").open("rb") as file:
+        done = read_into(shell(f"cat > {tmp_path}/got"), file.fileno(), timeout_s=WITHIN_S)
     assert done.whole and done.ran.status == 0
     assert (tmp_path / "got").read_bytes() == b""
 
@@ -191,6 +202,6 @@ def test_a_plain_user_becomes_nobody_else() -> None:
         read_from(shell("id"), lambda _: None, timeout_s=WITHIN_S, user="root")
 
 
-def test_nobody_is_no_user(tmp_path: Path) -> None:
+def test_nobody_is_no_user(dump: int) -> None:
     with pytest.raises(ServiceError, match="no user"):
-        write_to(shell(f"cat > {tmp_path}/got"), iter(()), timeout_s=WITHIN_S, user="no-such-user-here")
+        read_into(shell("cat"), dump, timeout_s=WITHIN_S, user="no-such-user-here")
