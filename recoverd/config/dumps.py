@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pwd
 from collections.abc import Mapping
 from typing import Any
 
@@ -11,7 +10,6 @@ from recoverd.config.model import Format, ItemKind, Place, Run, Service, StateIt
 from recoverd.config.sections import Section
 from recoverd.config.signs import build_guards, build_magic, build_validation
 from recoverd.config.units import format_duration, format_size
-from recoverd.config.wording import suggest
 from recoverd.values import replace
 
 _USUAL = Dump((), ())
@@ -46,7 +44,7 @@ def build_dump(item: Section, name: str) -> tuple[StateItem, Place]:
             save=_program(dump, "save"),
             load=_program(dump, "load"),
             timeout_s=dump.duration("timeout", _USUAL.timeout_s, positive=True),
-            user=_user(dump),
+            user=dump.text("user"),  # looked up when it is used: a package may ship this before it makes the user
             max_bytes=item.size_or_none("max_bytes"),
         ),
     )
@@ -58,18 +56,6 @@ def _program(dump: Section, key: str) -> tuple[str, ...]:
     if not command or not command[0]:
         dump.problem(key, "the program must not be empty")
     return command
-
-
-def _user(dump: Section) -> str | None:
-    name = dump.text("user")
-    if name is None or name.isdecimal():
-        return name
-    try:
-        pwd.getpwnam(name)
-    except KeyError:
-        known = [each.pw_name for each in pwd.getpwall()]
-        dump.problem("user", f'there is no user "{name}" on this machine{suggest(name, known)}')
-    return name
 
 
 def as_users_of(run: Run | None, state: Mapping[str, StateItem]) -> dict[str, StateItem]:

@@ -12,6 +12,7 @@ from recoverd.errors import DamagedObject, ServiceError
 from recoverd.operations.context import Context
 from recoverd.recovery.aside import Kept
 from recoverd.recovery.dumps import said
+from recoverd.recovery.quarantine_removing import finish_removals
 from recoverd.services import streaming
 from recoverd.system import durable, locks
 from recoverd.values import dataclass
@@ -57,4 +58,5 @@ def loader(context: Context, service: Service, item: str) -> Iterator[Loader]:
     durable.make_directories(directory)
     what = f"the load of {service.name}: {item}"
     with locks.acquire(f"{directory}/{service.name}.{item}.lock", wait_s=context.wait_s, what=what) as lock:
+        finish_removals(context.state_dir, service.name)  # also what was staged by one that was killed
         yield Loader(item, dump, lock)

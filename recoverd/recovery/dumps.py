@@ -27,6 +27,9 @@ from recoverd.state.verdicts import Judgement, Problem, Verdict
 from recoverd.system.walk import owner_names
 from recoverd.values import replace
 
+_LAST_LINES = 2
+_MOST_WORDS = 400
+
 
 class Dumps:
     """The kind of state item that a service's own tools save and load."""
@@ -56,9 +59,11 @@ class Dumps:
 
 
 def said(ran: Ran) -> str:
-    """How a command ended, with its last words."""
-    words = "".join(letter if letter.isprintable() else "?" for letter in ran.last_line)
-    return f"{ran.ending}: {words}" if words else ran.ending
+    """How a command ended, with its last words: tools of databases say in two lines what is wrong, and what helps."""
+    lines = [line.strip() for line in ran.output.splitlines()]
+    words = " ".join([line for line in lines if line][-_LAST_LINES:])[-_MOST_WORDS:]
+    shown = "".join(letter if letter.isprintable() else "?" for letter in words)
+    return f"{ran.ending}: {shown}" if shown else ran.ending
 
 
 class _NoDump(Exception):

@@ -107,7 +107,7 @@ class Dumped:
     def quarantines(self) -> list[Path]:
         """Those of loads, oldest first."""
         base = self.state_dir / "quarantine" / "db"
-        found = [path for path in base.glob("*") if (path / "database").is_file()] if base.is_dir() else []
+        found = [path for path in base.glob("[0-9]*") if (path / "database").is_file()] if base.is_dir() else []
         return sorted(found, key=lambda path: json.loads((path / "evidence.json").read_text())["sequence"])
 
     @property

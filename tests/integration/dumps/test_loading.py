@@ -398,4 +398,5 @@ def test_a_load_that_was_killed_is_brought_to_its_end(dumped: Any) -> None:
     assert result.outcome == "restored", result
     assert dumped.rows.read_text() == first
     assert in_quarantine(dumped)[0] == LATER
+    assert not [path for path in (dumped.state_dir / "quarantine" / "db").iterdir() if path.name.startswith(".")]
     assert not pending_loads.load(dumped.context.repository(), "db")
