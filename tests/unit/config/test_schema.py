@@ -15,6 +15,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from recoverd.config import units, unsupported
+from recoverd.config.dump_model import Dump
 from recoverd.config.loading import Loaded
 from recoverd.config.model import (
     DEFAULT_RETENTION,
@@ -145,7 +146,9 @@ log: {format: json, level: debug, debug: [state]}
 services:
   other: {run: {command: [other]}}
   unit: {run: {systemd: unit.service}}
-  pod: {run: {control: {start: [pod, up], stop: [pod, down], status: [pod, ask]}}}
+  pod:
+    run: {control: {start: [pod, up], stop: [pod, down], status: [pod, ask]}}
+    state: {backup: {dump: {save: [s, a], load: [l], timeout: 1h, user: root}, max_bytes: 10GiB}}
   web:
     enabled: false
     root: /srv/web
@@ -252,6 +255,8 @@ def test_nothing_of_the_full_example_is_lost(load_text: Callable[..., Loaded]) -
     assert (web.state["tasks"].include, web.state["tasks"].name_field) == (("*.json",), "id")
     assert web.state["dump"].magic == b"REDIS".hex()
     assert web.state["dump"].validate == Validation(("check", "{path}"), 3.0)
+    backup = load_text(FULL).config.services["pod"].state["backup"]
+    assert backup.dump == Dump(("s", "a"), ("l",), 3600.0, "root", 10 << 30)
     assert web.retention.yearly == -1
     assert web.retention.tags == (("a",), ("b", "c"))
     assert web.restore.verdicts["missing"] == "alert"
