@@ -15,6 +15,7 @@ from recoverd.operations.capture_notes import forget_failures, note_failure, not
 from recoverd.operations.confirmations import Confirmation
 from recoverd.operations.consistency import held_still
 from recoverd.operations.context import Context
+from recoverd.operations.dump_asking import dump_look
 from recoverd.operations.full_read import FULL_READ, full_read_due
 from recoverd.operations.making_room import keep_free, make_room, prune_after
 from recoverd.operations.quarantining import tend_if_due
@@ -26,7 +27,6 @@ from recoverd.operations.what_changed import (
     usable,
     without_failed,
 )
-from recoverd.recovery.dump_looks import DumpLook
 from recoverd.recovery.item_survey import ServiceSurvey, newest_records
 from recoverd.recovery.partial import Hints, ServiceHints
 from recoverd.recovery.survey import save_rows, survey_service
@@ -284,7 +284,7 @@ def _capture(
                 accepted=accepted,
                 hints=usable(request.hints.get(service.name), parent, before) if damage is None else None,
                 io_timeout_s=context.config.io_timeout_s,
-                dumps=DumpLook(request.ask_dumps and service.name not in request.hints),  # a changed file is worth none
+                dumps=dump_look(context, service, request),
             )
             seen = without_failed(survey, before)
             changed = is_changed(writer, seen, parent)

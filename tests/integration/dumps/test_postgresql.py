@@ -48,11 +48,19 @@ class Server:
     def data(self) -> Path:
         return self.base / "data"
 
-    def run(self, *command: str, check: bool = True, **keys: Any) -> subprocess.CompletedProcess[str]:
-        switch = {"user": self.user.pw_uid, "group": self.user.pw_gid, "extra_groups": []} if os.geteuid() == 0 else {}
-        env = {"PATH": f"{_BIN}:/usr/bin:/bin", "LC_ALL": "C.UTF-8", "HOME": str(self.base)}
+    def run(self, *command: str, check: bool = True) -> subprocess.CompletedProcess[str]:
+        switched = os.geteuid() == 0
         done = subprocess.run(
-            command, check=False, text=True, capture_output=True, cwd="/", env=env, timeout=300, **switch, **keys
+            command,
+            check=False,
+            text=True,
+            capture_output=True,
+            cwd="/",
+            env={"PATH": f"{_BIN}:/usr/bin:/bin", "LC_ALL": "C.UTF-8", "HOME": str(self.base)},
+            timeout=300,
+            user=self.user.pw_uid if switched else None,
+            group=self.user.pw_gid if switched else None,
+            extra_groups=[] if switched else None,
         )
         assert done.returncode == 0 or not check, done
         return done

@@ -211,3 +211,34 @@ def test_the_record_says_that_it_is_a_dump(dumped: Any) -> None:
         1,
         str(len(dumped.rows.read_bytes())),
     )
+
+
+def test_at_a_shutdown_the_server_is_down_already(dumped: Any) -> None:
+    """What stops before recoverd does can't be dumped any more: that fails no capture, and its last dump stays good."""
+    dumped.settings.write_text('{"counter": 3}')
+    dumped.stop()
+    made = dumped.snapshot(reason="shutdown")
+    assert (made.outcome, made.verdict, made.error) == ("saved", "ok", None)
+    first, second = dumped.context.repository().snapshots("db")
+    assert second.items["database"] == first.items["database"]
+
+
+def test_at_a_shutdown_what_still_runs_is_dumped(dumped: Any) -> None:
+    dumped.write(ROWS_LATER)
+    assert dumped.snapshot(reason="shutdown").outcome == "saved"
+    first, second = dumped.context.repository().snapshots("db")
+    assert second.items["database"].good != first.items["database"].good
+
+
+def test_a_changed_file_makes_no_new_dump(dumped: Any) -> None:
+    """`on_change` captures come often, and a dump may be large: dumps follow `every` and `cron`."""
+    from recoverd.recovery.partial import Hints, ServiceHints
+
+    dumped.settings.write_text('{"counter": 3}')
+    dumped.write(ROWS_LATER)
+    calls = dumped.calls("save")
+    made = dumped.snapshot(hints={"db": ServiceHints(1, {"settings": Hints(frozenset({""}))})})
+    assert made.outcome == "saved" and made.verdict == "ok", made
+    assert dumped.calls("save") == calls
+    assert dumped.snapshot().outcome == "saved"
+    assert dumped.calls("save") == calls + 1
