@@ -29,7 +29,10 @@ def cycles(after: Mapping[str, Sequence[str]]) -> Iterator[tuple[str, ...]]:
 
 
 def overlaps(claims: Sequence[Claim]) -> Iterator[tuple[Claim, str]]:
-    """Claims that meet an earlier one, with a sentence: in a service paths lie apart, between services they differ."""
+    """Claims that meet an earlier one, with a sentence: in a service paths lie apart, between services they differ.
+
+    A file may lie in a directory item that does not cover it: two items, each with rules of its own.
+    """
     by_path: dict[str, Claim] = {}
     by_service: dict[str, list[Claim]] = {}
     for claim in claims:
@@ -40,8 +43,12 @@ def overlaps(claims: Sequence[Claim]) -> Iterator[tuple[Claim, str]]:
             yield claim, f"{claim.path} is the path of {whose} as well ({same.place.file}:{same.place.line})"
         for other in others:
             at = f'item "{other.item}" ({other.place.file}:{other.place.line}): items must not overlap'
-            if claim.path != other.path and is_inside(claim.path, other.path):
-                yield claim, f"{claim.path} lies inside {at}"
-            elif claim.path != other.path and is_inside(other.path, claim.path):
-                yield claim, f"{claim.path} contains {at}"
+            if claim.path != other.path and is_inside(claim.path, other.path) and other.covers(claim):
+                yield claim, f"{claim.path} lies inside {at}{_way_out(other)}"
+            elif claim.path != other.path and is_inside(other.path, claim.path) and claim.covers(other):
+                yield claim, f"{claim.path} contains {at}{_way_out(claim)}"
         others.append(claim)
+
+
+def _way_out(outer: Claim) -> str:
+    return f'; `exclude` takes a file out of "{outer.item}"' if outer.selection is not None else ""

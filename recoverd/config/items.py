@@ -10,7 +10,9 @@ from recoverd.config.model import Format, ItemKind, Place, StateItem
 from recoverd.config.origins import build_initial, build_rebuild, build_siblings
 from recoverd.config.schema_files import load_schema
 from recoverd.config.sections import Section, normal_path
+from recoverd.config.selection import Selection
 from recoverd.config.signs import build_guards, build_magic, build_name_field, build_validation, build_version
+from recoverd.errors import StateError
 from recoverd.values import dataclass
 
 NAME = re.compile(r"[a-z0-9][a-z0-9._-]*\Z")
@@ -53,6 +55,13 @@ class Claim:
     kind: ItemKind
     path: str
     place: Place
+    selection: Selection | None = None  # of a directory
+
+    def covers(self, inner: Claim) -> bool:
+        """Whether anything of `inner`, whose path lies in this one, is this item's as well."""
+        if self.selection is None or inner.kind is ItemKind.DIRECTORY:
+            return True
+        return self.selection.covers(inner.path[len(self.path.rstrip("/")) + 1 :])
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,12 +88,15 @@ def why_no_name(name: str) -> str | None:
     return f"a name has lower-case letters, digits and . _ - and starts with a letter or digit{hint}"
 
 
-def build_item(item: Section, name: str, root: str | None, own: Sequence[Own]) -> tuple[StateItem, Place] | None:
-    """The state item and the place of its path; None where a problem was reported here or before."""
+def build_item(
+    item: Section, name: str, root: str | None, own: Sequence[Own]
+) -> tuple[StateItem, Place, Selection | None] | None:
+    """The state item, the place of its path, and what a directory covers; None where a problem was reported here or
+    before."""
     if reason := why_no_name(name):
         item.problem(None, reason)
     if item.section("dump").present:
-        return build_dump(item, name)
+        return (*build_dump(item, name), None)
     if item.has("max_bytes"):
         item.problem("max_bytes", "is for dumps: other state is captured whatever its size")
     kind = next((kind for kind in (ItemKind.FILE, ItemKind.DIRECTORY) if item.has(kind)), None)
@@ -123,15 +135,22 @@ def build_item(item: Section, name: str, root: str | None, own: Sequence[Own]) -
         rebuild=build_rebuild(item, kind),
         initial=build_initial(item, kind),
     )
-    return built, item.place(kind)
+    return built, item.place(kind), Selection(include, exclude) if kind is ItemKind.DIRECTORY else None
 
 
 def _patterns(item: Section, key: str) -> tuple[str, ...]:
-    patterns = item.texts(key)
-    for pattern in patterns:
+    usable = []
+    for pattern in item.texts(key):
         if pattern.startswith("/") or ".." in pattern.split("/"):
             item.problem(key, f'"{pattern}" must lie below the directory: patterns start there, without / and ..')
-    return patterns
+            continue
+        try:
+            Selection((pattern,))
+        except StateError as error:
+            item.problem(key, error.message)
+            continue
+        usable.append(pattern)
+    return tuple(usable)
 
 
 def _state_path(item: Section, kind: ItemKind, root: str | None, own: Sequence[Own]) -> str | None:

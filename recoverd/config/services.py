@@ -58,7 +58,7 @@ def build_service(name: str, section: Section, own: Sequence[Own]) -> tuple[Serv
         if built := build_item(item, item_name, root, own):
             state[item_name] = built[0]
             if built[0].path:  # a dump lies nowhere
-                claims.append(Claim(name, item_name, built[0].kind, built[0].path, built[1]))
+                claims.append(Claim(name, item_name, built[0].kind, built[0].path, built[1], built[2]))
     for item in section.sections("state"):
         rebuilt = state.get(str(item.path[-1]))
         if rebuilt is not None and rebuilt.rebuild is not None:

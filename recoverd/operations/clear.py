@@ -12,7 +12,7 @@ from recoverd.operations.context import Context, unknown_service
 from recoverd.operations.processes import driver_of
 from recoverd.recovery import staging, swapping
 from recoverd.recovery.item_survey import ServiceSurvey
-from recoverd.recovery.staging import Replacement
+from recoverd.recovery.replacement import Replacement
 from recoverd.recovery.stores import Trees
 from recoverd.repository import pruning
 from recoverd.repository.reserve import Reserve

@@ -7,10 +7,10 @@ import stat
 from typing import Any
 
 from recoverd.config.model import ItemKind, Service, StateItem
+from recoverd.config.selection import Selection
 from recoverd.errors import StateError
 from recoverd.repository.records import ServiceRecord
 from recoverd.repository.store import Repository
-from recoverd.state.selection import Selection
 from recoverd.system import clock
 from recoverd.system.walk import open_declared_directory, open_directory_at, open_parent
 from recoverd.values import replace

@@ -14,22 +14,25 @@ from recoverd.values import dataclass
 # What only reads state and writes into recoverd's own directories: `systemd-analyze security` says below 2.
 # Not ProtectProc=: who holds a lock and which temporary file is a leftover is told by looking at other processes.
 _CAPTURES = """\
-CapabilityBoundingSet=CAP_DAC_READ_SEARCH
+CapabilityBoundingSet={capabilities}
 ProtectSystem=strict
 ProtectHome=read-only
 PrivateDevices=yes
-PrivateNetwork=yes
-RestrictAddressFamilies=AF_UNIX
-IPAddressDeny=any
-DevicePolicy=closed
+{network}DevicePolicy=closed
 """
+_ALONE = "PrivateNetwork=yes\nRestrictAddressFamilies=AF_UNIX\nIPAddressDeny=any\n"
+_IN_TOUCH = "RestrictAddressFamilies=AF_UNIX AF_INET AF_INET6\n"  # the tools that save a dump ask a server for it
 # What restores replaces files of any owner by rename: ProtectSystem= and its kin would put mounts in the way.
 _RESTORES = """\
-CapabilityBoundingSet=CAP_CHOWN CAP_DAC_OVERRIDE CAP_DAC_READ_SEARCH CAP_FOWNER CAP_FSETID CAP_KILL CAP_SETFCAP
+CapabilityBoundingSet={capabilities}
 PrivateDevices=yes
 RestrictAddressFamilies=AF_UNIX{network}
 DevicePolicy=closed
 """
+_READS = frozenset({"CAP_DAC_READ_SEARCH"})
+_WRITES = _READS | {"CAP_CHOWN", "CAP_DAC_OVERRIDE", "CAP_FOWNER", "CAP_FSETID", "CAP_KILL", "CAP_SETFCAP"}
+# Commands such as `validate` run as the owner of the state, on a copy that is theirs, and are ended at their deadline.
+_BECOMES_OWNERS = frozenset({"CAP_CHOWN", "CAP_DAC_OVERRIDE", "CAP_KILL", "CAP_SETGID", "CAP_SETUID"})
 _EVERY = """\
 NoNewPrivileges=yes
 ProtectKernelTunables=yes
@@ -62,7 +65,9 @@ class Layout:
     spare: str | None = None
     has_state_in_tmp: bool = False  # then /tmp can't be a private one
     keeps: bool = False  # the scheduler also restores state, starts and probes services: `watch`, `drill.cron`
-    drills: bool = False  # and starts commands as the owners of state: `drill.command`
+    validates: bool = False  # captures and restores start commands as the owners of state: `validate`
+    dumps: bool = False  # captures ask servers for dumps
+    drills: bool = False  # and so does the scheduler: `drill.command`
 
 
 def words(command: Sequence[str]) -> str:
@@ -206,7 +211,7 @@ Description={description}
 [Service]
 Type=oneshot
 ExecStart={words([*layout.command, *arguments])}
-{success}{_captures(layout)}"""
+{success}{_captures(layout, validates=arguments[0] != "check")}"""
 
 
 def _timer(description: str, calendar: str) -> str:
@@ -224,7 +229,7 @@ WantedBy=timers.target
 """
 
 
-def _captures(layout: Layout) -> str:
+def _captures(layout: Layout, *, validates: bool = True) -> str:
     """A user's manager can't confine: what it runs has no rights to give up."""
     if layout.user:
         return ""
@@ -234,20 +239,24 @@ def _captures(layout: Layout) -> str:
     own = [path for path in paths if not any(path.startswith(f"{other}/") for other in paths)]
     writable = "".join(f"ReadWritePaths=-{path_word(path)}\n" for path in own)
     tmp = "" if layout.has_state_in_tmp else "PrivateTmp=yes\n"
-    return _CAPTURES + writable + tmp + _EVERY.format(setuid="yes")
+    rights = _READS | _BECOMES_OWNERS if layout.validates and validates else _READS
+    network = _IN_TOUCH if layout.dumps and validates else _ALONE
+    text = _CAPTURES.format(capabilities=" ".join(sorted(rights)), network=network)
+    return text + writable + tmp + _EVERY.format(setuid="yes")
 
 
 def _runs(layout: Layout) -> str:
     """The scheduler only captures, unless it watches services, or rehearses restores."""
     if not layout.keeps:
         return _captures(layout)
-    text = _restores(layout, network=" AF_INET AF_INET6", private_network=False)
-    return text.replace(" CAP_KILL", " CAP_KILL CAP_SETGID CAP_SETUID") if layout.drills else text
+    return _restores(layout, network=" AF_INET AF_INET6", private_network=False, drills=layout.drills)
 
 
-def _restores(layout: Layout, *, network: str, private_network: bool) -> str:
+def _restores(layout: Layout, *, network: str, private_network: bool, drills: bool = False) -> str:
     if layout.user:
         return ""
+    rights = _WRITES | _BECOMES_OWNERS if layout.validates or drills else _WRITES
     private = "PrivateNetwork=yes\nIPAddressDeny=any\n" if private_network else ""
     # files with a setuid bit come back with it
-    return _RESTORES.format(network=network) + private + _EVERY.format(setuid="no")
+    text = _RESTORES.format(capabilities=" ".join(sorted(rights)), network=network)
+    return text + private + _EVERY.format(setuid="no")

@@ -24,7 +24,7 @@ class Directories:
 
 def layout_of(config: Config, command: Sequence[str], runtime_dir: str, *, user: bool) -> Layout:
     """The words in which static units differ. `command` is recoverd with its global options, by absolute path."""
-    paths = [item.path for service in config.services.values() for item in service.state.values() if item.path]
+    items = [item for service in config.services.values() for item in service.state.values()]
     return Layout(
         command=tuple(command),
         user=user,
@@ -33,8 +33,10 @@ def layout_of(config: Config, command: Sequence[str], runtime_dir: str, *, user:
         spare=config.repository.spare,
         runtime_dir=runtime_dir,
         boot_timeout_s=config.boot_timeout_s,
-        has_state_in_tmp=any(path.startswith(_TEMPORARY) for path in paths),
+        has_state_in_tmp=any(item.path.startswith(_TEMPORARY) for item in items),
         keeps=any(_is_kept(service) for service in config.services.values()),
+        validates=any(item.validate is not None or item.dump is not None for item in items),
+        dumps=any(item.dump is not None for item in items),
         drills=any(bool(one.drill and one.drill.cron and one.drill.command) for one in config.services.values()),
     )
 

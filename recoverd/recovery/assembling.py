@@ -14,7 +14,8 @@ from recoverd.errors import StateError
 from recoverd.recovery.board import Board
 from recoverd.recovery.dressing import Dresser
 from recoverd.recovery.places import PLACE_PREFIX, create_at
-from recoverd.recovery.staging import Replacement, Staged, Staging, is_mount_root
+from recoverd.recovery.replacement import Replacement
+from recoverd.recovery.staging import Staged, Staging, is_mount_root
 from recoverd.recovery.steps import Node, Step, StepKind
 from recoverd.repository.trees import Entry
 from recoverd.system.durable import syncfs

@@ -11,7 +11,7 @@ from recoverd.recovery.differences import Difference, differences
 from recoverd.recovery.extraction import Source
 from recoverd.recovery.item_survey import ServiceSurvey, same_item
 from recoverd.recovery.plan import PARTIAL, Origin, Plan, Target, Version
-from recoverd.recovery.staging import Replacement
+from recoverd.recovery.replacement import Replacement
 from recoverd.recovery.stores import Trees
 from recoverd.repository.records import Marks, Snapshot, SnapshotVerdict
 from recoverd.repository.trees import EMPTY_TREE, Entry

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import itertools
 import json
 import os
 import stat
@@ -12,10 +11,12 @@ from contextlib import ExitStack
 from types import TracebackType
 
 from recoverd.errors import StateError
+from recoverd.recovery.apart import apart
 from recoverd.recovery.early_sync import EarlySync
 from recoverd.recovery.extraction import Extraction, Source
 from recoverd.recovery.intents import encode
 from recoverd.recovery.places import PLACE_PREFIX, Place, create_at, opened, remove_place, same_file_system
+from recoverd.recovery.replacement import Replacement
 from recoverd.recovery.written import WrittenDirectory
 from recoverd.repository.trees import Entry
 from recoverd.system.durable import make_directories, syncfs, temporary_name, write_file
@@ -27,29 +28,6 @@ from recoverd.values import dataclass, field
 RECORD = "staging.json"
 ENTRY_BYTES = 4096  # what a name and an inode cost, roughly
 _SPARE_BYTES = 64 << 20
-
-
-@dataclass(frozen=True, slots=True)
-class Replacement:
-    """One thing that a restore changes.
-
-    `target` is the absolute declared path of the item; `relative` is "" for the item itself, or a path below a
-    directory item. `entry` None removes what is there (it goes to quarantine). A directory `entry` is swapped
-    `whole`, with all that lies in the live one, or else file by file: files that the entry lacks then stay.
-    `parents` are the entries of the directories from the item down to the one that holds `relative`, as far as
-    they are known: what is missing of them is made like that.
-    """
-
-    item: str
-    target: str
-    relative: str
-    entry: Entry | None
-    whole: bool = False
-    parents: tuple[Entry, ...] = ()
-
-    @property
-    def path(self) -> str:
-        return f"{self.target}/{self.relative}" if self.relative else self.target
 
 
 @dataclass(slots=True)
@@ -84,7 +62,7 @@ class Staging:
         """
         for one in self.staged:
             if one.replacement.entry is not None and (wanted is None or wanted(one.replacement)):
-                yield from _files(self.places[one.place].fd, one.slot, one.replacement, one.replacement.relative)
+                yield from _files(self.places[one.place].fd, one.slot, one.replacement, one.replacement.named)
 
     def discard(self) -> None:
         """Remove all that was staged; live state was not touched. Harmless when done twice. Raises OSError."""
@@ -124,7 +102,7 @@ def stage(
     it is not summed up. Live state is not touched. Raises StateError (no room; a path that can't be reached),
     DamagedObject and RepositoryError; nothing is left behind then.
     """
-    _refuse_overlaps(replacements)
+    replacements = apart(replacements, source.tree)
     staging = _begin(service, state_dir)
     try:
         for number, replacement in enumerate(replacements, 1):
@@ -277,13 +255,6 @@ def _make_beside(staging: Staging, replacement: Replacement, beside: int, where:
                 error.filename = full
                 refused = error
     raise refused or OSError(errno.EXDEV, os.strerror(errno.EXDEV), replacement.target)
-
-
-def _refuse_overlaps(replacements: Sequence[Replacement]) -> None:
-    paths = sorted(f"{replacement.path}/" for replacement in replacements)
-    for one, other in itertools.pairwise(paths):
-        if other.startswith(one):
-            raise ValueError(f"two replacements overlap: {one} and {other}")
 
 
 def _is_ample(staging: Staging, at_most_bytes: int) -> bool:

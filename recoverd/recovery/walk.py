@@ -11,6 +11,7 @@ import stat
 from collections.abc import Mapping, Sequence
 
 from recoverd.config.model import StateItem
+from recoverd.config.selection import Selection
 from recoverd.recovery.comparing import NOTHING_ACCEPTED, Accepted
 from recoverd.recovery.documents import Documents, Known, Looked, Place, Tree, place_findings
 from recoverd.recovery.entries import directory_entry, xattrs_of
@@ -19,7 +20,6 @@ from recoverd.recovery.stat_rows import Row, join_names, pack_stat
 from recoverd.recovery.stores import Memo, Store
 from recoverd.repository.trees import Entry
 from recoverd.state.judging import Judge
-from recoverd.state.selection import Selection
 from recoverd.state.verdicts import Verdict
 from recoverd.system.mounts import is_memory_file_system
 from recoverd.system.walk import open_directory_at

@@ -288,12 +288,13 @@ class Verification:
         return damage, hurt, lost, needed
 
     def _stored(self, bad: dict[str, set[str]]) -> Callable[[Iterable[str]], dict[str, int]]:
-        """Sizes of what is intact, also where the catalog could not be told of damage."""
+        """Sizes of what is intact, also where the catalog could not be told of damage, and can be read."""
+        unread = {report.name for report in self._reports if report.out_of_reach}
 
         def sizes(hashes: Iterable[str]) -> dict[str, int]:
             found = self._catalog.trust.sizes(hashes)
-            for key in found.keys() & bad.keys():
-                if {pack for pack, _ in self._catalog.locations(key)} <= bad[key]:
+            for key in list(found) if unread else found.keys() & bad.keys():
+                if {pack for pack, _ in self._catalog.locations(key)} <= bad.get(key, set()) | unread:
                     del found[key]
             return found
 

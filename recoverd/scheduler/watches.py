@@ -13,10 +13,10 @@ import os
 from typing import TYPE_CHECKING
 
 from recoverd.config.model import ItemKind, Service, StateItem
+from recoverd.config.selection import Selection
 from recoverd.errors import StateError
 from recoverd.recovery.walk import MAX_DEPTH
 from recoverd.scheduler.news import News
-from recoverd.state.selection import Selection
 from recoverd.system.mounts import is_remote_file_system
 from recoverd.system.walk import UntrustedLink, open_declared_directory, open_directory_at, open_parent
 from recoverd.values import dataclass

@@ -19,6 +19,7 @@ from recoverd.values import replace
 
 ACT_WITHIN_S = 120.0  # `start` and `stop`: containers are pulled down with a grace period of their own
 STATUS_WITHIN_S = 10.0
+COMES_UP_WITHIN_NS = 10_000_000_000  # so long after a start, a `status` that says no may be too early
 _LONGEST_WAIT_S = 2 * ACT_WITHIN_S + 2 * STATUS_WITHIN_S
 
 
@@ -27,6 +28,7 @@ class ControlDriver:
 
     - Whether the service runs is what `status` says: it does exactly when the command exits with status 0. Who its
       processes are is not known, so that no identity is told and a stop is as thorough as the `stop` command.
+      What `start` has begun may take a moment to show: a no is not settled within COMES_UP_WITHIN_NS of the start.
     - `start` and `stop` run only when they are needed, from /, in a session of their own and in recoverd's own
       environment; what they say is appended to LOG_DIR/SERVICE.log, and may be what a service they start says too.
     """
@@ -104,6 +106,9 @@ class ControlDriver:
         record = self._record()
         running = ran.status == 0
         known = running and record.phase is Phase.RUNNING
+        begun = (
+            record.phase in {Phase.STARTING, Phase.RUNNING} and 0 <= now_ns() - record.started_ns < COMES_UP_WITHIN_NS
+        )
         return ServiceStatus(
             running=running,
             identity=None,
@@ -111,6 +116,7 @@ class ControlDriver:
             wanted=record.wanted,
             restarts=record.restarts,
             detail=_describe(record, ran),
+            settled=running or not begun,
             supervised=True,
         )
 

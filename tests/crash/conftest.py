@@ -14,7 +14,8 @@ from typing import Any, ClassVar
 
 import pytest
 
-from recoverd.recovery.staging import Replacement, Staging, stage
+from recoverd.recovery.replacement import Replacement
+from recoverd.recovery.staging import Staging, stage
 from recoverd.repository.records import ItemRecord, SnapshotDraft, SnapshotVerdict
 from recoverd.repository.store import Repository
 from recoverd.repository.trees import Entry

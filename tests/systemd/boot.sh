@@ -61,7 +61,13 @@ machine)
         setpriv --pdeathsig KILL unshare --pid --fork --kill-child --mount --uts --ipc --net --propagation private \
             bash "$0" enter "$@" </dev/null &
         wait $! && break || status=$?
-        [ "$status" = 129 ] || exit "$status" # unshare tells the signal that reboot(2) ends a pid namespace with: SIGHUP
+        # unshare tells the signal that reboot(2) ends a pid namespace with: SIGHUP; anything else is a kill of PID 1, which
+        # is the end unless SCRATCH/wait is there: then the machine lies dead until that is removed
+        if [ "$status" != 129 ]; then
+            [ -e "$scratch/wait" ] || exit "$status"
+            echo dead >"$scratch/wait"
+            while [ -e "$scratch/wait" ]; do sleep 0.02; done
+        fi
         find "$group" -mindepth 1 -depth -type d -exec rmdir {} + || true
     done
     ;;

@@ -24,7 +24,19 @@ from pathlib import Path
 import pytest
 
 HERE = Path(__file__).parent
-PACKAGES = ("systemd", "systemd-sysv", "libpam-systemd", "dbus", "python3", "procps", "iproute2", "cron")
+PACKAGES: tuple[str, ...] = (
+    "systemd",
+    "systemd-sysv",
+    "libpam-systemd",
+    "dbus",
+    "python3",
+    "procps",
+    "iproute2",
+    "cron",
+)
+# services with state that real_services/ damages; their units are disabled until it enables them
+PACKAGES += ("redis-server", "mosquitto", "mosquitto-clients", "nodejs", "curl")
+NODE_RED = "node-red@4.1.15"
 LEAN = ("/usr/share/doc/*", "/usr/share/man/*", "/usr/share/locale/*", "/usr/share/info/*")
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _NEEDED = ("unshare", "nsenter", "setpriv", "mount", "ip", "pivot_root")
@@ -117,6 +129,24 @@ class Machine:
         os.kill(self.pid, signal.SIGKILL)
         assert self.keeper.wait(20) != 0
 
+    @contextlib.contextmanager
+    def crash(self) -> Iterator[Path]:
+        """PID 1 is killed with everything in it; what it had written is there, below the path that this gives, and
+        boots again at the end of the block."""
+        gate, before = self.scratch / "wait", self.pid
+        gate.touch()
+        os.kill(before, signal.SIGKILL)
+        self._wait_until_dead(gate)
+        yield Path(f"/proc/{self.keeper.pid}/root") / (self.scratch / "memory").relative_to("/")
+        gate.unlink()
+        self._wait_until_up(before)
+
+    def _wait_until_dead(self, gate: Path) -> None:
+        end = time.monotonic() + 60
+        while gate.read_text() != "dead\n":
+            assert time.monotonic() < end and self.keeper.poll() is None, "the machine does not die"
+            time.sleep(0.02)
+
     def poweroff(self) -> None:
         self._leave("poweroff")
         self.keeper.wait(60)
@@ -188,6 +218,13 @@ def _bootstrap(root: Path) -> None:
     else:
         command = ["debootstrap", "--variant=minbase", f"--include={','.join(PACKAGES)}", _release(), str(root)]
     subprocess.run(command, check=True, capture_output=True, timeout=280)
+    for unit in ("redis-server", "mosquitto"):
+        (root / f"etc/systemd/system/multi-user.target.wants/{unit}.service").unlink()
+    npm = ["npm", "install", "--silent", "--no-audit", "--no-fund", "--omit=dev", "--ignore-scripts"]
+    with contextlib.suppress(OSError, subprocess.SubprocessError):  # without npm there is no node-red
+        subprocess.run(
+            [*npm, "--prefix", str(root / "opt/node-red"), NODE_RED], check=True, capture_output=True, timeout=200
+        )
     shutil.rmtree(root / "var/lib/apt/lists", ignore_errors=True)
     shutil.rmtree(root / "var/cache/apt", ignore_errors=True)
 
@@ -196,7 +233,7 @@ def _debian_root() -> Path:
     """The root, from the cache where one was made for the same release and packages; whoever comes first makes it."""
     cache = Path(os.environ.get("RECOVERD_TEST_CACHE", "/var/cache/recoverd-tests"))
     cache.mkdir(mode=0o700, parents=True, exist_ok=True)
-    recipe = json.dumps([_release(), platform.machine(), PACKAGES, LEAN, 1])
+    recipe = json.dumps([_release(), platform.machine(), PACKAGES, NODE_RED, LEAN, 2])
     root = cache / f"root-{hashlib.sha256(recipe.encode()).hexdigest()[:16]}"
     with open(cache / "lock", "w", encoding="ascii") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
@@ -280,29 +317,7 @@ def fresh_machine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable
         one.end()
 
 
-APP = """\
-#!/usr/bin/python3
-# A service with state: counts its starts in it, and refuses to start on what it can't read or does not like.
-import json, os, pathlib, signal, sys, time
-path = pathlib.Path(sys.argv[1])
-state = json.loads(path.read_text())
-if state.get("poison") or os.path.exists("/run/never-healthy"):
-    sys.exit(3)
-def write():
-    beside = path.with_suffix(".new")
-    beside.write_text(json.dumps(state))
-    beside.replace(path)
-def stop(*_):
-    state["stopped"] = True
-    write()
-    sys.exit(0)
-signal.signal(signal.SIGTERM, stop)
-state["starts"] = state.get("starts", 0) + 1
-state.pop("stopped", None)
-write()
-while True:
-    time.sleep(60)
-"""
+APP = (HERE.parent / "subjects" / "counts_starts.py").read_text()
 UNIT = """\
 [Unit]
 Description=A service with state

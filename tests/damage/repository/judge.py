@@ -88,7 +88,8 @@ class Judge:
                 self.answers[done.words] = essence(done)
 
     def newest_first(self, service: str) -> list[str]:
-        names = [name for name in self.oracle.records if name.partition("/")[0] == service]
+        """All its snapshots, as they were before the damage."""
+        names = [name for name in self.needs if name.partition("/")[0] == service]
         return sorted(names, key=lambda name: -int(name.partition("/")[2]))
 
     def candidate(self, snapshot: str, target: tuple[str, str] | None) -> Candidate | None:

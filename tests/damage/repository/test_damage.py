@@ -37,13 +37,15 @@ def attack(scene: Any, dice: random.Random, kinds: tuple[str, ...]) -> str:
         commands += [("snapshot",), ("prune",), ("list",)]
     try:
         done = world.run(*commands)
-        if words[:2] != ("verify", "--heal"):
-            judged(done[0], damage)
-        judge.restored(service, done[1], damage)
         before, objects = judge.readable, judge.perhaps
-        judge.look()
-        if words[:2] == ("verify", "--heal"):
+        if words[:2] == ("verify", "--heal"):  # what it has put right may be taken again
+            judge.look()
             judged(done[0], damage)
+            judge.restored(service, done[1], damage)
+        else:
+            judged(done[0], damage)
+            judge.restored(service, done[1], damage)
+            judge.look()
         lost = before - judge.readable
         assert not lost, f"{damage}: the records of {lost} are gone: {done}"
         needed = {one for name in before for one in judge.needs[name]}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,13 +12,14 @@ from blake3 import blake3
 from hypothesis import given
 from hypothesis import strategies as st
 
-from recoverd.repository import verify_record
+from recoverd.repository import objects, verify_record, verifying
 from recoverd.repository.pruning import Pruned, prune
 from recoverd.repository.records import Marks
 from recoverd.repository.store import Repository
 from recoverd.repository.trees import Entry
 from recoverd.repository.verify_record import Damage
 from recoverd.repository.verifying import Verified, choose, verify
+from recoverd.system import durable
 
 FILES = {"a": b"1" * 300, "b": b"2" * 3000, "c": b""}
 
@@ -79,6 +81,27 @@ def test_what_a_damaged_pack_held_is_named_with_snapshots_and_files(bench: Any, 
     assert (tree.snapshots, tree.files) == (("svc/1",), ("/srv/state",))  # below it nobody knows what is lost
     assert found.hurt == ("svc/1", "svc/2")
     assert old.name[:64] in {kept.pack, tree.pack, *(one.pack for one in found.damage)}
+
+
+def test_what_a_pack_that_can_not_be_opened_holds_is_named(bench: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Permissions or a bad disk: all that refers to it is hurt, also a snapshot whose own trees lie elsewhere."""
+    bench.capture({"kept": b"k" * 100, "gone": b"x" * 50})
+    (old,) = bench.packs()
+    bench.capture({"kept": b"k" * 100, "other": b"y" * 50})
+
+    def open_own_fd(path: str) -> int:
+        if path.endswith(old.name):
+            raise PermissionError(errno.EACCES, "Permission denied")
+        return durable.open_own_fd(path)
+
+    for module in (verifying, objects):
+        if hasattr(module, "open_own_fd"):
+            monkeypatch.setattr(module, "open_own_fd", open_own_fd)
+    found = verified(bench)
+    assert named(found, blake3(b"k" * 100).hexdigest()).snapshots == ("svc/2",)
+    assert found.hurt == ("svc/1", "svc/2")
+    monkeypatch.undo()
+    assert verified(bench).damage == ()
 
 
 def named(found: Verified, object_hash: str) -> Damage:

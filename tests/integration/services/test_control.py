@@ -190,3 +190,14 @@ def test_it_can_be_proven(make: Make, tmp_path: Path) -> None:
     assert wait_until_healthy(Health(within_s=2, stable_for_s=0.2), driver).healthy
     os.unlink(tmp_path / "up")
     assert not wait_until_healthy(Health(within_s=2, stable_for_s=0.2), driver).healthy
+
+
+def test_what_takes_a_moment_to_come_up_is_waited_for(make: Make) -> None:
+    """`start` may return before `status` says yes, as those of containers do: `within` is how long that may take."""
+    driver = make(
+        start="touch began; (until test -e asked-twice; do sleep 0.01; done; touch up) >/dev/null 2>&1 &",
+        status="test -e began && (test -e asked && touch asked-twice; touch asked); test -e up",
+    )
+    driver.start()
+    proof = wait_until_healthy(Health(within_s=20, stable_for_s=0.1), driver)
+    assert proof.healthy, proof.reason

@@ -128,9 +128,17 @@ TABLE = [
     (item("file: a") + "      other: {file: a}\n", [
         '6:21: services.web.state.other.file: /srv/web/a is the path of item "main" as well (recoverd.yaml:5)']),
     (item("directory: a") + "      other: {file: a/b}\n", [
-        '6:21: services.web.state.other.file: /srv/web/a/b lies inside item "main" (recoverd.yaml:5): items must not overlap']),
+        '6:21: services.web.state.other.file: /srv/web/a/b lies inside item "main" (recoverd.yaml:5): items must not overlap'
+        '; `exclude` takes a file out of "main"']),
+    (item("directory: a, exclude: [b, c/]") + "      other: {file: a/c/d}\n      third: {file: a/b}\n      more: {directory: a/b}\n", [
+        '8:25: services.web.state.more.directory: /srv/web/a/b is the path of item "third" as well (recoverd.yaml:7)',
+        '8:25: services.web.state.more.directory: /srv/web/a/b lies inside item "main" (recoverd.yaml:5): items must not overlap'
+        '; `exclude` takes a file out of "main"']),
+    (item("directory: a, include: ['!b']"), [
+        "5:37: services.web.state.main.include: the pattern '!b' begins with !"]),
     (item("file: a/b") + "      other: {directory: .}\n", [
-        '6:26: services.web.state.other.directory: /srv/web contains item "main" (recoverd.yaml:5): items must not overlap']),
+        '6:26: services.web.state.other.directory: /srv/web contains item "main" (recoverd.yaml:5): items must not overlap'
+        '; `exclude` takes a file out of "other"']),
     ("services: {b: {state: {m: {file: /srv/x}}}, a: {state: {n: {file: /srv/x}}}}\n", [
         '1:67: services.a.state.n.file: /srv/x is the path of service "b" as well (recoverd.yaml:1)']),
     # schemas

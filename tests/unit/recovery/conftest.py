@@ -11,7 +11,8 @@ import pytest
 from blake3 import blake3
 
 from recoverd.errors import DamagedObject
-from recoverd.recovery.staging import Replacement, Staging, stage
+from recoverd.recovery.replacement import Replacement
+from recoverd.recovery.staging import Staging, stage
 from recoverd.recovery.swapping import Applied, apply
 from recoverd.repository.trees import Entry
 

@@ -15,7 +15,7 @@ import pytest
 from recoverd.errors import DamagedObject, StateError
 from recoverd.recovery import staging as rooms
 from recoverd.recovery.leftovers import clean_leftovers
-from recoverd.recovery.staging import Replacement
+from recoverd.recovery.replacement import Replacement
 
 
 @pytest.fixture

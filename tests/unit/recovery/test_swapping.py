@@ -16,7 +16,7 @@ from recoverd.errors import StateError
 from recoverd.recovery import intents
 from recoverd.recovery.board import Board
 from recoverd.recovery.quarantine import list_quarantine, undo
-from recoverd.recovery.staging import Replacement
+from recoverd.recovery.replacement import Replacement
 from recoverd.recovery.swapping import finish_intent
 from recoverd.system import swap
 

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from recoverd.config.selection import Selection
 from recoverd.errors import StateError
-from recoverd.state.selection import Selection
 
 
 def covered(paths: str, include: list[str] | None = None, exclude: list[str] | None = None) -> str:
