@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import pwd
@@ -10,12 +11,15 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
+from contextlib import redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+
+from recoverd.cli.main import main
 
 SAMPLE = Path(__file__).parents[3] / "config" / "conf.d" / "postgresql.yaml"
 _BIN = next(iter(sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True)), Path("/nowhere"))
@@ -110,19 +114,13 @@ class House:
     config: Path
 
     def recoverd(self, *words: str, status: int = 0) -> dict[str, Any]:
-        done = self.raw("--json", *words)
-        assert done.returncode == status, (done.stdout.decode(), done.stderr.decode())
-        document: dict[str, Any] = json.loads(done.stdout)
+        """What a command says as JSON; it runs in this process, which costs a start less."""
+        said = io.StringIO()
+        with redirect_stdout(said):
+            ended = main(["--config", str(self.config), "--json", *words])
+        assert ended == status, said.getvalue()
+        document: dict[str, Any] = json.loads(said.getvalue())
         return document
-
-    def raw(self, *words: str) -> subprocess.CompletedProcess[bytes]:
-        env = {
-            **os.environ,
-            "XDG_RUNTIME_DIR": str(self.root / "run"),
-            "RUNTIME_DIRECTORY": str(self.root / "run"),
-        }
-        command = (sys.executable, "-m", "recoverd", "--config", str(self.config), *words)
-        return subprocess.run(command, check=False, capture_output=True, env=env, timeout=300)
 
     def declare(self, **dump: Sequence[str]) -> None:
         """Other tools from now on."""
@@ -132,8 +130,10 @@ class House:
 
 
 @pytest.fixture
-def house(server: Server, tmp_path: Path) -> Iterator[House]:
+def house(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[House]:
     """A database with customers and orders, and one snapshot of it."""
+    for name in ("XDG_RUNTIME_DIR", "RUNTIME_DIRECTORY"):
+        monkeypatch.setenv(name, str(tmp_path / "run"))
     server.sql("CREATE DATABASE app", "postgres")
     server.sql(
         "CREATE TABLE customers (id int PRIMARY KEY, name text NOT NULL, note bytea);"
@@ -218,8 +218,8 @@ def test_deleted_rows_are_nobodys_business_until_somebody_asks(house: House) -> 
     assert server.customers() == _ROWS and server.checksum() == before
     house.recoverd("undo")
     assert server.checksum() == later
-    shown = house.raw("show", "postgresql-app/1", "database")
-    assert b"CREATE TABLE public.customers" in shown.stdout, shown
+    command = (sys.executable, "-m", "recoverd", "--config", str(house.config), "show", "postgresql-app/1", "database")
+    assert b"CREATE TABLE public.customers" in subprocess.run(command, capture_output=True, check=True).stdout
     assert house.recoverd("drill")["services"][0]["outcome"] == "restored"
 
 
