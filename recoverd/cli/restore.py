@@ -68,8 +68,7 @@ def run(options: argparse.Namespace, terminal: Terminal) -> int:
 
         if "INVOCATION_ID" in os.environ:  # systemd.exec(5): the scheduler is a unit, with which its processes end
             context.command = tuple(own_command(options.config))
-        (name,) = options.services
-        return _finish(revive(context, name, replace=options.revive == "unhealthy"), terminal)
+        return _finish(revive(context, options.services, replace=options.revive == "unhealthy"), terminal)
     if options.unit is not None:
         from recoverd.operations.recover import recover
 

@@ -14,6 +14,7 @@ from typing import Any
 
 import recoverd
 from recoverd.config import matching, places, trust
+from recoverd.config.database_model import DatabaseRules
 from recoverd.config.dump_model import Dump
 from recoverd.config.keeping import Limits, Watch
 from recoverd.config.model import (
@@ -183,6 +184,7 @@ _item = _object(
     rebuild=_object(Rebuild, compute=_by_name(_object(Computed)), command=tuple),
     initial=_object(Initial),
     dump=_object(Dump, save=tuple, load=tuple),
+    database=_object(DatabaseRules, require_tables=tuple, assertions=tuple),
 )
 _run = _object(Run, kind=RunKind, command=tuple, env=_by_name(_text_or_secret), start=tuple, stop=tuple, status=tuple)
 _retention = _object(

@@ -12,6 +12,7 @@ from enum import StrEnum
 from types import MappingProxyType
 from typing import Any
 
+from recoverd.config.database_model import COMPANIONS, DatabaseRules
 from recoverd.config.dump_model import Dump
 from recoverd.config.keeping import Limits, Watch
 from recoverd.config.process_model import Instances, Processes
@@ -223,11 +224,19 @@ class StateItem:
     rebuild: Rebuild | None = None
     initial: Initial | None = None
     dump: Dump | None = None  # of a dump, always
+    database: DatabaseRules | None = None  # sqlite items
+
+    @property
+    def companions(self) -> tuple[str, ...]:
+        """Endings of the names beside its path that come and go with it."""
+        return COMPANIONS if self.kind is ItemKind.SQLITE else ()
 
     @property
     def is_unchecked(self) -> bool:
         """Whether nothing is declared that tells valid content from any other of its format."""
         signs = (self.schema, self.guards, self.version, self.name_field, self.validate)
+        if self.database is not None and (self.database.require_tables or self.database.assertions):
+            return False
         return not self.magic and all(sign is None for sign in signs)
 
 

@@ -28,11 +28,7 @@ SERVICE = (
     Unsupported("in_flight"),
     Unsupported("hooks"),
     Unsupported("restore.fallback.*", ("replicas",)),
-    Unsupported("state.*.sqlite"),
     Unsupported("state.*.migrate"),
-    Unsupported("state.*.check"),
-    Unsupported("state.*.require_tables"),
-    Unsupported("state.*.assert"),
 )
 
 

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 
 from recoverd.config.model import ItemKind, Service, StateItem
-from recoverd.errors import RecoverdError, RepositoryError
+from recoverd.errors import RepositoryError
 from recoverd.health.facts import (
     MISSED,
     CaptureRun,
@@ -21,7 +21,6 @@ from recoverd.health.facts import (
     PathFacts,
     ProbeFacts,
     ProblemFacts,
-    ProcessFacts,
     QuarantineFacts,
     RepositoryFacts,
     RestoreRun,
@@ -35,20 +34,21 @@ from recoverd.health.facts import (
 )
 from recoverd.health.results import Result, Status, overall
 from recoverd.health.thresholds import evaluate
-from recoverd.operations import confirmations, drilled, given_up, unproven, watched
+from recoverd.operations import confirmations, drilled, unproven, watched
 from recoverd.operations.bounding import free_and_total
 from recoverd.operations.confirmations import Confirmation
 from recoverd.operations.context import Context
 from recoverd.operations.growth import growth_of
 from recoverd.operations.lingering import lingering_of
 from recoverd.operations.opening import changed_since_loaded
+from recoverd.operations.process_facts import instances_facts, process_facts
 from recoverd.operations.quarantining import QUARANTINE, count_quarantine
 from recoverd.operations.restore_results import RESTORE
 from recoverd.operations.resume_files import load_history
 from recoverd.operations.verify_due import verify_facts
 from recoverd.recovery.intents import OpenIntent, open_intents
 from recoverd.repository import bounds, layout
-from recoverd.repository.records import ABSENT, ItemRecord, ServiceRecord, Snapshot
+from recoverd.repository.records import ABSENT, ItemRecord, Snapshot
 from recoverd.repository.reserve import Reserve
 from recoverd.repository.store import Repository
 from recoverd.repository.trees import EMPTY_TREE
@@ -100,6 +100,13 @@ def check(context: Context, request: CheckRequest) -> CheckResult:
                     context, repository, service, confirmed.get(service.name), intents.get(service.name), request, dead
                 ),
                 watch=watches.get(service.name),
+                instances=instances_facts(
+                    context,
+                    service,
+                    live=request.live,
+                    answers=not any(item.path in dead for item in service.state.values()),
+                    scheduler_runs=scheduler.pid is not None,
+                ),
             )
             for service in services
         )
@@ -241,7 +248,7 @@ def _service(
         unproven=unproven.waiting(context.state_dir, service.name, record),
         blocked=record.blocked if record is not None else None,
         open_intent=_intent(intent),
-        process=_process(context, service, record) if record is not None else None,
+        process=process_facts(context, service, record) if record is not None else None,
         live=_live(context, service) if request.live else None,
     )
 
@@ -301,10 +308,10 @@ def _path(item: StateItem, newest: Snapshot | None, accepted: Mapping[str, str],
     known_good = record is not None and record.good not in {None, EMPTY_TREE}
     optional = item.optional or accepted.get("") == ABSENT
     try:
-        if item.kind is ItemKind.FILE:
-            fd, name = open_parent(item.path)
-        else:
+        if item.kind is ItemKind.DIRECTORY:
             fd, name = open_declared_directory(item.path), "."
+        else:
+            fd, name = open_parent(item.path)
     except FileNotFoundError:
         return PathFacts(item.name, item.path, exists=False, optional=optional, known_good=known_good)
     except (UntrustedLink, OSError) as error:
@@ -321,13 +328,13 @@ def _path(item: StateItem, newest: Snapshot | None, accepted: Mapping[str, str],
             optional=optional,
             unchecked=item.is_unchecked,
             known_good=known_good,
-            emptied=item.kind is ItemKind.FILE
+            emptied=item.kind is not ItemKind.DIRECTORY
             and status.st_size == 0
             and known_good
             and accepted.get("") != _NOTHING
             and not _was_empty(record),
-            files=1 if item.kind is ItemKind.FILE else files,
-            size_bytes=status.st_size if item.kind is ItemKind.FILE else size,
+            files=files if item.kind is ItemKind.DIRECTORY else 1,
+            size_bytes=size if item.kind is ItemKind.DIRECTORY else status.st_size,
             space=Space(*mounts.free_bytes(fd)),
         )
     except FileNotFoundError:
@@ -351,28 +358,6 @@ def _units_of(services: Sequence[Service]) -> AbstractContextManager[None]:
     from recoverd.services.systemctl import asked_once
 
     return asked_once(units, user=os.geteuid() != 0)
-
-
-def _process(context: Context, service: Service, record: ServiceRecord) -> ProcessFacts | None:
-    if service.run is None:
-        return None
-    from recoverd.operations.processes import driver_of
-
-    driver = driver_of(context, service)
-    if driver is None:
-        return None
-    try:
-        status = driver.status()
-    except RecoverdError as error:
-        return ProcessFacts(running=None, why=error.message)
-    wanted = None if status.wanted == "unknown" else status.wanted
-    return ProcessFacts(
-        running=status.running,
-        wanted=wanted,
-        why=status.detail,
-        restarts=status.restarts,
-        given_up=given_up.why_given_up(record) if service.watch is not None else None,
-    )
 
 
 def _live(context: Context, service: Service) -> LiveFacts:

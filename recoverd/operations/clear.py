@@ -112,7 +112,7 @@ def _clear_live(
     with repository.reader() as reader:
         survey, trees = look(context, service, reader)
         replacements = [
-            Replacement(name, service.state[name].path, path, None)
+            Replacement(name, service.state[name].path, path, None, companions=service.state[name].companions)
             for name, item in survey.items.items()
             for path in _covered(trees, item.root)
         ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
+from contextlib import suppress
 from typing import Any
 
 from recoverd.config.model import ItemKind, Service, StateItem
@@ -56,10 +57,15 @@ def _starts(record: ServiceRecord) -> Any:
 
 
 def state_mark(service: Service) -> str:
-    """A hash of names, sizes and times of the state, without its content; equal marks mean: nobody wrote."""
+    """A hash of names, sizes and times of the state, without its content; equal marks mean: nobody wrote.
+
+    Where there is no state, as with a process that a document lists, it is a hash of what is started and where.
+    """
     import hashlib  # `check` does without it
 
     marks = [f"{name}\0{_mark(item)}" for name, item in sorted(service.state.items())]
+    if not marks and service.run is not None:
+        marks = [*service.run.command, f"in {service.run.cwd}"]
     return hashlib.sha256("\0".join(marks).encode("utf-8", "surrogateescape")).hexdigest()
 
 
@@ -72,6 +78,9 @@ def _mark(item: StateItem) -> str:
             directory, name = open_parent(item.path)
             try:
                 lines.append(_line(name, os.stat(name, dir_fd=directory, follow_symlinks=False)))
+                for beside in (name + ending for ending in item.companions if ending != "-shm"):
+                    with suppress(FileNotFoundError):
+                        lines.append(_line(beside, os.stat(beside, dir_fd=directory, follow_symlinks=False)))
             finally:
                 os.close(directory)
     except (OSError, StateError) as error:

@@ -231,7 +231,7 @@ def _looked_at(path: str) -> os.stat_result:
 def _item(service: Service, path: str, status: os.stat_result, wanted: str | None) -> StateItem:
     """The item that a path is a copy of: the one of its type, or the one whose name its name begins with."""
     kind = ItemKind.DIRECTORY if stat.S_ISDIR(status.st_mode) else ItemKind.FILE
-    kinds = {kind, ItemKind.DUMP} if kind is ItemKind.FILE else {kind}
+    kinds = {kind} if kind is ItemKind.DIRECTORY else {kind, ItemKind.SQLITE, ItemKind.DUMP}
     items = [item for item in service.state.values() if item.kind in kinds and wanted in {None, item.name}]
     if not items:
         what = f"item {wanted}" if wanted is not None else f"no item of service {service.name}"

@@ -223,7 +223,7 @@ def _not_up(seen: ServiceProcess, why: str, driver: Driver, identity: ProcessIde
         seen,
         outcome=FAILED,
         detail=f"{detail}; it said: {said}" if said else detail,
-        hint=hint if seen.running else f"{hint}, `recoverd restore {seen.service}` checks its state",
+        hint=hint if seen.running else f"{hint}, `recoverd restore {seen.service.partition('@')[0]}` checks its state",
         exit_status=1,
     )
 

@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 from recoverd.config.model import FailedService, Service
 from recoverd.errors import LockHeld, RecoverdError, UsageError
-from recoverd.operations import blocking, instances, resuming
+from recoverd.operations import blocking, instances, listed_notes, resuming
 from recoverd.operations.context import Context
 from recoverd.operations.from_directory import import_directory
 from recoverd.operations.naming import find_snapshot, good_at
@@ -25,6 +25,7 @@ from recoverd.operations.restore_results import (
     RestoreResult,
     ServiceRestore,
 )
+from recoverd.operations.tidying import tidy_if_any
 from recoverd.recovery.plan import ORIGINS
 from recoverd.repository.records import Snapshot
 from recoverd.services.ordering import blocked_by, start_order
@@ -72,19 +73,25 @@ def restore(context: Context, request: RestoreRequest) -> RestoreResult:
     if not request.dry_run:
         resuming.remember(context, ((one.resume, one.healthy) for one in done.values() if one.resume is not None))
         tend_if_due(context)
+        tidy_if_any(context)
     return result_of(context, done, dry_run=request.dry_run)
 
 
 def with_instances(
-    context: Context, service: Service, request: RestoreRequest, result: ServiceRestore
+    context: Context,
+    service: Service,
+    request: RestoreRequest,
+    result: ServiceRestore,
+    only: frozenset[str] | None = None,
 ) -> ServiceRestore:
-    """Once a service is up, what its document lists is brought back; that says nothing against its state, whatever
-    becomes of it."""
+    """Once a service is up, what its document lists (or `only` those names of it) is brought back; that says nothing
+    against its state, whatever becomes of it."""
     down = result.outcome in {FAILED, BLOCKED} or result.healthy is False
     if service.instances is None or request.dry_run or request.boot or not request.start or down:
         return result
     try:
-        done = instances.bring_back(context, service)
+        done = instances.bring_back(context, service, only=only)
+        listed_notes.note(context, service)
     except (RecoverdError, OSError) as error:
         done = (instances.BroughtBack(service.name, error=str(error)),)
     wrong = any(one.error is not None for one in done)

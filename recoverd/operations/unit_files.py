@@ -31,7 +31,7 @@ DevicePolicy=closed
 """
 _READS = frozenset({"CAP_DAC_READ_SEARCH"})
 _WRITES = _READS | {"CAP_CHOWN", "CAP_DAC_OVERRIDE", "CAP_FOWNER", "CAP_FSETID", "CAP_KILL", "CAP_SETFCAP"}
-# Commands such as `validate` run as the owner of the state, on a copy that is theirs, and are ended at their deadline.
+# `validate` and what looks into databases run as the owner of the state, on a copy that is his, and end in time.
 _BECOMES_OWNERS = frozenset({"CAP_CHOWN", "CAP_DAC_OVERRIDE", "CAP_KILL", "CAP_SETGID", "CAP_SETUID"})
 _EVERY = """\
 NoNewPrivileges=yes
@@ -65,7 +65,7 @@ class Layout:
     spare: str | None = None
     has_state_in_tmp: bool = False  # then /tmp can't be a private one
     keeps: bool = False  # the scheduler also restores state, starts and probes services: `watch`, `drill.cron`
-    validates: bool = False  # captures and restores start commands as the owners of state: `validate`
+    validates: bool = False  # captures and restores start processes as the owners of state: `validate`, databases
     dumps: bool = False  # captures ask servers for dumps
     drills: bool = False  # and so does the scheduler: `drill.command`
 

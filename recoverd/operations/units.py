@@ -35,7 +35,7 @@ def layout_of(config: Config, command: Sequence[str], runtime_dir: str, *, user:
         boot_timeout_s=config.boot_timeout_s,
         has_state_in_tmp=any(item.path.startswith(_TEMPORARY) for item in items),
         keeps=any(_is_kept(service) for service in config.services.values()),
-        validates=any(item.validate is not None or item.dump is not None for item in items),
+        validates=any(item.validate or item.dump or item.database for item in items),
         dumps=any(item.dump is not None for item in items),
         drills=any(bool(one.drill and one.drill.cron and one.drill.command) for one in config.services.values()),
     )
@@ -45,7 +45,8 @@ def _is_kept(service: Service) -> bool:
     """Whether the scheduler writes state for it: into its place, or into a scratch directory."""
     if service.drill is not None and service.drill.cron is not None:
         return True
-    return service.watch is not None and service.run is not None and service.run.kind is not RunKind.SYSTEMD
+    runs = service.run is not None and service.run.kind is not RunKind.SYSTEMD
+    return service.watch is not None and (runs or service.instances is not None)
 
 
 def render(

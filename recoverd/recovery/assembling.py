@@ -124,18 +124,22 @@ class _Assembly:
                 f"{path}: another file system is mounted there, so it can't be swapped",
                 hint="declare what lies on another file system as an item of its own",
             )
-        self.steps.append(
-            Step(
-                kind,
-                replacement.item,
-                replacement.target,
-                relative,
-                one.place,
-                slot,
-                None if new is None else Node(new.st_dev, new.st_ino),
-                None if old is None else Node(old.st_dev, old.st_ino),
-            )
+        step = Step(
+            kind,
+            replacement.item,
+            replacement.target,
+            relative,
+            one.place,
+            slot,
+            None if new is None else Node(new.st_dev, new.st_ino),
+            None if old is None else Node(old.st_dev, old.st_ino),
+            replacement.companions,
         )
+        for ending in replacement.companions:  # first: beside another database they would do harm
+            beside = self._live(replacement.target + ending, relative)
+            if beside is not None:
+                self.steps.append(step.companion(ending, Node(beside.st_dev, beside.st_ino)))
+        self.steps.append(step)
 
     # -- directories --------------------------------------------------------------------------------------
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from recoverd.config.model import Service
+from recoverd.config.model import Service, StateItem
 from recoverd.errors import DamagedObject
 from recoverd.recovery.candidates import find
 from recoverd.recovery.differences import Difference, differences
@@ -98,6 +98,7 @@ def item_choice(service: Service, plan: Plan) -> Choice:
                 entry=step.version.entry,
                 whole=step.version.entry is not None and step.version.entry.type == "dir",
                 parents=step.version.parents,
+                companions=service.state[step.item].companions,
             )
             for step in plan.steps
         ),
@@ -133,7 +134,7 @@ def snapshot_choice(
                 or difference.after is None
                 or {difference.before.type, difference.after.type} != {"dir"}
             ):
-                replacements += _replacements(name, item.path, difference, trees)
+                replacements += _replacements(item, difference, trees)
             elif asked and whole:
                 above = path
                 replacements.append(Replacement(name, item.path, path, difference.after, whole=True))
@@ -191,13 +192,14 @@ def service_choices(
             continue
 
 
-def _replacements(item: str, target: str, difference: Difference, trees: Trees) -> Iterator[Replacement]:
+def _replacements(item: StateItem, difference: Difference, trees: Trees) -> Iterator[Replacement]:
+    name, target, with_it = item.name, item.path, item.companions
     before, after = difference.before, difference.after
     if after is not None:
-        yield Replacement(item, target, difference.path, after, whole=after.type == "dir")
+        yield Replacement(name, target, difference.path, after, whole=after.type == "dir", companions=with_it)
     elif before is not None:
         for path in _files_below(trees, difference.path, before):
-            yield Replacement(item, target, path, None)
+            yield Replacement(name, target, path, None, companions=with_it)
 
 
 def _files_below(trees: Trees, path: str, entry: Entry) -> Iterator[str]:

@@ -13,6 +13,7 @@ from recoverd.config.model import StateItem
 from recoverd.errors import ServiceError
 from recoverd.recovery.comparing import Comparing
 from recoverd.recovery.dump_looks import Take
+from recoverd.recovery.file_kinds import Files
 from recoverd.recovery.item_survey import ItemSurvey
 from recoverd.recovery.looking import Look
 from recoverd.recovery.stat_rows import Finding
@@ -56,6 +57,10 @@ class Dumps:
             verdict = Verdict.NEW if outline.good in {None, EMPTY_TREE} else Verdict.CORRUPT
             return _without(outline, verdict, f"is empty: {item.dump.save[0]} succeeded and wrote nothing")
         return _judged(look, outline, blocks, taken)
+
+    def judge_staged(self, judge: Judge, document: str, fd: int) -> Judgement:
+        """See `Kind`: a dump in a file is opaque content."""
+        return Files().judge_staged(judge, document, fd)
 
 
 def said(ran: Ran) -> str:

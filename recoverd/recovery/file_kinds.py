@@ -18,8 +18,10 @@ from recoverd.recovery.stat_rows import Finding, Row
 from recoverd.recovery.stores import Memo, Store
 from recoverd.recovery.walk import Walk
 from recoverd.repository.records import ItemRecord
+from recoverd.repository.trees import BLOCK_SIZE
+from recoverd.state.judging import Judge
 from recoverd.state.signs import shrunk
-from recoverd.state.verdicts import Problem, Verdict, worst
+from recoverd.state.verdicts import Judgement, Problem, Verdict, worst
 from recoverd.system.mounts import mount_point_of
 from recoverd.system.walk import lstat_at, open_declared_directory, open_parent
 from recoverd.values import replace
@@ -34,6 +36,13 @@ class Files:
                 return self._walked(look, replace(outline, mount=mount_point_of(fd)), fd, only)
         except _WrongKind as error:
             return damaged(outline, Verdict.CORRUPT, str(error))
+
+    def judge_staged(self, judge: Judge, document: str, fd: int) -> Judgement:
+        examination = judge.begin(document)
+        with open(fd, "rb", closefd=False) as file:
+            while block := file.read(BLOCK_SIZE):
+                examination.feed(block)
+        return judge.named(document, examination.finish())
 
     def _walked(self, look: Look, outline: ItemSurvey, fd: int, only: str | None) -> ItemSurvey:
         item, judge, store, before = look.item, look.judge, look.store, look.before

@@ -13,6 +13,10 @@ def kind_of(kind: ItemKind) -> Kind:
     """What looks at state items of this kind; kinds that few services have are imported late."""
     if kind in {ItemKind.FILE, ItemKind.DIRECTORY}:
         return _FILES
+    if kind is ItemKind.SQLITE:
+        from recoverd.recovery.databases import Databases
+
+        return Databases()
     if kind is ItemKind.DUMP:
         from recoverd.recovery.dumps import Dumps
 

@@ -14,6 +14,7 @@ from recoverd.recovery.stat_rows import Row, decode
 from recoverd.recovery.stores import Memo, Store
 from recoverd.repository.records import ItemRecord
 from recoverd.state.judging import Judge
+from recoverd.state.verdicts import Judgement
 from recoverd.values import dataclass
 
 
@@ -54,3 +55,7 @@ class Kind(Protocol):
         `missing`), UntrustedLink and OSError when it is out of reach (`unreadable`), RepositoryError when the store
         can't take what is put.
         """
+
+    def judge_staged(self, judge: Judge, document: str, fd: int) -> Judgement:
+        """The verdict on one staged regular file, open at `fd`, which lies at `document` below the item ("" is the item
+        itself): by its content, its name and size. The item's `validate` command is for the caller. Raises OSError."""

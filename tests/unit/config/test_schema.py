@@ -172,6 +172,7 @@ services:
       tasks: {directory: tasks, include: ["*.json"], exclude: ["x*"], name_field: id}
       other: {file: other.json, rebuild: {command: [make, it]}, initial: {a: {b: 1}}}
       dump: {file: dump.rdb, format: opaque, magic: REDIS, validate: {command: [check, "{path}"], timeout: 3s}}
+      store: {sqlite: store.db, check: full, require_tables: [users], assert: [SELECT 1]}
     autosave: {every: 1m, cron: "*/15 * * * *", jitter: 1s, on_shutdown: true, on_change: {quiet: 2s, at_most: 1m}}
     retention:
       {last: 1, hourly: 2, daily: 3, weekly: 4, monthly: 5, yearly: forever, tags: [a, [b, c]], within: 1h, within_hourly: 2h,

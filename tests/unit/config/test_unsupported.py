@@ -21,11 +21,7 @@ SERVICE_USES = {
     "in_flight": "in_flight: []",
     "hooks": "hooks: []",
     "restore.fallback.*": "restore: {fallback: [VALUE]}",
-    "state.*.sqlite": "state: {m: {sqlite: /srv/x/a}}",
     "state.*.migrate": "state: {m: {file: /srv/x/a, migrate: []}}",
-    "state.*.check": "state: {m: {file: /srv/x/a, check: full}}",
-    "state.*.require_tables": "state: {m: {file: /srv/x/a, require_tables: [a]}}",
-    "state.*.assert": "state: {m: {file: /srv/x/a, assert: [a]}}",
 }
 
 
