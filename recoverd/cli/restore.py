@@ -68,8 +68,7 @@ def run(options: argparse.Namespace, terminal: Terminal) -> int:
 
         if "INVOCATION_ID" in os.environ:  # systemd.exec(5): the scheduler is a unit, with which its processes end
             context.command = tuple(own_command(options.config))
-        (name,) = options.services
-        return _finish(revive(context, name, replace=options.revive == "unhealthy"), terminal)
+        return _finish(revive(context, options.services, replace=options.revive == "unhealthy"), terminal)
     if options.unit is not None:
         from recoverd.operations.recover import recover
 
@@ -130,8 +129,14 @@ def _boot(context: Context, terminal: Terminal) -> int:
     """Nothing declared is nothing to do: the unit may be enabled before the first service is."""
     from recoverd.operations.boot import boot
 
+    if context.hooks is not None:
+        context.hooks.hold_webhooks()
     result, ended = boot(context)
     status = _finish(result, terminal)
+    if context.hooks is not None:
+        from recoverd.operations import hooks
+
+        hooks.finish(context, most_s=hooks.BOOT_S, keep=True)
     if not ended:
         # a thread hangs in a dead file system, or is in the middle of a restore that goes on later
         sys.stdout.flush()

@@ -66,8 +66,9 @@ def _row(one: ServiceProcess, now_ns: int, terminal: Terminal) -> tuple[str, ...
     wanted = {"unknown": "-"}.get(one.wanted, one.wanted)
     pid = "" if one.pid is None else str(one.pid)
     detail = one.detail.removeprefix(f"{one.service}: ")
-    told = pid and since and one.detail.startswith(f"process {pid} runs since ")  # by the other columns
-    shown = [*([] if told or not detail else [detail]), *_resumed(one, now_ns, terminal)]
+    if one.since_ns is not None:  # what the other columns tell
+        detail = detail.removeprefix(f"process {pid} runs since {clock.rfc3339(one.since_ns)}").lstrip(",; ")
+    shown = [*([detail] if detail else []), *_resumed(one, now_ns, terminal)]
     return (one.service, one.outcome, wanted, pid, since, str(one.restarts), "; ".join(shown))
 
 

@@ -135,6 +135,24 @@ class ProcessFacts:
 
 
 @dataclass(frozen=True, slots=True)
+class InstancesFacts:
+    """The processes that a service's document lists, as SERVICE@NAME; pairs are name and why."""
+
+    is_compared: bool = True  # False: nobody has looked yet, or a reboot has forgotten it
+    listed: int = 0
+    running: int = 0  # of those that are listed
+    stopped: int = 0  # of them, on purpose
+    restarts: int = 0
+    dead: tuple[tuple[str, str], ...] = ()
+    given_up: tuple[tuple[str, str], ...] = ()
+    refused: tuple[tuple[str, str], ...] = ()  # entries that can't be used
+    unlisted: tuple[str, ...] = ()  # run all the same
+    error: str | None = None  # why nobody knows what is listed
+    has_changed: bool = False  # the document, since it was compared
+    is_watched: bool = False  # somebody brings back what dies
+
+
+@dataclass(frozen=True, slots=True)
 class ProbeFacts:
     probe: str
     healthy: bool
@@ -178,6 +196,7 @@ class ServiceFacts:
     blocked: str | None = None  # why the last restore did not bring it up; None: it is not blocked
     open_intent: str | None = None  # of which restore, in words; None: none is open
     process: ProcessFacts | None = None  # None: the service has no process of its own
+    instances: InstancesFacts | None = None  # None: its documents list none
     live: LiveFacts | None = None  # None: not asked for
 
     @property

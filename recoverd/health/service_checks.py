@@ -8,6 +8,7 @@ from recoverd.events.text import duration, plural, size
 from recoverd.health.disk import disk_space
 from recoverd.health.drills import drill_age
 from recoverd.health.facts import LiveFacts, PathFacts, ProblemFacts, ServiceFacts, SnapshotFacts
+from recoverd.health.instances import instances
 from recoverd.health.limits import Ages, age_s, ages
 from recoverd.health.processes import ITS_LOG, process
 from recoverd.health.results import Figure, Result, Status
@@ -23,6 +24,7 @@ def evaluate(service: ServiceFacts, now_ns: int) -> list[Result]:
     results = [
         *intervention(service),
         *(process(service.name, service.process) if service.process is not None else ()),
+        *([instances(service.name, service.instances)] if service.instances is not None else []),
         *(live(service.name, service.live) if service.live is not None else ()),
         snapshot_age(service, now_ns),
         known_good_age(service, now_ns),

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 
 from recoverd.config.model import ItemKind, Service, StateItem
-from recoverd.errors import RecoverdError, RepositoryError
+from recoverd.errors import RepositoryError
 from recoverd.health.facts import (
     MISSED,
     CaptureRun,
@@ -21,7 +21,6 @@ from recoverd.health.facts import (
     PathFacts,
     ProbeFacts,
     ProblemFacts,
-    ProcessFacts,
     QuarantineFacts,
     RepositoryFacts,
     RestoreRun,
@@ -35,20 +34,21 @@ from recoverd.health.facts import (
 )
 from recoverd.health.results import Result, Status, overall
 from recoverd.health.thresholds import evaluate
-from recoverd.operations import confirmations, drilled, given_up, unproven, watched
+from recoverd.operations import confirmations, drilled, unproven, watched
 from recoverd.operations.bounding import free_and_total
 from recoverd.operations.confirmations import Confirmation
 from recoverd.operations.context import Context
 from recoverd.operations.growth import growth_of
 from recoverd.operations.lingering import lingering_of
 from recoverd.operations.opening import changed_since_loaded
+from recoverd.operations.process_facts import instances_facts, process_facts
 from recoverd.operations.quarantining import QUARANTINE, count_quarantine
 from recoverd.operations.restore_results import RESTORE
 from recoverd.operations.resume_files import load_history
 from recoverd.operations.verify_due import verify_facts
 from recoverd.recovery.intents import OpenIntent, open_intents
 from recoverd.repository import bounds, layout
-from recoverd.repository.records import ABSENT, ItemRecord, ServiceRecord, Snapshot
+from recoverd.repository.records import ABSENT, ItemRecord, Snapshot
 from recoverd.repository.reserve import Reserve
 from recoverd.repository.store import Repository
 from recoverd.repository.trees import EMPTY_TREE
@@ -100,6 +100,13 @@ def check(context: Context, request: CheckRequest) -> CheckResult:
                     context, repository, service, confirmed.get(service.name), intents.get(service.name), request, dead
                 ),
                 watch=watches.get(service.name),
+                instances=instances_facts(
+                    context,
+                    service,
+                    live=request.live,
+                    answers=not any(item.path in dead for item in service.state.values()),
+                    scheduler_runs=scheduler.pid is not None,
+                ),
             )
             for service in services
         )
@@ -241,7 +248,7 @@ def _service(
         unproven=unproven.waiting(context.state_dir, service.name, record),
         blocked=record.blocked if record is not None else None,
         open_intent=_intent(intent),
-        process=_process(context, service, record) if record is not None else None,
+        process=process_facts(context, service, record) if record is not None else None,
         live=_live(context, service) if request.live else None,
     )
 
@@ -351,28 +358,6 @@ def _units_of(services: Sequence[Service]) -> AbstractContextManager[None]:
     from recoverd.services.systemctl import asked_once
 
     return asked_once(units, user=os.geteuid() != 0)
-
-
-def _process(context: Context, service: Service, record: ServiceRecord) -> ProcessFacts | None:
-    if service.run is None:
-        return None
-    from recoverd.operations.processes import driver_of
-
-    driver = driver_of(context, service)
-    if driver is None:
-        return None
-    try:
-        status = driver.status()
-    except RecoverdError as error:
-        return ProcessFacts(running=None, why=error.message)
-    wanted = None if status.wanted == "unknown" else status.wanted
-    return ProcessFacts(
-        running=status.running,
-        wanted=wanted,
-        why=status.detail,
-        restarts=status.restarts,
-        given_up=given_up.why_given_up(record) if service.watch is not None else None,
-    )
 
 
 def _live(context: Context, service: Service) -> LiveFacts:

@@ -56,10 +56,15 @@ def _starts(record: ServiceRecord) -> Any:
 
 
 def state_mark(service: Service) -> str:
-    """A hash of names, sizes and times of the state, without its content; equal marks mean: nobody wrote."""
+    """A hash of names, sizes and times of the state, without its content; equal marks mean: nobody wrote.
+
+    Where there is no state, as with a process that a document lists, it is a hash of what is started and where.
+    """
     import hashlib  # `check` does without it
 
     marks = [f"{name}\0{_mark(item)}" for name, item in sorted(service.state.items())]
+    if not marks and service.run is not None:
+        marks = [*service.run.command, f"in {service.run.cwd}"]
     return hashlib.sha256("\0".join(marks).encode("utf-8", "surrogateescape")).hexdigest()
 
 

@@ -103,6 +103,8 @@ def _as_service(service: Service, wanted: Wanted, uid: int) -> Service:
         run=replace(run, command=wanted.command, cwd=wanted.cwd or run.cwd, log=None),
         after=(service.name,) if service.run is not None else (),
         health=replace(service.health, probes=()),
+        limits=service.limits,
+        watch=service.watch,
     )
 
 
@@ -122,36 +124,55 @@ def known(context: Context, service: Service) -> tuple[Service, ...]:
     return tuple(found)
 
 
-def compare(context: Context, service: Service) -> Comparison:
-    """What should run beside what does. Changes nothing; this is what whoever watches a service asks."""
-    found = listing(context, service)
+def compare(context: Context, service: Service, found: Listing | None = None) -> Comparison:
+    """What should run (`found`; None: look at the document now) beside what does. Changes nothing."""
+    found = found or listing(context, service)
     names = {one.name for one in found.services}
     instances = []
     for one in (*found.services, *(each for each in known(context, service) if each.name not in names)):
-        with context.state_changes:
-            driver = looking_driver_of(context, one)
-        assert driver is not None, "it has a command"
-        status = driver.status()
+        status = status_of(context, one)
         if one.name in names or status.running:
             instances.append(Instance(one, one.name in names, status))
     return Comparison(tuple(instances), found.refused, found.error)
 
 
-def bring_back(context: Context, service: Service) -> tuple[BroughtBack, ...]:
-    """Start and prove the processes that should run and do not. What fails for one stops no other."""
-    if service.instances is None or not service.enabled:
+def named_only(service: Service, name: str) -> Service:
+    """The process of this name as its record has it: to be looked at, not to be started."""
+    return _as_service(service, Wanted(name, ("",), None), 0)
+
+
+def status_of(context: Context, one: Service) -> ServiceStatus:
+    """How one of the processes is now."""
+    with context.state_changes:
+        driver = looking_driver_of(context, one)
+    assert driver is not None, "it has a command"
+    return driver.status()
+
+
+def is_stopped(context: Context, service: Service) -> bool:
+    """Whether the service was stopped on purpose: whoever did so has stopped what its document lists with it.
+
+    Raises ServiceError when whoever runs the service can't be asked.
+    """
+    if service.run is None:
+        return False
+    with context.state_changes:
+        driver = looking_driver_of(context, service)
+    return driver is not None and driver.status().wanted == "stopped"
+
+
+def bring_back(context: Context, service: Service, *, only: frozenset[str] | None = None) -> tuple[BroughtBack, ...]:
+    """Start and prove the processes (or `only` those of these names) that should run and do not. What fails for one
+    stops no other."""
+    if service.instances is None or not service.enabled or is_stopped(context, service):
         return ()
-    if service.run is not None:
-        driver = driver_of(context, service)
-        if driver is not None and driver.status().wanted == "stopped":
-            return ()  # whoever stopped it on purpose has stopped them with it
     found = compare(context, service)
-    done = [BroughtBack(one.name, error=one.why) for one in found.refused]
+    done = [BroughtBack(one.name, error=one.why) for one in found.refused if only is None or one.name in only]
     if found.error is not None:
         done.append(
             BroughtBack(service.name, error=f"which processes are to be brought back is not known: {found.error}")
         )
-    missing = [one.service for one in found.instances if one.is_missing]
+    missing = [one.service for one in found.instances if one.is_missing and (only is None or one.service.name in only)]
     with ThreadPoolExecutor(max_workers=max(1, min(_SIDE_BY_SIDE, len(missing)))) as pool:
         done += pool.map(lambda one: _brought_back(context, one), missing)
     return tuple(done)

@@ -190,7 +190,7 @@ def _start(context: Context, service: Service, *, wait: bool, stop_first: bool =
         begun = driver.start()
     if not begun.already:
         told = f"pid {begun.pid}" if begun.pid is not None else ""
-        context.events.emit("service.started", service=name, message=told)
+        context.events.emit("service.started", service=name, message=told, pid=begun.pid)
     outcome = RUNNING if begun.already else RESTARTED if stopped is not None else STARTED
     if wait:
         from recoverd.services.probes import wait_until_healthy
@@ -223,7 +223,7 @@ def _not_up(seen: ServiceProcess, why: str, driver: Driver, identity: ProcessIde
         seen,
         outcome=FAILED,
         detail=f"{detail}; it said: {said}" if said else detail,
-        hint=hint if seen.running else f"{hint}, `recoverd restore {seen.service}` checks its state",
+        hint=hint if seen.running else f"{hint}, `recoverd restore {seen.service.partition('@')[0]}` checks its state",
         exit_status=1,
     )
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from recoverd.config.model import Service
 from recoverd.errors import RecoverdError, UsageError
-from recoverd.operations import instances
+from recoverd.operations import given_up, instances, listed_notes
 from recoverd.operations.context import Context
 from recoverd.operations.instances import Comparison, Instance
 from recoverd.operations.lifecycle_results import FAILED, RUNNING, STOPPED, UNKNOWN, ServiceProcess, described
@@ -25,12 +25,16 @@ def add(
 
     What is wrong with an entry, or with the document, is a result of its own: it stops no other, and no stop.
     """
+    if service.instances is None:
+        return
     found = instances.compare(context, service) if to_stop else None
     if found is not None:
         chosen.update((one.service.name, one.service) for one in found.instances)
         return
     listing = instances.listing(context, service)
     chosen.update((one.name, one) for one in listing.services)
+    context.repository(create=True)
+    listed_notes.note(context, service)
     results.update(_told(service, Comparison((), listing.refused, listing.error)))
 
 
@@ -51,17 +55,21 @@ def add_one(
 def status(context: Context, service: Service, only: Callable[[str], bool]) -> dict[str, ServiceProcess]:
     """The document beside the real processes; of those whose names are asked for."""
     found = instances.compare(context, service)
-    results = {one.service.name: _status(one) for one in found.instances}
+    results = {one.service.name: _status(context, one, is_known=found.error is None) for one in found.instances}
     return {name: one for name, one in (results | _told(service, found)).items() if only(name)}
 
 
-def _status(one: Instance) -> ServiceProcess:
+def _status(context: Context, one: Instance, *, is_known: bool) -> ServiceProcess:
     name = one.service.name
     looked = described(name, RUNNING if one.status.running else STOPPED, one.status)
     if one.is_missing:
+        repository = context.repository_if_any() if one.service.watch is not None else None
+        why = given_up.why_given_up(repository.record(name)) if repository is not None else None
+        if why is not None:
+            looked = replace(looked, detail=f"given up: {why}")
         hint = f"`recoverd restore {name.partition('@')[0]}` brings back what is listed"
         return replace(looked, wanted="running", hint=hint, exit_status=1)
-    if not one.listed:
+    if not one.listed and is_known:
         return replace(looked, detail=f"{looked.detail}; the document does not list it as one to run")
     return looked
 

@@ -10,12 +10,13 @@ from concurrent.futures import ThreadPoolExecutor
 
 from recoverd.config.model import FailedService, Service
 from recoverd.errors import LockHeld, RecoverdError, UsageError
-from recoverd.operations import blocking, instances, resuming
+from recoverd.operations import blocking, instances, listed_notes, resuming
 from recoverd.operations.context import Context
 from recoverd.operations.from_directory import import_directory
 from recoverd.operations.naming import find_snapshot, good_at
 from recoverd.operations.quarantining import tend_if_due
 from recoverd.operations.restoration import Restoration
+from recoverd.operations.restore_endings import tell_unless_back
 from recoverd.operations.restore_only import Only, one_service, parse
 from recoverd.operations.restore_results import (
     BLOCKED,
@@ -25,6 +26,7 @@ from recoverd.operations.restore_results import (
     RestoreResult,
     ServiceRestore,
 )
+from recoverd.operations.tidying import tidy_if_any
 from recoverd.recovery.plan import ORIGINS
 from recoverd.repository.records import Snapshot
 from recoverd.services.ordering import blocked_by, start_order
@@ -72,19 +74,25 @@ def restore(context: Context, request: RestoreRequest) -> RestoreResult:
     if not request.dry_run:
         resuming.remember(context, ((one.resume, one.healthy) for one in done.values() if one.resume is not None))
         tend_if_due(context)
+        tidy_if_any(context)
     return result_of(context, done, dry_run=request.dry_run)
 
 
 def with_instances(
-    context: Context, service: Service, request: RestoreRequest, result: ServiceRestore
+    context: Context,
+    service: Service,
+    request: RestoreRequest,
+    result: ServiceRestore,
+    only: frozenset[str] | None = None,
 ) -> ServiceRestore:
-    """Once a service is up, what its document lists is brought back; that says nothing against its state, whatever
-    becomes of it."""
+    """Once a service is up, what its document lists (or `only` those names of it) is brought back; that says nothing
+    against its state, whatever becomes of it."""
     down = result.outcome in {FAILED, BLOCKED} or result.healthy is False
     if service.instances is None or request.dry_run or request.boot or not request.start or down:
         return result
     try:
-        done = instances.bring_back(context, service)
+        done = instances.bring_back(context, service, only=only)
+        listed_notes.note(context, service)
     except (RecoverdError, OSError) as error:
         done = (instances.BroughtBack(service.name, error=str(error)),)
     wrong = any(one.error is not None for one in done)
@@ -115,8 +123,11 @@ def in_order(
 ) -> None:
     """Do `work` for each service in the order of `after`, independent ones side by side; results go into `done`.
 
-    What comes after a service that is blocked or has failed is blocked too; with `flags` systemd hears of it.
+    What comes after a service that is blocked or has failed is blocked too; with `flags` systemd hears of it, and
+    events tell of that and of what was `done` before.
     """
+    for broken_one in done.values() if flags else ():
+        tell_unless_back(context, broken_one)
     blocked = {failed.name: "its configuration is broken" for failed in context.config.failed}
     for wave in start_order(services):
         held = blocked_by(services, blocked)
@@ -127,6 +138,7 @@ def in_order(
                 if flags:
                     cause = next(other for other in services[name].after if other in held)
                     blocking.block(context.runtime_dir, name, held[name], because=cause)
+                    tell_unless_back(context, done[name])
         blocked.update(held)
         with ThreadPoolExecutor(max_workers=max(1, min(_SIDE_BY_SIDE, len(ready)))) as pool:
             for one in pool.map(work, ready):
@@ -212,6 +224,7 @@ def guarded(
         sentence = f"a fault of recoverd's own: {type(error).__name__}: {error}"
         hint = "the log has the whole of it; please report it"
         result = ServiceRestore(service.name, FAILED, reasons=(sentence,), hint=hint, exit_status=1)
-    if result.outcome in {FAILED, BLOCKED} and not request.dry_run:
-        context.events.emit("restore.failed", service=service.name, message="; ".join(result.reasons))
-    return replace(result, seconds=time.monotonic() - started)
+    result = replace(result, seconds=time.monotonic() - started)
+    if not request.dry_run:
+        tell_unless_back(context, result)
+    return result

@@ -34,6 +34,7 @@ def layout_of(config: Config, command: Sequence[str], runtime_dir: str, *, user:
         runtime_dir=runtime_dir,
         boot_timeout_s=config.boot_timeout_s,
         has_state_in_tmp=any(item.path.startswith(_TEMPORARY) for item in items),
+        tells=bool(config.hooks) or any(service.hooks for service in config.services.values()),
         keeps=any(_is_kept(service) for service in config.services.values()),
         validates=any(item.validate is not None or item.dump is not None for item in items),
         dumps=any(item.dump is not None for item in items),
@@ -45,7 +46,8 @@ def _is_kept(service: Service) -> bool:
     """Whether the scheduler writes state for it: into its place, or into a scratch directory."""
     if service.drill is not None and service.drill.cron is not None:
         return True
-    return service.watch is not None and service.run is not None and service.run.kind is not RunKind.SYSTEMD
+    runs = service.run is not None and service.run.kind is not RunKind.SYSTEMD
+    return service.watch is not None and (runs or service.instances is not None)
 
 
 def render(

@@ -115,6 +115,17 @@ class ServiceRecords:
                 durable.settle_directory(self._directory)
         return after
 
+    def remove(self, service: str) -> None:
+        """Forget a service for good: durably, and harmless where there is no record. Raises LockHeld, OSError."""
+        if not os.path.isdir(self._directory):
+            return
+        with locks.acquire(f"{self._directory}/.lock", wait_s=30.0, what="the record of a service"):
+            try:
+                os.unlink(self._path(service))
+            except FileNotFoundError:
+                return
+            durable.settle_directory(self._directory)
+
     def _move_damaged_aside(self, service: str) -> None:
         path = self._path(service)
         try:

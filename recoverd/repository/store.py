@@ -53,7 +53,7 @@ class Repository:
         self.format = format
         self.in_spare_because: str | None = None  # why captures go to the spare, where they do
         self._compression = compression
-        self._records = ServiceRecords(f"{state_dir}/services") if records is None else records
+        self.service_records = ServiceRecords(f"{state_dir}/services") if records is None else records
         self._decoded: dict[tuple[str, int], tuple[int, int, Snapshot]] = {}
         self._unreadable: dict[str, dict[int, str]] = {}
         self._lock = threading.Lock()
@@ -234,13 +234,13 @@ class Repository:
     def record(self, service: str) -> ServiceRecord:
         """What recoverd remembers of a service; defaults when nothing is there or it is damaged."""
         _check_service(service)
-        return self._records.get(service)
+        return self.service_records.get(service)
 
     def update_record(self, service: str, change: Callable[[ServiceRecord], ServiceRecord]) -> ServiceRecord:
         """Replace the record of a service durably, under a short lock. Raises RepositoryError."""
         _check_service(service)
         try:
-            return self._records.update(service, change)
+            return self.service_records.update(service, change)
         except OSError as error:
             raise RepositoryError(
                 f"the record of {service} can't be written: {error.strerror or error}", hint=os_hint(error)

@@ -66,7 +66,12 @@ class TwoPlaces(Repository):
         """The same with captures going to the spare, which is created if need be. Raises RepositoryError."""
         spare = self.spare if self.spare is not None else self._make_spare()
         return TwoPlaces(
-            self.first, spare, in_spare=True, records=self._records, make_spare=self._make_spare, why=self.why or why
+            self.first,
+            spare,
+            in_spare=True,
+            records=self.service_records,
+            make_spare=self._make_spare,
+            why=self.why or why,
         )
 
     def close(self) -> None:

@@ -53,6 +53,12 @@ class TwoServiceRecords(ServiceRecords):
                 raise problem from None
             raise
 
+    def remove(self, service: str) -> None:
+        """In both: an older one would come back. Raises LockHeld, OSError."""
+        for place in (self._spare, self._first):
+            if place is not None:
+                place.remove(service)
+
 
 def _onto(other: ServiceRecords | None, service: str, change: Change) -> Change:
     """The change as it is made in one place, on top of what the other may know better."""

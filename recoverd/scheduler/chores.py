@@ -14,13 +14,16 @@ from recoverd.operations.context import Context
 from recoverd.operations.log_bounds import bound_logs, has_logs
 from recoverd.operations.prune import PruneRequest
 from recoverd.operations.prune import prune as prune_repository
+from recoverd.operations.tidying import tidy_if_any
 
 PREFIX = "chore "
 PRUNE = f"{PREFIX}prune"
 LOGS = f"{PREFIX}logs"
+TIDY = f"{PREFIX}tidy"
 Chores = Mapping[str, Callable[[Context], bool]]
 """By name what to do; False when another recoverd is at work, and it should be tried again soon."""
 _LOGS_EVERY_S = 60.0
+_TIDY_EVERY_S = 3600.0
 _MOST_NEW_PACKS = 8  # that one prune writes: captures wait meanwhile, and the next prune goes on
 _LOG = logging.getLogger("recoverd.scheduler")
 
@@ -28,7 +31,9 @@ _LOG = logging.getLogger("recoverd.scheduler")
 def schedules(config: Config) -> dict[str, Autosave]:
     """When each declared chore is due."""
     found = {} if config.prune_cron is None else {PRUNE: Autosave(cron=config.prune_cron)}
-    return found | ({LOGS: Autosave(every_s=_LOGS_EVERY_S)} if has_logs(config) else {})
+    found |= {LOGS: Autosave(every_s=_LOGS_EVERY_S)} if has_logs(config) else {}
+    lists = any(service.instances is not None for service in config.services.values())
+    return found | ({TIDY: Autosave(every_s=_TIDY_EVERY_S)} if lists else {})
 
 
 def prune(context: Context) -> bool:
@@ -54,4 +59,10 @@ def bound(context: Context) -> bool:
     return True
 
 
-CHORES: Chores = {PRUNE: prune, LOGS: bound}
+def tidy(context: Context) -> bool:
+    """Forget processes that documents listed once, and that are over."""
+    tidy_if_any(context)
+    return True
+
+
+CHORES: Chores = {PRUNE: prune, LOGS: bound, TIDY: tidy}

@@ -2,7 +2,7 @@
 
 Looks are taken by threads, since a status command or a probe may take its time; what is brought back is so by a process
 of its own, `recoverd restore --revive`. So no capture waits for either. Locks are those of any restore: while somebody
-else works on a service, it is looked at again later.
+else works on a service, it is looked at again later. `listed_keeper` watches what documents list, in the same way.
 """
 
 from __future__ import annotations
@@ -16,10 +16,11 @@ from recoverd.config.keeping import Watch
 from recoverd.config.model import RunKind, Service
 from recoverd.errors import LockHeld, RecoverdError
 from recoverd.events.text import duration
-from recoverd.operations import given_up
 from recoverd.operations.context import Context
 from recoverd.operations.processes import looking_driver_of
+from recoverd.scheduler import remembering
 from recoverd.scheduler.keeping import Act, Decision, History, Look, Seen, decide
+from recoverd.scheduler.listed_keeper import ListedKeeper, listing_services
 from recoverd.services.driver import Driver, ServiceStatus
 from recoverd.services.systemctl import is_shutting_down
 from recoverd.system import clock
@@ -29,8 +30,10 @@ _PATIENCE_S = 5.0  # with what is under way when the scheduler stops
 _MODES = {Act.BRING_BACK: "ended", Act.REPLACE: "unhealthy"}
 _LOG = logging.getLogger("recoverd.scheduler")
 
-Revive = Callable[[str, Act], int]
-"""Brings a service back; the exit status of `recoverd restore`."""
+_LISTED = "@"  # behind the name of a service: what its document lists
+
+Revive = Callable[[Sequence[str], Act], int]
+"""Brings a service back, or processes that its document lists; the exit status of `recoverd restore`."""
 
 
 def watched_services(services: Mapping[str, Service]) -> dict[str, Watch]:
@@ -52,6 +55,7 @@ class _Kept:
     due_s: float  # monotonic
     is_at_work: bool = False
     is_missed: bool = False  # it was wanted and down when it was looked at last
+    listed: ListedKeeper | None = None  # of what a document lists
 
 
 class Keeper:
@@ -61,6 +65,7 @@ class Keeper:
         self._command = tuple(command)
         self._revive = revive or self._call
         self._context: Context | None = None
+        self._reading: Context | None = None  # for documents: captures judge them on another thread
         self._kept: dict[str, _Kept] = {}
         self._lock = threading.Lock()
         self._wake = threading.Event()
@@ -71,22 +76,38 @@ class Keeper:
     def plan(self, context: Context) -> None:
         """Watch what this configuration says. What is known of services that were watched before stays."""
         watches = watched_services(context.config.services)
+        listing = listing_services(context.config)
+        watches |= {name + _LISTED: watch for name, watch in listing.items()}
         now_s = clock.monotonic_s()
         with self._lock:
             self._context = context
+            if listing:
+                self._reading = Context(context.config, context.events, context.runtime_dir, context.wait_s)
             for name in self._kept.keys() - watches.keys():
                 del self._kept[name]
             for name, watch in watches.items():
                 known = self._kept.get(name)
                 if known is None:
                     # not at once: at a boot, whoever starts services has the first turn
-                    self._kept[name] = _Kept(name, watch, _remembered(context, name), now_s + watch.every_s)
+                    self._kept[name] = self._new(context, name, watch, now_s + watch.every_s)
                 else:
                     known.watch, known.due_s = watch, min(known.due_s, now_s + watch.every_s)
+                    if known.listed is not None:
+                        known.listed.configuration_changed()
         if watches and self._thread is None and not self._end.is_set():
             self._thread = threading.Thread(target=self._run, name="watch", daemon=True)
             self._thread.start()
         self._wake.set()
+
+    def _new(self, context: Context, name: str, watch: Watch, due_s: float) -> _Kept:
+        if not name.endswith(_LISTED):
+            return _Kept(name, watch, remembering.remembered(context, name), due_s)
+        listed = ListedKeeper(
+            lambda names: self._revive(names, Act.BRING_BACK),
+            lambda other: other in self._kept and self._kept[other].is_missed,
+            lambda: not self._end.is_set() and not is_shutting_down(),
+        )
+        return _Kept(name, watch, History(), due_s, listed=listed)
 
     def stop(self) -> None:
         """Look at nothing any more. A restore under way has a moment to end; then it goes on without us: its locks
@@ -120,12 +141,13 @@ class Keeper:
                 _LOG.info("process %d goes on bringing a service back", process.pid)
 
     def _tend(self, one: _Kept) -> None:
-        context = self._context
+        context = self._context if one.listed is None else self._reading
         again_s = one.watch.every_s
         try:
-            service = context.config.services.get(one.name) if context is not None else None
+            service = context.config.services.get(one.name.removesuffix(_LISTED)) if context is not None else None
             if context is not None and service is not None:
-                again_s = self._one(context, service, one)
+                tend = one.listed.tend if one.listed is not None else None
+                again_s = self._one(context, service, one) if tend is None else tend(context, service, one.watch)
         except (RecoverdError, OSError) as error:
             _LOG.warning("%s can't be looked after now: %s", one.name, error)
         except Exception as error:  # what watches must go on
@@ -145,25 +167,14 @@ class Keeper:
             return one.watch.every_s
         if decision.act is not Act.NOTHING and is_shutting_down():
             return one.watch.every_s  # what goes down now does so in order
+        remembering.settle(context, service, one.history, decision, running=look.seen is Seen.UP)
         if decision.act in _MODES:
-            return self._bring_back(context, one, decision)
-        if one.history.gave_up and not decision.history.gave_up:
-            _forget(context, one.name)
+            return self._bring_back(one, decision)
         one.history = decision.history
-        if decision.act is Act.GIVE_UP:
-            repository = context.repository_if_any()
-            if repository is not None:
-                given_up.give_up(repository, service, decision.reason, running=look.seen is Seen.UP)
-            context.events.emit("service.gave-up", service=one.name, message=decision.reason)
-        elif decision.act is Act.TELL:
-            context.events.emit("service.unhealthy", service=one.name, message=decision.reason)
         return decision.again_s
 
-    def _bring_back(self, context: Context, one: _Kept, decision: Decision) -> float:
-        if one.history.gave_up:
-            _forget(context, one.name)
-        context.events.emit("service.unhealthy", service=one.name, message=decision.reason)
-        status = self._revive(one.name, decision.act)
+    def _bring_back(self, one: _Kept, decision: Decision) -> float:
+        status = self._revive((one.name,), decision.act)
         if status == LockHeld.exit_status:
             _LOG.info("%s is brought back later: another recoverd is at it", one.name)
             one.history = replace(decision.history, failures=decision.history.failures - 1)
@@ -186,10 +197,6 @@ class Keeper:
             healthy, detail = _probed(service, driver)
         with self._lock:
             others = [self._kept[name] for name in service.after if name in self._kept]
-        anew = False
-        if one.history.gave_up:
-            repository = context.repository_if_any()
-            anew = repository is not None and given_up.is_anew(repository.record(service.name), service)
         return Look(
             at_s=clock.monotonic_s(),
             seen=seen,
@@ -197,16 +204,16 @@ class Keeper:
             healthy=healthy,
             detail=detail,
             waits_for=next((other.name for other in others if other.is_missed), None),
-            anew=anew,
+            anew=one.history.gave_up and remembering.is_anew(context, service),
         )
 
-    def _call(self, name: str, act: Act) -> int:
+    def _call(self, names: Sequence[str], act: Act) -> int:
         """Have another process do it: this one only waits."""
         if not self._command:
             return LockHeld.exit_status
         began_s = clock.monotonic_s()
         process = subprocess.Popen(
-            [*self._command, "-v", "--json", "--wait", "2s", "restore", "--revive", _MODES[act], name],
+            [*self._command, "-v", "--json", "--wait", "2s", "restore", "--revive", _MODES[act], *names],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,  # what it does is in its log and in the history of restores
             start_new_session=True,  # a Ctrl-C is meant for the scheduler
@@ -217,25 +224,8 @@ class Keeper:
         finally:
             self._calls.discard(process)
         took = duration(clock.monotonic_s() - began_s)
-        _LOG.debug("bringing %s back ended with status %d after %s", name, status, took)
+        _LOG.debug("bringing %s back ended with status %d after %s", ", ".join(names), status, took)
         return status
-
-
-def _remembered(context: Context, name: str) -> History:
-    """What a former scheduler has left."""
-    try:
-        repository = context.repository_if_any()
-        if repository is not None and given_up.why_given_up(repository.record(name)) is not None:
-            return History(gave_up=True)
-    except (RecoverdError, OSError) as error:
-        _LOG.debug("whether %s was given up is not known: %s", name, error)
-    return History()
-
-
-def _forget(context: Context, name: str) -> None:
-    repository = context.repository_if_any()
-    if repository is not None:
-        given_up.forget(repository, name)
 
 
 def _status(driver: Driver) -> tuple[Seen, ServiceStatus | None, str]:

@@ -26,6 +26,7 @@ class Act(Enum):
     NOTHING = "nothing"
     BRING_BACK = "bring back"  # check its state, restore that where it is bad, start it, prove it
     REPLACE = "replace"  # the same, after what runs and is not healthy was stopped
+    START = "start"  # as BRING_BACK, of one that has not failed: somebody wants it to run from now on
     TELL = "tell"  # that it failed; nothing is done about it
     GIVE_UP = "give up"
 
@@ -41,6 +42,7 @@ class Look:
     detail: str = ""  # a clause: why it is down, or not healthy
     waits_for: str | None = None  # a service that it comes after, and that is down
     anew: bool = False  # since it was given up, somebody started it, or its state changed
+    is_new: bool = False  # somebody wants it to run who did not when it was looked at last
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +80,7 @@ def decide(watch: Watch, within_s: float, before: History, look: Look) -> Decisi
 
     Whatever is seen: nothing is done to a service that is not wanted, or that was given up, until `anew`; two tries lie
     apart by `pause_s` at least; and between two times of being well for `well_s` there are `give_up_after` tries at
-    most, unless it is never to be given up.
+    most, unless it is never to be given up. One that `is_new` is started at once, and has all its tries.
     """
     if not look.wanted:
         return Decision(Act.NOTHING, "nobody wants it to run", History(), watch.every_s)
@@ -86,11 +88,13 @@ def decide(watch: Watch, within_s: float, before: History, look: Look) -> Decisi
         return Decision(Act.NOTHING, look.detail or "its manager is at it", before, watch.every_s)
     if before.gave_up:
         is_back = look.seen is Seen.UP and look.healthy is not False
-        if not (look.anew or is_back):
+        if not (look.anew or look.is_new or is_back):
             return Decision(Act.NOTHING, "it was given up", before, watch.every_s)
         before = History()
     if look.seen is Seen.UP and look.healthy is not False:
         return _well(watch, before, look)
+    if look.is_new and look.seen is Seen.DOWN and look.waits_for is None and watch.restart != "never":
+        return Decision(Act.START, "it is to run from now on", History(failures=1), watch.every_s)
     if look.seen is Seen.UP:
         ill_since_s = look.at_s if before.ill_since_s is None else before.ill_since_s
         before = replace(before, ill_since_s=ill_since_s, well_since_s=None)

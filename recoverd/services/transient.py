@@ -29,9 +29,9 @@ def start(service: Service, command: Sequence[str]) -> None:
     if run.kind is RunKind.SYSTEMD:
         return
     wanted = [*command, "confirm", "--only-start", service.name]
+    unit = f"recoverd-run-{service.name.replace('@', ':').replace('~', ':')}"  # an @ would make it one of a template
     if run.kind is RunKind.COMMAND:
-        unit = service.name.replace("@", ":").replace("~", ":")  # an @ would make it one of a template
-        kind = [f"--unit=recoverd-run-{unit}", "--property=Type=forking"]
+        kind = [f"--unit={unit}", "--property=Type=forking"]
         if service.limits.are_set:
             kind += [f"--property={one}" for one in properties(service.limits)]
             kind.append(f"--setenv={VARIABLE}=unit")
@@ -54,5 +54,5 @@ def start(service: Service, command: Sequence[str]) -> None:
         lines = done.stderr.strip().splitlines()
         raise ServiceError(
             f"{service.name} can't be started in a unit of its own: {lines[-1] if lines else 'systemd refused it'}",
-            hint=f"`journalctl -u recoverd-run-{service.name}` tells more",
+            hint=f"`journalctl -u {unit}` tells more",
         )

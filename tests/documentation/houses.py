@@ -16,6 +16,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from recoverd.state.formats.compression import Compression, pack
+from tests.documentation.desks import DESKS
 
 _SMALL = 256 << 10  # bytes of the file system that is filled
 _LARGE = 32 << 20  # the same of one with a space reserve
@@ -130,6 +131,7 @@ class House:
         return (
             ("/var/lib/assistant", f"{root}/assistant"),
             ("/var/lib/coding-agent", f"{root}/coding-agent"),
+            ("/home/ada/src", f"{root}/src"),
             ("/var/lib/recoverd", f"{root}/recoverd"),
             ("/etc/recoverd", f"{root}/etc"),
             ("/run/recoverd", f"{root}/run"),
@@ -430,5 +432,6 @@ HOUSES: dict[str, Callable[[House], None]] = {
             formats,
         ),
         *(agent, torn_agent, saved_agent, partial_agent, bare_agent),
+        *DESKS,
     )
 }

@@ -210,10 +210,15 @@ def test_what_hangs_is_replaced_whatever_it_does_about_it(watched: Watched) -> N
 
 def test_one_that_starts_itself_anew_does_not_run_twice(watched: Watched) -> None:
     """What is left of a former run is ended before another begins: two would write into the same state."""
-    watched.command("app", "0.5", subject="restarts_itself.py", watch=WATCH.replace("2}", "1}"))
+    words = ("0.5", str(watched.world.root / "app.lock"))
+    watched.command("app", *words, subject="restarts_itself.py", watch=WATCH.replace("2}", "1}"))
     watched.world.run("start", "app", "--no-wait")
     watched.watch()
     watched.until(lambda: watched.gave_up("app"), "the end of all tries")
+    log = (watched.world.state_dir / "logs" / "app.log").read_text()
+    assert (watched.starts("app"), log.count("ready")) == (2, 2)
+    assert "anew" in log  # it has really tried
+    assert "twice" not in log
     found = [
         one for one in watched.world.processes() if b"restarts_itself.py" in Path(f"/proc/{one}/cmdline").read_bytes()
     ]

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import pwd
+import signal
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -127,3 +129,34 @@ def test_as_root_they_run_as_the_owner_of_the_document(desk: Any) -> None:
     assert (one.name, one.error) == ("app@b", None)
     assert os.stat(f"/proc/{running(desk)['app@b']}").st_uid == pwd.getpwnam("daemon").pw_uid
     lifecycle.stop(desk.context, [])
+
+
+def test_check_tells_what_is_dead_and_that_nobody_looks_after_it(desk: Any) -> None:
+    """Answers come from what was noted: no document is judged unless `--live` asks for it."""
+
+    def check(**request: Any) -> Any:
+        return next(one for one in desk.check(**request).results if one.name == "instances")
+
+    assert check().message.startswith("nobody has compared yet")
+    desk.write(1, sessions=[entry("a"), entry("b")])
+    desk.restore()
+    assert (check().status, check().message) == ("OK", "2 listed, 2 running")
+    os.kill(running(desk)["app@b"], signal.SIGKILL)
+    deadline = time.monotonic() + 60
+    while "app@b" in running(desk):
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+    found = check()
+    assert (found.status, found.hint) == ("CRITICAL", "`recoverd restore app` brings back what is listed")
+    assert found.message.startswith("2 listed, 1 running; should be running and is not: app@b (process ")
+    desk.write(2, sessions=[entry("a")])
+    assert "the document has changed since" in check().message
+    settled = check(live=True)
+    assert (settled.status, settled.message) == ("OK", "1 listed, 1 running")
+    desk.state.write_bytes(b"[")
+    unknown = check(live=True)
+    assert unknown.status == "CRITICAL"
+    assert "which processes it lists is not known" in unknown.message
+    assert "without being listed" not in unknown.message  # nobody knows that
+    (seen,) = (one for one in lifecycle.status(desk.context, ["app"]).services if one.service == "app@a")
+    assert seen.running and "does not list it" not in seen.detail

@@ -6,7 +6,7 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -76,8 +76,8 @@ def test_who_is_hindered_by_another_recoverd_tries_again_and_has_not_failed(
     asked: list[tuple[str, Act]] = []
     free = threading.Event()
 
-    def revive(name: str, act: Act) -> int:
-        asked.append((name, act))
+    def revive(names: Sequence[str], act: Act) -> int:
+        asked.append((names[0], act))
         return 1 if free.is_set() else LockHeld.exit_status
 
     keeper = Keeper((), revive=revive)
@@ -99,7 +99,7 @@ def test_one_that_was_given_up_is_left_alone_by_the_next_scheduler(context: Cont
     given_up.give_up(context.repository(), one, "in vain", running=False)
     asked = threading.Event()
 
-    def revive(name: str, act: Act) -> int:
+    def revive(names: Sequence[str], act: Act) -> int:
         asked.set()
         return LockHeld.exit_status
 
@@ -118,7 +118,7 @@ def test_a_try_that_hangs_holds_up_neither_the_end_nor_others(context: Context, 
     """Captures and the last of them come from the main thread, which never waits for one."""
     hangs, release = threading.Event(), threading.Event()
 
-    def revive(name: str, act: Act) -> int:
+    def revive(names: Sequence[str], act: Act) -> int:
         hangs.set()
         release.wait(60)
         return 0

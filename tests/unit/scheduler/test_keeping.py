@@ -28,18 +28,20 @@ looks = st.tuples(
     st.sampled_from([None, True, False]),
     st.sampled_from([None, None, None, "broker"]),
     st.sampled_from([False, False, False, True]),
+    st.sampled_from([False, False, False, True]),
 )
+Course = list[tuple[float, Seen, bool, bool | None, str | None, bool, bool]]
 
 
 @given(watches, st.lists(looks, max_size=60))
-def test_whatever_is_seen(watch: Watch, course: list[tuple[float, Seen, bool, bool | None, str | None, bool]]) -> None:
+def test_whatever_is_seen(watch: Watch, course: Course) -> None:
     """recovery.md, "Processes": what was stopped on purpose stays down, tries are bounded and lie apart, and what was
-    given up is left alone until something is new."""
+    given up is left alone until something is new. What is to run from now on is started at once, and has all tries."""
     history, at_s, tries, tried_s, well_since_s = History(), 0.0, 0, None, None
-    for after_s, seen, wanted, healthy, waits_for, anew in course:
+    for after_s, seen, wanted, healthy, waits_for, anew, is_new in course:
         at_s += after_s
         before = history
-        decision = decide(watch, WITHIN_S, before, Look(at_s, seen, wanted, healthy, "why", waits_for, anew))
+        decision = decide(watch, WITHIN_S, before, Look(at_s, seen, wanted, healthy, "why", waits_for, anew, is_new))
         history = decision.history
         assert decision.reason
         assert 0 < decision.again_s <= watch.every_s
@@ -52,13 +54,13 @@ def test_whatever_is_seen(watch: Watch, course: list[tuple[float, Seen, bool, bo
                 tries = 0
         elif seen is not Seen.UNKNOWN:
             well_since_s = None
-        if before.gave_up and anew and wanted and seen is not Seen.UNKNOWN:
+        if before.gave_up and (anew or is_new) and wanted and seen is not Seen.UNKNOWN:
             tries, tried_s = 0, None
         if decision.act is not Act.NOTHING:
             assert wanted
             assert not is_well
             assert seen is not Seen.UNKNOWN
-            assert not before.gave_up or anew
+            assert not before.gave_up or anew or is_new
         if decision.act in TRIES:
             assert waits_for is None
             assert watch.restart != "never"
@@ -68,6 +70,10 @@ def test_whatever_is_seen(watch: Watch, course: list[tuple[float, Seen, bool, bo
             tries += 1
             tried_s = at_s
             assert watch.restart == "always" or tries <= watch.give_up_after
+        may_start = is_new and wanted and seen is Seen.DOWN and waits_for is None and watch.restart != "never"
+        assert (decision.act is Act.START) is may_start
+        if decision.act is Act.START:
+            tries, tried_s = 1, at_s
         if decision.act is Act.GIVE_UP:
             assert watch.restart == "on-failure"
             assert tries == watch.give_up_after
