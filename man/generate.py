@@ -44,6 +44,7 @@ PLAIN = {
     "array": "list",
 }
 _WIDTH = 78  # of a line in the source, as mandoc wants it
+_MOST_CHOICES = 12  # that are told one by one
 NOT_YET = "Not supported yet."
 HEAD = """\
 .\\" Generated from recoverd.schema.json by man/generate.py.
@@ -225,6 +226,8 @@ def _type(value: Schema) -> str:
     if "$ref" in value:
         name = value["$ref"].rpartition("/")[2]
         return f"see {SECTIONS[name]}" if name in SECTIONS else _type_name(name)
+    if len(value.get("enum", ())) > _MOST_CHOICES:
+        return str(value["title"])
     if "enum" in value:
         return " | ".join(_spelled(one) for one in value["enum"])
     if "type" not in value:

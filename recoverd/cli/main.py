@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import os
 import signal
 import sys
@@ -77,18 +78,23 @@ def _main(words: list[str]) -> int:
         verbose=options.verbose,
     )
     try:
-        return int(arguments.load(called.command).run(options, terminal))
+        return _called(called.command, options, terminal)
+    finally:
+        terminal.end()
+
+
+def _called(command: str, options: argparse.Namespace, terminal: Terminal) -> int:
+    try:
+        return int(arguments.load(command).run(options, terminal))
     except RecoverdError as error:
-        return _failed(terminal, called.command, error)
+        return _failed(terminal, command, error)
     except KeyboardInterrupt:
-        return _failed(terminal, called.command, _Interrupted("interrupted"))
+        return _failed(terminal, command, _Interrupted("interrupted"))
     except BrokenPipeError:
         raise
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
-        return _failed(
-            terminal, called.command, RecoverdError(where + (error.strerror or str(error)), hint=os_hint(error))
-        )
+        return _failed(terminal, command, RecoverdError(where + (error.strerror or str(error)), hint=os_hint(error)))
 
 
 class _Interrupted(RecoverdError):

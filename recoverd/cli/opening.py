@@ -6,11 +6,12 @@ import argparse
 import os
 import sys
 from collections.abc import Sequence
+from functools import partial
 
 from recoverd.cli.terminal import Terminal
 from recoverd.errors import NOTHING_DECLARED, UsageError
 from recoverd.events.logs import log_sink
-from recoverd.events.stream import Event, Events
+from recoverd.events.stream import Event
 from recoverd.operations.context import DEFAULT_WAIT_S, Context
 from recoverd.operations.opening import open_context
 
@@ -33,7 +34,11 @@ def context_of(
         tolerant=tolerant,
     )
     if not talkative:
-        context.events = Events([_log_untold])
+        context.log_to(_log_untold)
+    if context.hooks is not None:
+        from recoverd.operations.hooks import finish
+
+        terminal.at_end(partial(finish, context))
     for problem in () if told else context.problems:
         terminal.warn(str(problem))
     return context

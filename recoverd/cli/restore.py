@@ -129,8 +129,14 @@ def _boot(context: Context, terminal: Terminal) -> int:
     """Nothing declared is nothing to do: the unit may be enabled before the first service is."""
     from recoverd.operations.boot import boot
 
+    if context.hooks is not None:
+        context.hooks.hold_webhooks()
     result, ended = boot(context)
     status = _finish(result, terminal)
+    if context.hooks is not None:
+        from recoverd.operations import hooks
+
+        hooks.finish(context, most_s=hooks.BOOT_S, keep=True)
     if not ended:
         # a thread hangs in a dead file system, or is in the middle of a restore that goes on later
         sys.stdout.flush()

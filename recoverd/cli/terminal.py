@@ -45,6 +45,19 @@ class Terminal:
         self.interactive = _is_terminal(stdout)
         self.color = wanted and self.interactive
         self._error_color = wanted and _is_terminal(stderr)
+        self._endings: list[Callable[[], None]] = []
+
+    def at_end(self, call: Callable[[], None]) -> None:
+        """Have this called once the command has said everything."""
+        self._endings.append(call)
+
+    def end(self) -> None:
+        """Everything is said, and shown: what only the end of the process waits for."""
+        if self._endings:
+            with suppress(OSError):
+                self._stdout.flush()
+        while self._endings:
+            self._endings.pop()()
 
     @property
     def columns(self) -> int | None:

@@ -14,7 +14,6 @@ from recoverd.cli.opening import context_of
 from recoverd.cli.terminal import Terminal
 from recoverd.cli.text import duration, plural, printable, size
 from recoverd.errors import UsageError
-from recoverd.events.stream import Events
 from recoverd.operations.verify import VerifyRequest, VerifyResult, bytes_to_read, verify
 from recoverd.operations.verify_due import sentence
 
@@ -30,7 +29,7 @@ def run(options: argparse.Namespace, terminal: Terminal) -> int:
     request = VerifyRequest(_share(options.sample), options.heal, background=options.sample is not None)
     context = context_of(options, terminal, tolerant=True)
     if not (options.verbose or options.debug):
-        context.events = Events([])  # what is damaged is printed, and once is enough
+        context.log_to()  # what is damaged is printed, and once is enough
     with terminal.progress("verifying", bytes_to_read(context, request)) as progress:
         result = verify(context, request, progress.advance)
     if terminal.json:

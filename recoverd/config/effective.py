@@ -16,6 +16,7 @@ import recoverd
 from recoverd.config import matching, places, trust
 from recoverd.config.database_model import DatabaseRules
 from recoverd.config.dump_model import Dump
+from recoverd.config.hook_model import Hook
 from recoverd.config.keeping import Limits, Watch
 from recoverd.config.model import (
     Autosave,
@@ -54,7 +55,7 @@ from recoverd.config.model import (
 from recoverd.config.process_model import Instances, Processes
 from recoverd.config.sources import SourceFile, Sources, digest, search_digest
 
-_REVISION = 5
+_REVISION = 6
 _Decoder = Callable[[Any], Any]
 
 
@@ -197,6 +198,7 @@ _retention = _object(
     within_monthly=_span,
     within_yearly=_span,
 )
+_hook = _object(Hook, when=tuple, command=tuple, webhook=_text_or_secret, headers=_by_name(_text_or_secret))
 _service = _object(
     Service,
     place=_place,
@@ -214,6 +216,7 @@ _service = _object(
     check=_object(CheckThresholds),
     processes=_object(Processes),
     instances=_object(Instances, command=tuple),
+    hooks=_list(_hook),
 )
 _config = _object(
     Config,
@@ -224,4 +227,5 @@ _config = _object(
     verify=_object(VerifyConfig),
     log=_object(LogConfig, debug=tuple),
     matches=_by_name(tuple),
+    hooks=_list(_hook),
 )

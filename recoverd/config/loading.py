@@ -9,6 +9,7 @@ from recoverd.config import crosschecks, host, places
 from recoverd.config.documents import Document, read_documents
 from recoverd.config.findings import Findings
 from recoverd.config.for_each import Expansions
+from recoverd.config.hooks import build_hooks
 from recoverd.config.items import Claim, why_no_name
 from recoverd.config.model import DEFAULT_BOOT_TIMEOUT_S, DEFAULT_IO_TIMEOUT_S, Config, FailedService, Place, Service
 from recoverd.config.nodes import Node, Path, at, empty_mapping, leaves, merge
@@ -97,6 +98,7 @@ class _Builder:
             boot_late=str(section.text("boot_late", "start")),
             io_timeout_s=section.duration("io_timeout", DEFAULT_IO_TIMEOUT_S, positive=True),
             prune_cron=host.prune_cron(section),
+            hooks=build_hooks(section),
         )
         own = host.own_directories(state_dir, repository)
         services: dict[str, Service] = {}

@@ -14,6 +14,7 @@ from typing import Any
 
 from recoverd.config.database_model import COMPANIONS, DatabaseRules
 from recoverd.config.dump_model import Dump
+from recoverd.config.hook_model import Hook
 from recoverd.config.keeping import Limits, Watch
 from recoverd.config.process_model import Instances, Processes
 from recoverd.values import dataclass, field
@@ -335,6 +336,7 @@ class Service:
     check: CheckThresholds = CheckThresholds()
     processes: Processes | None = None
     instances: Instances | None = None
+    hooks: tuple[Hook, ...] = ()  # who is told of its events, besides those of the host
     match: str | None = None  # the path that `for_each` found, of a service that was made for it
 
     @property
@@ -403,3 +405,4 @@ class Config:
     io_timeout_s: float = DEFAULT_IO_TIMEOUT_S  # a state path that does not answer by then is unreadable
     matches: Mapping[str, tuple[str, ...]] = field(default_factory=lambda: EMPTY)  # of `for_each`: pattern -> paths
     prune_cron: str | None = None  # as config.crontab reads it, in the zone of `timezone`; None: only after snapshots
+    hooks: tuple[Hook, ...] = ()

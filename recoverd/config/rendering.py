@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from recoverd.config.dumps import plain_dump
+from recoverd.config.hook_model import Hook
 from recoverd.config.model import (
     EMPTY,
     Computed,
@@ -36,6 +37,8 @@ _RESERVED = frozenset({"null", "true", "false"})
 _MASK = "***"
 _TELLTALE = re.compile(r"PASS|SECRET|TOKEN|KEY|CREDENTIAL|AUTH", re.IGNORECASE)
 _USER_INFO = re.compile(r"(?<=://)[^/\s@]+@")
+_AFTER_HOST = re.compile(r"(://[^/?#]*)[/?#].+")
+_OPEN_HEADERS = frozenset({"accept", "content-type", "priority", "tags", "title", "user-agent"})
 
 
 def as_plain(config: Config, *, mask: bool) -> dict[str, Any]:
@@ -58,6 +61,7 @@ def as_plain(config: Config, *, mask: bool) -> dict[str, Any]:
         "quarantine": _given(keep=format_duration(config.quarantine.keep_s), max_bytes=config.quarantine.max_bytes),
         "verify": {"every": format_duration(config.verify.every_s), "sample": format_percentage(config.verify.sample)},
         "log": {"format": config.log.format, "level": config.log.level, "debug": list(config.log.debug)},
+        **({"hooks": [_hook(hook, mask=mask) for hook in config.hooks]} if config.hooks else {}),
         "services": {name: _service(service, mask=mask) for name, service in config.services.items()},
     }
     return plain
@@ -136,7 +140,35 @@ def _service(service: Service, *, mask: bool) -> dict[str, Any]:
         plain["processes"] = {"item": named.item, "select": named.select, "pid": named.pid}
     if service.instances is not None:
         plain["instances"] = _instances(service.instances, mask=mask)
+    if service.hooks:
+        plain["hooks"] = [_hook(hook, mask=mask) for hook in service.hooks]
     return plain
+
+
+def _hook(hook: Hook, *, mask: bool) -> dict[str, Any]:
+    """What follows the host in the URL of a webhook is most often what entitles to call it."""
+    url = hook.webhook
+    if isinstance(url, str):
+        url = _AFTER_HOST.sub(rf"\1/{_MASK}", _masked(url, mask=mask)) if mask else url
+    return _given(
+        when=list(hook.when),
+        command=[_masked(word, mask=mask) for word in hook.command] or None,
+        webhook=_reference(url) if isinstance(url, Secret) else url,
+        headers={name: _header(name, value, mask=mask) for name, value in hook.headers.items()} or None,
+        body=None if hook.body is None else _masked(hook.body, mask=mask),
+        timeout=format_duration(hook.timeout_s),
+    )
+
+
+def _header(name: str, value: str | Secret, *, mask: bool) -> Any:
+    """Most headers that anybody declares are there to be let in."""
+    if isinstance(value, Secret):
+        return _reference(value)
+    return _MASK if mask and name.lower() not in _OPEN_HEADERS else value
+
+
+def _reference(secret: Secret) -> dict[str, str]:
+    return {secret.source: secret.name}  # where it is; nobody has read it
 
 
 def _instances(rule: Instances, *, mask: bool) -> dict[str, Any]:
@@ -171,7 +203,7 @@ def _run(run: Run, *, mask: bool) -> dict[str, Any]:
 
 def _variable(name: str, value: str | Secret, *, mask: bool) -> Any:
     if isinstance(value, Secret):
-        return {value.source: value.name}  # where it is; nobody has read it
+        return _reference(value)
     return _MASK if mask and _TELLTALE.search(name) else _masked(value, mask=mask)
 
 

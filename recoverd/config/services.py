@@ -9,9 +9,10 @@ import re
 import signal
 from collections.abc import Mapping, Sequence
 from typing import Any
-from urllib.parse import urlsplit
 
+from recoverd.config.addresses import why_no_address, why_no_url
 from recoverd.config.dumps import as_users_of, check_dumps
+from recoverd.config.hooks import build_hooks
 from recoverd.config.items import Claim, Own, build_item, why_no_name
 from recoverd.config.keeping import Limits, Watch
 from recoverd.config.model import (
@@ -84,6 +85,7 @@ def build_service(name: str, section: Section, own: Sequence[Own]) -> tuple[Serv
         check=_check(section.section("check")),
         processes=build_processes(section.section("processes"), state),
         instances=build_instances(section.section("instances"), state),
+        hooks=build_hooks(section),
     )
     check_dumps(section, service)
     return service, claims
@@ -277,32 +279,6 @@ def _probe(probe: Section) -> Probe | None:
     if kind is ProbeKind.COMMAND and (not command or not command[0]):
         probe.problem("command", "the program must not be empty")
     return Probe(kind, target, command, probe.duration("timeout", usual.timeout_s, positive=True))
-
-
-def why_no_url(url: str) -> str | None:
-    """Why an HTTP probe can't ask this."""
-    wanted = "is no URL such as http://127.0.0.1:3000/health"
-    shown = re.sub(r"(?<=://)[^/\s@]+@", "***@", url)
-    if not re.match(r"https?://", url):
-        return f'"{shown}" {wanted}: it starts with http:// or https://'
-    if re.search(r"[\s\x00-\x1f\x7f]", url) or not url.isascii():
-        return f'"{shown}" {wanted}: it holds spaces or letters that must be escaped'
-    try:
-        parts = urlsplit(url)
-        port = parts.port
-    except ValueError:
-        return f'"{shown}" {wanted}: its host or port is none'
-    if not parts.hostname:
-        return f'"{shown}" {wanted}: it names no host'
-    return f'"{shown}" {wanted}: ports go from 1 to 65535' if port == 0 else None
-
-
-def why_no_address(address: str) -> str | None:
-    """Why a TCP probe can't connect to this."""
-    found = re.fullmatch(r"(?:\[([0-9A-Fa-f:.%a-z]+)\]|([^\s:\[\]/]+)):([0-9]{1,5})", address, re.ASCII)
-    if not found:
-        return f'"{address}" is not HOST:PORT such as 127.0.0.1:1883 or [::1]:1883'
-    return None if 1 <= int(found[3]) <= 65535 else f'"{address}": ports go from 1 to 65535'
 
 
 def _limits(limits: Section) -> Limits:

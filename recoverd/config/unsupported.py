@@ -20,13 +20,11 @@ class Unsupported:
 
 HOST = (
     Unsupported("replicas"),
-    Unsupported("hooks"),
     Unsupported("heartbeat"),
     Unsupported("metrics"),
 )
 SERVICE = (
     Unsupported("in_flight"),
-    Unsupported("hooks"),
     Unsupported("restore.fallback.*", ("replicas",)),
     Unsupported("state.*.migrate"),
 )

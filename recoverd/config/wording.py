@@ -119,6 +119,8 @@ def _sentence(keyword: str, wanted: Any, value: Any, schema: Mapping[str, Any]) 
         if len(wanted) == 1:
             return f"must be {_shown(wanted[0])}, not {_shown(value)}"
         hint = suggest(value, [str(each) for each in wanted]) if isinstance(value, str) else ""
+        if title and hint:  # the whole list would be longer than anybody reads
+            return f"{_shown(value)} is not {title}{hint}"
         words = ", ".join(str(each) for each in wanted)
         return f"{_shown(value)} is not one of {words}{hint}"
     if keyword == "pattern":

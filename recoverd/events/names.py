@@ -132,12 +132,15 @@ _WORDS: Mapping[str, Callable[[FigureValue], str]] = MappingProxyType(
 def wording(name: EventName, figures: Figures) -> str:
     """What an event says when its sender has no words of its own: "12 files, 34.5 KiB new (42)".
 
-    `sequence` stands in brackets at the end; the whole size is left out where `new_bytes` says more.
+    `sequence` stands in brackets at the end; the whole size is left out where `new_bytes` says more, and the number of
+    items where that of files does.
     """
     said = {key: value for key, value in figures.items() if value is not None and key != "sequence"}
     if "new_bytes" in said:
         said.pop("bytes", None)
         said.pop("size_bytes", None)
+    if "files" in said:
+        said.pop("items", None)
     parts = [word(said.pop(key)) for key, word in _WORDS.items() if key in said]
     parts += [f"{key.replace('_', ' ')} {value}" for key, value in said.items()]
     sentence, listed = KINDS[name].sentence, ", ".join(parts)

@@ -18,6 +18,7 @@ from recoverd.operations import blocking, resuming
 from recoverd.operations.context import Context
 from recoverd.operations.restoration import Restoration
 from recoverd.operations.restore import broken, guarded, in_order, result_of
+from recoverd.operations.restore_endings import tell_unless_back
 from recoverd.operations.restore_results import FAILED, RestoreRequest, RestoreResult, ServiceRestore
 from recoverd.recovery.plan import Action
 from recoverd.system import durable
@@ -66,6 +67,7 @@ def boot(context: Context) -> tuple[RestoreResult, bool]:
     late = [name for name in services if name not in done]
     for name in late:
         done[name] = _late(context, name, under_way.get(name))
+        tell_unless_back(context, done[name])
     resuming.remember(context, ((one.resume, one.healthy) for one in done.values() if one.resume is not None))
     _remember_late(context.runtime_dir, [*late, *(name for name in done if _runs(under_way.get(name)))])
     return result_of(context, done), not late

@@ -15,7 +15,11 @@ def note_run(repository: Repository, service: str, outcome: str, *, seconds: flo
 
 def note_failure(context: Context, repository: Repository, service: str, sentence: str) -> str:
     """Tell and remember what failed. Returns the sentence."""
-    context.events.emit("snapshot.failed", service=service, message=sentence)
+    try:
+        failures: int | None = repository.record(service).failures + 1
+    except (RecoverdError, OSError):
+        failures = None
+    context.events.emit("snapshot.failed", service=service, message=sentence, failures=failures)
     try:
         repository.update_record(
             service, lambda record: replace(record, failures=record.failures + 1, last_error=sentence)

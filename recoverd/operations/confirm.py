@@ -12,6 +12,7 @@ from recoverd.config.model import Service
 from recoverd.operations import blocking, instances, resuming, unproven
 from recoverd.operations.boot import forget_late, late_services
 from recoverd.operations.context import Context
+from recoverd.operations.hooks import tell_kept
 from recoverd.operations.processes import Up, bring_up, driver_of
 from recoverd.operations.restoration import CONFIRM, Restoration
 from recoverd.operations.restore import broken, guarded, in_order, result_of, with_instances
@@ -33,6 +34,7 @@ def confirm(context: Context, names: tuple[str, ...] = ()) -> RestoreResult:
     """
     services = {service.name: service for service in context.select(names)}
     context.repository(create=True)
+    tell_kept(context)
     late = late_services(context.runtime_dir)
     done = {} if names else {failed.name: broken(failed) for failed in context.config.failed}
 

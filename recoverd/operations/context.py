@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from recoverd.config.model import Config, Service
 from recoverd.errors import NOTHING_DECLARED, ConfigProblem, RepositoryError, UsageError
-from recoverd.events.stream import Events
+from recoverd.events.stream import Events, Sink
 from recoverd.repository import layout
 from recoverd.repository.catalog import Catalog
 from recoverd.repository.reserve import Reserve
@@ -17,6 +17,7 @@ from recoverd.repository.store import Repository
 from recoverd.values import dataclass, field
 
 if TYPE_CHECKING:
+    from recoverd.events.hooks import Hooks
     from recoverd.operations.proving import Watch
     from recoverd.state.judging import Judge
 
@@ -32,6 +33,7 @@ class Context:
     events: Events
     runtime_dir: str  # confirmations and what else a reboot may forget
     wait_s: float = DEFAULT_WAIT_S
+    hooks: Hooks | None = None  # those that were declared; waited for at the end
     _repository: Repository | None = None
     _judges: dict[str, dict[str, Judge]] = field(default_factory=dict)
     problems: tuple[ConfigProblem, ...] = ()  # of the configuration, where it was loaded tolerantly
@@ -42,6 +44,10 @@ class Context:
     observing: dict[str, Watch] = field(default_factory=dict)  # what was seen of services, by those that look
     opening: threading.Lock = field(default_factory=threading.Lock)
     state_changes: threading.RLock = field(default_factory=threading.RLock)  # services are proven side by side
+
+    def log_to(self, *sinks: Sink) -> None:
+        """From now on events go to these, and to the hooks."""
+        self.events = Events([*sinks, *((self.hooks.tell,) if self.hooks is not None else ())])
 
     def tell_damage(self, service: str, message: str) -> None:
         """Tell the events of damage in the repository, once for each run of a command."""

@@ -159,7 +159,7 @@ def _one(context: Context, repository: Repository, service: Service) -> ServiceD
     outcome, detail = (PASSED, f"{done.age_s or 0:.3f}") if done.passed else (FAILED, why)
     repository.catalog.record_run(service.name, DRILL, now_ns, done.seconds, outcome, detail)
     if not done.passed:
-        context.events.emit("drill.failed", service=service.name, message=why)
+        context.events.emit("drill.failed", service=service.name, message=why, seconds=round(done.seconds, 3))
         return done
     sequence = int((done.candidate or "").rpartition("/")[2])
     try:
@@ -170,6 +170,8 @@ def _one(context: Context, repository: Repository, service: Service) -> ServiceD
         "drill.passed",
         service=service.name,
         message=f"on {done.candidate}",
+        candidate=done.candidate,
+        age_seconds=None if done.age_s is None else round(done.age_s, 3),
         files=done.files,
         size_bytes=done.size_bytes,
         seconds=round(done.seconds, 3),

@@ -8,7 +8,7 @@ from recoverd.config.model import ItemKind, Service
 from recoverd.errors import StateError, UsageError
 from recoverd.operations.context import Context
 from recoverd.operations.import_ import Copy, draft, survey_copy
-from recoverd.operations.snapshot import snapshot_verdict
+from recoverd.operations.what_changed import snapshot_verdict
 from recoverd.recovery.dump_looks import name_of
 from recoverd.recovery.item_survey import ServiceSurvey
 from recoverd.repository.records import Snapshot, SnapshotVerdict

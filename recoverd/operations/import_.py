@@ -11,7 +11,7 @@ from recoverd.config.crontab import zone_named
 from recoverd.config.model import ItemKind, Service, StateItem
 from recoverd.errors import UsageError
 from recoverd.operations.context import Context
-from recoverd.operations.snapshot import snapshot_verdict
+from recoverd.operations.what_changed import snapshot_verdict
 from recoverd.recovery.dated_names import asked_time, time_in_name
 from recoverd.recovery.differences import differ
 from recoverd.recovery.dump_looks import as_file, name_of
@@ -140,6 +140,9 @@ def import_copies(context: Context, request: ImportRequest) -> ImportResult:
                     "snapshot.saved",
                     service=name,
                     message=f"imported {copies[index].path}",
+                    item=copies[index].item.name,
+                    path=copies[index].path,
+                    items=1,
                     files=snapshot.files,
                     size_bytes=snapshot.size_bytes,
                     new_bytes=snapshot.new_bytes,

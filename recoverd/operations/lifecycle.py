@@ -190,7 +190,7 @@ def _start(context: Context, service: Service, *, wait: bool, stop_first: bool =
         begun = driver.start()
     if not begun.already:
         told = f"pid {begun.pid}" if begun.pid is not None else ""
-        context.events.emit("service.started", service=name, message=told)
+        context.events.emit("service.started", service=name, message=told, pid=begun.pid)
     outcome = RUNNING if begun.already else RESTARTED if stopped is not None else STARTED
     if wait:
         from recoverd.services.probes import wait_until_healthy

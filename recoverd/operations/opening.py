@@ -45,13 +45,19 @@ def open_context(
         if not problems:
             _save(cache, effective.encode(config, loaded.sources, paths, euid=euid, home=home))
     logs.set_up(config.log, level=level, debug=debug, environment=environ)
-    return Context(
+    context = Context(
         config,
-        Events([logs.log_sink]),
+        Events(),
         runtime_directory(environ, euid, config.state_dir),
         wait_s=wait_s,
         problems=problems,
     )
+    if config.hooks or any(service.hooks for service in config.services.values()):
+        from recoverd.operations.hooks import hooks_of
+
+        context.hooks = hooks_of(config, environ)
+    context.log_to(logs.log_sink)
+    return context
 
 
 def note_loaded(context: Context, paths: Sequence[str] | None, environ: Mapping[str, str] | None = None) -> None:

@@ -102,7 +102,7 @@ def bring_up(context: Context, service: Service, *, start: bool) -> Up:
             return Up(False, error.message)
         started, pid = not begun.already, begun.pid
         if started:
-            context.events.emit("service.started", service=service.name, message=f"pid {pid}")
+            context.events.emit("service.started", service=service.name, message=f"pid {pid}", pid=pid)
     from recoverd.services.probes import wait_until_healthy  # late: not every service has a process
 
     proof = wait_until_healthy(service.health, driver)

@@ -12,7 +12,7 @@ from recoverd.operations import bounding, growth
 from recoverd.operations.bounding import Bounded
 from recoverd.operations.context import Context
 from recoverd.repository import layout, pruning, retention
-from recoverd.repository.bounds import Unmet
+from recoverd.repository.bounds import MIN_FREE, Unmet
 from recoverd.repository.pruning import PackChanges, Pruned
 from recoverd.repository.records import Marks, Snapshot
 from recoverd.repository.reserve import Reserve
@@ -98,7 +98,7 @@ def prune(context: Context, request: PruneRequest) -> PruneResult:
 def _prune(
     context: Context, repository: Repository, request: PruneRequest, reserve: Reserve, earlier: list[str]
 ) -> PruneResult:
-    services = context.select(request.services, enabled_only=False)
+    services, began_s = context.select(request.services, enabled_only=False), clock.monotonic_s()
     notes: list[str] = []
     with ExitStack() as locks:
         locks.enter_context(context.state_changes)
@@ -153,7 +153,8 @@ def _prune(
     removed = (*earlier, *removed)
     gone = len(removed) + len(bounded.removed)
     if gone:
-        context.events.emit("prune.finished", removed=gone, freed_bytes=freed_bytes)
+        seconds = round(clock.monotonic_s() - began_s, 3)
+        context.events.emit("prune.finished", removed=gone, freed_bytes=freed_bytes, seconds=seconds)
     _tell_unmet(context, bounded.unmet)
     return _result(decided, removed, bounded, pruned, notes)
 
@@ -215,7 +216,15 @@ def _tell_unmet(context: Context, unmet: Sequence[Unmet]) -> None:
         if one.bound not in context.told_low:
             context.told_low.add(one.bound)
             message = bounding.sentence(one)
-            context.events.emit("disk.low", message=message, path=context.config.repository.path, bound=one.bound)
+            room = one.bound == MIN_FREE
+            context.events.emit(
+                "disk.low",
+                message=message,
+                path=context.config.repository.path,
+                bound=one.bound,
+                bytes=None if room else one.found_bytes,
+                free_bytes=one.found_bytes if room else None,
+            )
 
 
 def decisions(context: Context, repository: Repository, service: Service) -> list[retention.Decision]:

@@ -20,6 +20,7 @@ from recoverd.operations.restore_only import check_document
 from recoverd.operations.restore_results import Attempt, ServiceRestore
 from recoverd.operations.restore_run import RestoreRun
 from recoverd.operations.restore_writing import write_next
+from recoverd.operations.telling import tell_state
 from recoverd.operations.unproven import Unproven
 from recoverd.recovery import quarantine, swapping
 from recoverd.recovery.choices import Choice
@@ -106,10 +107,13 @@ class Restoration(RestoreRun):
             "state.loaded",
             service=self.service.name,
             message=f"its state is {first.survey.verdict.value}",
+            verdict=first.survey.verdict.value,
+            items=len(items),
             files=sum(item.files for item in items),
             size_bytes=sum(item.size_bytes for item in items),
             seconds=round(time.monotonic() - started, 3),
         )
+        tell_state(self.context, self.service, first.survey)
         if self.note is not None and self._concerns_note and first.action is Action.LEAVE:
             unhealthy = self._prove_noted(first, self.note)
             if isinstance(unhealthy, ServiceRestore):
@@ -192,7 +196,9 @@ class Restoration(RestoreRun):
 
     def _tell_rejected(self, candidate: str, why: str) -> None:
         self.attempts.append(Attempt(candidate, "rejected", why))
-        self.context.events.emit("restore.rejected", service=self.service.name, message=f"{candidate}: {why}")
+        self.context.events.emit(
+            "restore.rejected", service=self.service.name, message=f"{candidate}: {why}", candidate=candidate
+        )
 
     # -- what an earlier restore left unfinished, or unproven ---------------------------------------------------------
 

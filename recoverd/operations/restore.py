@@ -16,6 +16,7 @@ from recoverd.operations.from_directory import import_directory
 from recoverd.operations.naming import find_snapshot, good_at
 from recoverd.operations.quarantining import tend_if_due
 from recoverd.operations.restoration import Restoration
+from recoverd.operations.restore_endings import tell_unless_back
 from recoverd.operations.restore_only import Only, one_service, parse
 from recoverd.operations.restore_results import (
     BLOCKED,
@@ -122,8 +123,11 @@ def in_order(
 ) -> None:
     """Do `work` for each service in the order of `after`, independent ones side by side; results go into `done`.
 
-    What comes after a service that is blocked or has failed is blocked too; with `flags` systemd hears of it.
+    What comes after a service that is blocked or has failed is blocked too; with `flags` systemd hears of it, and
+    events tell of that and of what was `done` before.
     """
+    for broken_one in done.values() if flags else ():
+        tell_unless_back(context, broken_one)
     blocked = {failed.name: "its configuration is broken" for failed in context.config.failed}
     for wave in start_order(services):
         held = blocked_by(services, blocked)
@@ -134,6 +138,7 @@ def in_order(
                 if flags:
                     cause = next(other for other in services[name].after if other in held)
                     blocking.block(context.runtime_dir, name, held[name], because=cause)
+                    tell_unless_back(context, done[name])
         blocked.update(held)
         with ThreadPoolExecutor(max_workers=max(1, min(_SIDE_BY_SIDE, len(ready)))) as pool:
             for one in pool.map(work, ready):
@@ -219,6 +224,7 @@ def guarded(
         sentence = f"a fault of recoverd's own: {type(error).__name__}: {error}"
         hint = "the log has the whole of it; please report it"
         result = ServiceRestore(service.name, FAILED, reasons=(sentence,), hint=hint, exit_status=1)
-    if result.outcome in {FAILED, BLOCKED} and not request.dry_run:
-        context.events.emit("restore.failed", service=service.name, message="; ".join(result.reasons))
-    return replace(result, seconds=time.monotonic() - started)
+    result = replace(result, seconds=time.monotonic() - started)
+    if not request.dry_run:
+        tell_unless_back(context, result)
+    return result

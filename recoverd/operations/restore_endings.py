@@ -8,6 +8,7 @@ from recoverd.operations import restore_records as records
 from recoverd.operations import restore_results as results
 from recoverd.operations import restore_words as told
 from recoverd.operations.choosing import Look
+from recoverd.operations.context import Context
 from recoverd.operations.processes import Up, driver_of
 from recoverd.operations.restore_results import Attempt, ItemOutcome, ServiceRestore
 from recoverd.operations.restore_run import RestoreRun
@@ -36,12 +37,27 @@ def restored(run: RestoreRun, current: Look, choice: Choice, up: Up) -> ServiceR
         run.notes.append(f"it could not be recorded: {error}")
     run.attempts.append(Attempt(choice.candidate, "restored"))
     items = run.items(current, choice, now_ns)
-    run.context.events.emit(
-        "restore.finished", service=run.service.name, message=f"from {choice.candidate}", items=len(choice.parts)
-    )
+    _tell_restored(run, choice, items, up)
     reasons = (*told.left_alone(current.damage, choice), *((up.why,) if up.why else ()))
     outcome = results.DEGRADED if choice.is_partial else results.RESTORED
     return result(run, current, outcome, up=up, items=items, reasons=reasons)
+
+
+def _tell_restored(run: RestoreRun, choice: Choice, items: tuple[ItemOutcome, ...], up: Up) -> None:
+    after = run.after.survey.items.values() if run.after is not None else ()
+    run.context.events.emit(
+        "restore.finished",
+        service=run.service.name,
+        message=f"from {choice.candidate}",
+        candidate=choice.candidate,
+        items=len({part.item for part in choice.parts}),
+        files=sum(one.files for one in after),
+        size_bytes=sum(one.size_bytes for one in after),
+        age_seconds=max((round(one.age_s, 3) for one in items if one.age_s is not None), default=None),
+        seconds=round(clock.monotonic_s() - run.began_s, 3),
+        attempts=len(run.attempts),
+        healthy=up.healthy,
+    )
 
 
 def untouched(run: RestoreRun, current: Look, up: Up | None = None) -> ServiceRestore:
@@ -183,3 +199,17 @@ def result(
         exit_status=exit_status,
         resume=run.resume,
     )
+
+
+def tell_unless_back(context: Context, result: ServiceRestore) -> None:
+    """That a service could not be restored, or does not start; nothing where it is up or was left alone."""
+    if result.outcome in {results.BLOCKED, results.FAILED}:
+        context.events.emit(
+            "restore.failed",
+            service=result.service,
+            message="; ".join(result.reasons),
+            outcome=result.outcome,
+            verdict=result.verdict,
+            attempts=len(result.attempts),
+            seconds=round(result.seconds, 3),
+        )

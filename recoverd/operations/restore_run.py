@@ -21,6 +21,7 @@ from recoverd.recovery.plan import Action, Damage, Origin, accepting_resets, dam
 from recoverd.recovery.resume import ResumeReport
 from recoverd.repository.objects import Reader
 from recoverd.repository.records import Snapshot
+from recoverd.system import clock
 from recoverd.values import dataclass, field
 
 
@@ -44,6 +45,7 @@ class RestoreRun:
     resume: ResumeReport | None = None
     damaged: bool = True  # live state, by itself: nothing was only asked for
     note: Unproven | None = None  # what was written and not proven yet
+    began_s: float = field(default_factory=clock.monotonic_s)
     others: tuple[Damage, ...] = ()  # what stays damaged because only another part was asked for
     _chooser: Chooser | None = None
 

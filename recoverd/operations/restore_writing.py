@@ -58,7 +58,13 @@ def write_next(run: RestoreRun, reader: Reader, current: Look) -> tuple[Look, Ch
                     return endings.became(run, again)
                 current = again
                 continue
-            run.context.events.emit("restore.started", service=run.service.name, message=f"from {choice.candidate}")
+            run.context.events.emit(
+                "restore.started",
+                service=run.service.name,
+                message=f"from {choice.candidate}",
+                candidate=choice.candidate,
+                items=len({part.item for part in choice.parts}),
+            )
             evidence = told.evidence(current.survey, choice)
             rows = judging.rows(run.context, run.service, staged, clock.now_ns())
             _note(run, choice, staged)
@@ -129,4 +135,9 @@ def _stage(run: RestoreRun, reader: Reader, choice: Choice) -> staging.Staging |
 def _pass_over(run: RestoreRun, choice: Choice, result: str, targets: Sequence[Target], why: str) -> None:
     run.chooser.pass_over(choice, targets)
     run.attempts.append(Attempt(choice.candidate, result, why))
-    run.context.events.emit("restore.rejected", service=run.service.name, message=f"{choice.candidate}: {why}")
+    run.context.events.emit(
+        "restore.rejected",
+        service=run.service.name,
+        message=f"{choice.candidate}: {why}",
+        candidate=choice.candidate,
+    )

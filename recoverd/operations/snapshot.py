@@ -19,10 +19,12 @@ from recoverd.operations.dump_asking import dump_look
 from recoverd.operations.full_read import FULL_READ, full_read_due
 from recoverd.operations.making_room import keep_free, make_room, prune_after
 from recoverd.operations.quarantining import tend_if_due
+from recoverd.operations.telling import tell_state
 from recoverd.operations.what_changed import (
     is_changed,
     is_good_changed,
     is_nothing,
+    snapshot_verdict,
     touched_only,
     usable,
     without_failed,
@@ -33,7 +35,6 @@ from recoverd.recovery.survey import save_rows, survey_service
 from recoverd.repository.records import Snapshot, SnapshotDraft, SnapshotVerdict
 from recoverd.repository.store import Repository
 from recoverd.repository.writer import Writer
-from recoverd.state.verdicts import Verdict
 from recoverd.system import clock
 from recoverd.values import dataclass, field, replace
 
@@ -309,13 +310,6 @@ def _capture(
     raise damage or AssertionError("the last round has no parent")
 
 
-def snapshot_verdict(survey: ServiceSurvey, *, good_changed: bool) -> SnapshotVerdict:
-    """`ok` when everything is; else `partial` when something good is new, `invalid` when nothing is."""
-    if survey.verdict in {Verdict.OK, Verdict.NEW}:
-        return SnapshotVerdict.OK
-    return SnapshotVerdict.PARTIAL if good_changed else SnapshotVerdict.INVALID
-
-
 def _draft(capture: _Capture, request: SnapshotRequest, now_ns: int) -> SnapshotDraft:
     items = {name: item.record() for name, item in capture.survey.items.items()}
     return SnapshotDraft(
@@ -376,6 +370,7 @@ def _outcome(
     context.events.emit(
         f"snapshot.{result.outcome}",
         service=name,
+        items=len(items),
         files=result.files,
         size_bytes=result.size_bytes,
         new_bytes=result.new_bytes,
@@ -384,10 +379,7 @@ def _outcome(
         spare=result.spare,
     )
     if made is not None:
-        for item, place, sentence in result.problems[:20]:
-            verdict = items[item].verdict
-            if verdict not in {Verdict.OK, Verdict.NEW}:
-                context.events.emit(f"state.{verdict}", service=name, item=item, message=f"{place}: {sentence}")
+        tell_state(context, capture.service, capture.survey)
     return result
 
 

@@ -21,7 +21,7 @@ PrivateDevices=yes
 {network}DevicePolicy=closed
 """
 _ALONE = "PrivateNetwork=yes\nRestrictAddressFamilies=AF_UNIX\nIPAddressDeny=any\n"
-_IN_TOUCH = "RestrictAddressFamilies=AF_UNIX AF_INET AF_INET6\n"  # the tools that save a dump ask a server for it
+_IN_TOUCH = "RestrictAddressFamilies=AF_UNIX AF_INET AF_INET6\n"
 # What restores replaces files of any owner by rename: ProtectSystem= and its kin would put mounts in the way.
 _RESTORES = """\
 CapabilityBoundingSet={capabilities}
@@ -65,6 +65,7 @@ class Layout:
     spare: str | None = None
     has_state_in_tmp: bool = False  # then /tmp can't be a private one
     keeps: bool = False  # the scheduler also restores state, starts and probes services: `watch`, `drill.cron`
+    tells: bool = False  # hooks are declared, which may need the network
     validates: bool = False  # captures and restores start processes as the owners of state: `validate`, databases
     dumps: bool = False  # captures ask servers for dumps
     drills: bool = False  # and so does the scheduler: `drill.command`
@@ -211,7 +212,7 @@ Description={description}
 [Service]
 Type=oneshot
 ExecStart={words([*layout.command, *arguments])}
-{success}{_captures(layout, validates=arguments[0] != "check")}"""
+{success}{_captures(layout, captures=arguments[0] != "check")}"""
 
 
 def _timer(description: str, calendar: str) -> str:
@@ -229,8 +230,8 @@ WantedBy=timers.target
 """
 
 
-def _captures(layout: Layout, *, validates: bool = True) -> str:
-    """A user's manager can't confine: what it runs has no rights to give up."""
+def _captures(layout: Layout, *, captures: bool = True) -> str:
+    """A user's manager can't confine: what it runs has no rights to give up. Without `captures` it only looks."""
     if layout.user:
         return ""
     paths = dict.fromkeys((layout.state_dir, layout.repository, layout.runtime_dir))
@@ -239,8 +240,8 @@ def _captures(layout: Layout, *, validates: bool = True) -> str:
     own = [path for path in paths if not any(path.startswith(f"{other}/") for other in paths)]
     writable = "".join(f"ReadWritePaths=-{path_word(path)}\n" for path in own)
     tmp = "" if layout.has_state_in_tmp else "PrivateTmp=yes\n"
-    rights = _READS | _BECOMES_OWNERS if layout.validates and validates else _READS
-    network = _IN_TOUCH if layout.dumps and validates else _ALONE
+    rights = _READS | _BECOMES_OWNERS if layout.validates and captures else _READS
+    network = _IN_TOUCH if (layout.tells or layout.dumps) and captures else _ALONE
     text = _CAPTURES.format(capabilities=" ".join(sorted(rights)), network=network)
     return text + writable + tmp + _EVERY.format(setuid="yes")
 

@@ -34,6 +34,7 @@ def layout_of(config: Config, command: Sequence[str], runtime_dir: str, *, user:
         runtime_dir=runtime_dir,
         boot_timeout_s=config.boot_timeout_s,
         has_state_in_tmp=any(item.path.startswith(_TEMPORARY) for item in items),
+        tells=bool(config.hooks) or any(service.hooks for service in config.services.values()),
         keeps=any(_is_kept(service) for service in config.services.values()),
         validates=any(item.validate or item.dump or item.database for item in items),
         dumps=any(item.dump is not None for item in items),

@@ -103,7 +103,7 @@ def verify(context: Context, request: VerifyRequest, told: Callable[[int], None]
                 outcomes.append(Outcome(found, found))
     damage = tuple(one for outcome in outcomes for one in outcome.found.damage)
     for one in damage[:_TOLD]:
-        context.events.emit("verify.damage", message=sentence(one))
+        context.events.emit("verify.damage", message=sentence(one), path=one.pack, snapshots=len(one.snapshots))
     return VerifyResult(
         sum(one.first.checked_bytes for one in outcomes),
         sum(one.first.objects for one in outcomes),

@@ -9,7 +9,7 @@ from recoverd.recovery.differences import differ
 from recoverd.recovery.item_survey import ServiceSurvey
 from recoverd.recovery.partial import Hints, ServiceHints, unlike
 from recoverd.recovery.stores import Trees
-from recoverd.repository.records import ItemRecord, Snapshot
+from recoverd.repository.records import ItemRecord, Snapshot, SnapshotVerdict
 from recoverd.repository.trees import EMPTY_TREE
 from recoverd.repository.writer import Writer
 from recoverd.state.verdicts import Verdict
@@ -38,6 +38,13 @@ def is_good_changed(writer: Writer, survey: ServiceSurvey, before: Mapping[str, 
         differ(writer, before[name].good, item.good) if name in before else _holds_documents(writer, item.good)
         for name, item in survey.items.items()
     )
+
+
+def snapshot_verdict(survey: ServiceSurvey, *, good_changed: bool) -> SnapshotVerdict:
+    """`ok` when everything is; else `partial` when something good is new, `invalid` when nothing is."""
+    if survey.verdict in {Verdict.OK, Verdict.NEW}:
+        return SnapshotVerdict.OK
+    return SnapshotVerdict.PARTIAL if good_changed else SnapshotVerdict.INVALID
 
 
 def _holds_documents(trees: Trees, root: str | None) -> bool:

@@ -282,8 +282,10 @@ def read_index(fd: int, pack: str) -> Index:
 
 
 def read_frame(fd: int, location: Location) -> bytes:
-    """One decompressed frame. Raises ZstdError when it is damaged or not of the size it should be, OSError."""
-    return decompress(read_exactly(fd, location.frame_offset, location.frame_length), location.frame_size)
+    """One decompressed frame; the hashes of its objects decide what it is worth. Raises ZstdError when it is damaged or
+    not of the size it should be, OSError."""
+    frame = read_exactly(fd, location.frame_offset, location.frame_length)
+    return decompress(frame, location.frame_size, alone=False)
 
 
 def read_exactly(fd: int, offset: int, length: int) -> bytes:

@@ -165,7 +165,8 @@ def _copy(fd: int, frame: _Frame, objects: Sequence[tuple[str, int, int]], write
     for key, part in found:
         if blake3(part).hexdigest() != key:
             raise DamagedObject(key, f"object {key} in pack {frame.pack} has other bytes now", pack=frame.pack)
-    if frame.whole and len(found) == len(frame.objects) and len(data) >= _FULL_FRAME and _members(found) == data:
+    whole = frame.whole and len(found) == len(frame.objects)
+    if compressed and whole and len(data) >= _FULL_FRAME and _members(found) == data:
         writer.add_frame(compressed, len(data), objects)
         return
     for key, part in found:
@@ -180,11 +181,15 @@ def _members(objects: Sequence[tuple[str, bytes]]) -> bytes:
 
 
 def _content(fd: int, frame: _Frame) -> tuple[bytes, bytes] | None:
-    """A frame, compressed and decompressed; None when it can't be read."""
+    """A frame, compressed (b"" where those bytes are not fit to be copied) and decompressed; None when it can't be
+    read."""
     place = frame.place
     try:
         compressed = read_exactly(fd, place.frame_offset, place.frame_length)
-        return compressed, decompress(compressed, place.frame_size)
+        try:
+            return compressed, decompress(compressed, place.frame_size)
+        except ZstdError:
+            return b"", decompress(compressed, place.frame_size, alone=False)
     except (OSError, ZstdError, ValueError, OverflowError, MemoryError):
         return None
 

@@ -37,10 +37,11 @@ class Compressor:
         return frame
 
 
-def decompress(frame: bytes, size: int) -> bytes:
-    """The content of exactly one frame, which must be `size` bytes; never takes more memory than that.
+def decompress(frame: bytes, size: int, *, alone: bool = True) -> bytes:
+    """The content of one frame, which must be `size` bytes; never takes more memory than that.
 
-    Raises ZstdError when the frame is damaged, of another size, or followed by something.
+    Raises ZstdError when the frame is damaged, of another size, or, where it must be `alone`, followed by something: a
+    flipped bit in its header can make a checksum such a thing, and the hashes of what is in it may still be right.
     """
     zstd = _zstd()
     decompressor = zstd.ZstdDecompressor()
@@ -54,7 +55,7 @@ def decompress(frame: bytes, size: int) -> bytes:
         raise ZstdError(str(error)) from error
     if not decompressor.eof:
         raise ZstdError("a frame is cut")
-    if len(data) != size or decompressor.unused_data:
+    if len(data) != size or (alone and decompressor.unused_data):
         raise ZstdError("a frame is not of the size it should be")
     return data
 

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from recoverd.config.model import Service
 from recoverd.errors import ConfigError, LockHeld, RecoverdError
 from recoverd.events.text import duration, plural
+from recoverd.operations import hooks
 from recoverd.operations.context import Context
 from recoverd.operations.proving import observe_all
 from recoverd.operations.snapshot import SnapshotRequest, SnapshotResult
@@ -322,6 +323,7 @@ class Loop:
             if os.path.realpath(new.state_dir) != os.path.realpath(self._context.state_dir):
                 problems.append(f"state_dir became {new.state_dir}: that needs a restart of `recoverd run`")
             if not problems:
+                hooks.follow(new, self._context)
                 self._context, self._wait_s = new, new.wait_s
                 self._plan(catch_up=False)
                 self._changes.plan(new)

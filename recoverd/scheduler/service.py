@@ -10,7 +10,7 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 
 from recoverd.errors import LockHeld
-from recoverd.operations import lifetimes
+from recoverd.operations import hooks, lifetimes
 from recoverd.operations.context import Context
 from recoverd.operations.due import last_captures as recorded_captures
 from recoverd.operations.snapshot import snapshot as take_snapshot
@@ -67,8 +67,10 @@ def run(
                 lifetimes.begin(context)
                 status = loop.serve(announce)
                 lifetimes.end(loop.context)
-                signals.disarm()
-                return status
+            if loop.context.hooks is not None:
+                hooks.finish(loop.context, most_s=hooks.SHUTDOWN_S)
+            signals.disarm()
+            return status
         except LockHeld as error:
             error.hint = "one scheduler is enough: stop that one first, or reload it with SIGHUP"
             raise

@@ -59,12 +59,15 @@ def run_command(
     most_bytes: int = OUTPUT_BYTES,
     uid: int | None = None,
     stdout_fd: int | None = None,
+    stdin_fd: int | None = None,
+    end_fd: int | None = None,
 ) -> Ran:
     """Run a command in a session of its own, from /, its errors among its output.
 
     At the deadline its whole process group is killed. So is what it left running, unless its output goes to
     `output_fd`: then it may start something that stays. `env` replaces the environment. `uid`: the user it runs
     as, with that user's groups, where recoverd is root. `stdout_fd`: where its output goes, apart from its errors.
+    `stdin_fd`: what it reads, else nothing. `end_fd`: when that becomes readable, the deadline has come.
     Raises OSError and ValueError when it can't be executed.
     """
     import subprocess
@@ -72,7 +75,7 @@ def run_command(
     account = _account(uid) if uid is not None and os.geteuid() == 0 and uid != 0 else None
     process = subprocess.Popen(
         command,
-        stdin=subprocess.DEVNULL,
+        stdin=subprocess.DEVNULL if stdin_fd is None else stdin_fd,
         stdout=stdout_fd if stdout_fd is not None else subprocess.PIPE if output_fd is None else output_fd,
         stderr=subprocess.STDOUT if stdout_fd is None else subprocess.PIPE,
         start_new_session=True,
@@ -84,7 +87,7 @@ def run_command(
     )
     tail, ended = b"", False
     try:
-        tail, ended = _follow(process, timeout_s, most_bytes)
+        tail, ended = _follow(process, timeout_s, most_bytes, end_fd)
     finally:
         for pipe in (process.stdout, process.stderr):
             if pipe is not None:
@@ -117,7 +120,9 @@ def end_group(leader: int) -> None:
         pass  # it became somebody else, as sudo does, and recoverd runs as a plain user
 
 
-def _follow(process: subprocess.Popen[bytes], timeout_s: float, most_bytes: int) -> tuple[bytes, bool]:
+def _follow(
+    process: subprocess.Popen[bytes], timeout_s: float, most_bytes: int, end_fd: int | None
+) -> tuple[bytes, bool]:
     """The tail of a command's output, and whether the command ended in time; its children may not have."""
     import selectors
 
@@ -131,6 +136,7 @@ def _follow(process: subprocess.Popen[bytes], timeout_s: float, most_bytes: int)
             if pipe is not None:
                 output = selector.register(pipe, selectors.EVENT_READ)
             end = selector.register(pidfd, selectors.EVENT_READ)
+            told = selector.register(end_fd, selectors.EVENT_READ) if end_fd is not None else None
             while (left_s := deadline - monotonic_s()) > 0:
                 ready = [key for key, _ in selector.select(left_s)]
                 if output is not None and output in ready:
@@ -140,6 +146,8 @@ def _follow(process: subprocess.Popen[bytes], timeout_s: float, most_bytes: int)
                         selector.unregister(output.fileobj)
                 elif end in ready:
                     return tail, True
+                elif told is not None and told in ready:
+                    break
     finally:
         os.close(pidfd)
     return tail, False

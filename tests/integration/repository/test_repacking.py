@@ -20,6 +20,7 @@ from recoverd.repository.reachability import needed_by_all
 from recoverd.repository.repack_plan import FAN, RepackLimits
 from recoverd.repository.repacking import repack
 from recoverd.repository.trees import EMPTY_TREE
+from recoverd.repository.verifying import verify
 
 EAGER = RepackLimits(young=0, waste_share=0)
 
@@ -139,6 +140,27 @@ def test_frames_are_copied_whole_only_if_all_of_them_is_needed(bench: Any, monke
     assert whole == [1]
     assert bench.files(kept) == {"a": noise("a", 150_000), "b": noise("b")}
     assert every_object(bench).keys() == reachable(bench)
+
+
+def test_a_frame_that_lost_its_checksum_is_read_and_not_copied(bench: Any) -> None:
+    """One bit of a frame's header says whether a checksum follows: without it the bytes are still there, and right by
+    their own hashes. No pack that is written anew gets such a frame."""
+    newer, pack = sparse_pack(bench)
+    with pack.open("rb") as file:
+        starts = {one.frame_offset for one in read_index(file.fileno(), pack.name.removesuffix(packs.SUFFIX)).values()}
+    data = bytearray(pack.read_bytes())
+    for start in starts:
+        assert data[start + 4] & 4
+        data[start + 4] ^= 4
+    pack.write_bytes(data)
+    bench.reopen()
+    assert bench.files(newer) == {"kept": noise("kept"), "bulk": b"new"}
+    (report,) = verify(bench.reopen()).damage
+    assert report.pack == pack.name.removesuffix(packs.SUFFIX) and report.object is None
+    pruned(bench, {"svc": [1]})
+    assert bench.files(newer) == {"kept": noise("kept"), "bulk": b"new"}
+    for path in set(bench.packs()) - {pack}:
+        subprocess.run(["zstd", "--test", "--quiet", path], check=True)
 
 
 def test_a_damaged_object_never_moves(bench: Any) -> None:

@@ -32,6 +32,7 @@ from recoverd.config.model import (
 )
 from recoverd.errors import ConfigError, ConfigProblem, LockHeld, RecoverdError, RepositoryError
 from recoverd.events import Events
+from recoverd.events.hooks import Hooks
 from recoverd.events.logs import log_sink, set_up
 from recoverd.operations.context import Context
 from recoverd.operations.snapshot import ServiceSnapshot, SnapshotRequest, SnapshotResult
@@ -67,6 +68,7 @@ class FakeContext:
     config: Config
     events: Events
     wait_s: float = 7.0
+    hooks: Hooks | None = None
 
     @property
     def state_dir(self) -> str:

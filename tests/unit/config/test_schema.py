@@ -143,6 +143,11 @@ prune: {cron: "17 * * * *"}
 quarantine: {keep: 20d, max_bytes: 1GiB}
 timezone: UTC
 log: {format: json, level: debug, debug: [state]}
+hooks: &hooks
+  - {when: [snapshot.failed, "*"], command: [tell, "{event}"], timeout: 3s}
+  - {when: ["*"], webhook: {credential: url}, headers: {A: b, B: {credential: b}, C: {file: /run/c}, D: {env: D}}, body: "{message}"}
+  - {when: ["*"], webhook: {file: /run/url}}
+  - {when: ["*"], webhook: {env: URL}}
 services:
   other: {run: {command: [other]}}
   unit: {run: {systemd: unit.service}}
@@ -195,6 +200,7 @@ services:
     check: {max_age: 1m, max_drill_age: 9d, max_failures: 9}
     processes: {item: main, select: /tasks, pid: process/id}
     instances: {item: main, select: /sessions, where: {a: [b]}, name: "{n}", command: [x, "{n}"], cwd: "{d}", most: 3}
+    hooks: *hooks
 """
 # Given once and then fixed in every version so far, or looked up when loading: not in the model.
 NOT_SHOWN = {
@@ -219,6 +225,7 @@ def generic(value: Any, path: tuple[str, ...] = ()) -> Iterator[str]:
     if isinstance(value, dict):
         for name, below in value.items():
             chosen = path in {("services",), ("services", "*", "state"), ("services", "*", "run", "env")}
+            chosen = chosen or path[-3:] == ("hooks", "*", "headers")
             chosen = chosen or path[-2:] in {
                 ("guards", "min_items"),
                 *(("rebuild", key) for key in ("collect", "compute")),

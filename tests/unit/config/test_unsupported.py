@@ -12,14 +12,12 @@ from recoverd.config.unsupported import HOST, SERVICE, Unsupported
 HOST_USES = {
     "verify": "verify: {every: 1d}",
     "replicas": "replicas: {o: {url: 's3://b'}}",
-    "hooks": "hooks: [{when: ['*'], command: [a]}]",
     "heartbeat": "heartbeat: {url: 'https://x'}",
     "metrics": "metrics: {textfile: /x}",
 }
 ITEM = "state: {m: {file: /srv/x/a}}"
 SERVICE_USES = {
     "in_flight": "in_flight: []",
-    "hooks": "hooks: []",
     "restore.fallback.*": "restore: {fallback: [VALUE]}",
     "state.*.migrate": "state: {m: {file: /srv/x/a, migrate: []}}",
 }

@@ -9,6 +9,7 @@ from dataclasses import replace
 import pytest
 
 from recoverd.config.dump_model import Dump
+from recoverd.config.hook_model import Hook
 from recoverd.config.keeping import Watch
 from recoverd.config.model import Config, Drill, ItemKind, Place, RepositoryConfig, Run, RunKind, Service, StateItem
 from recoverd.operations.unit_files import words
@@ -148,3 +149,23 @@ def test_what_saves_dumps_may_reach_the_servers_and_become_their_users() -> None
     check = f"{DIRECTORIES.units}/recoverd-check.service"
     assert units[check] == plain[check]
     assert "CAP_SETUID" in units[f"{DIRECTORIES.units}/recoverd-confirm.service"]
+
+
+@pytest.mark.parametrize("where", ["host", "service"])
+def test_those_that_tell_hooks_may_use_the_network(where: str) -> None:
+    """And only those: the first phase of a boot leaves webhooks to the second."""
+    hook = Hook(("*",), webhook="https://x")
+    one = service("one", "app", "/srv/1", hooks=(hook,) if where == "service" else ())
+    with_hooks = replace(config(one), hooks=(hook,) if where == "host" else ())
+    told, silent = rendered(with_hooks), rendered(config(service("one", "app", "/srv/1")))
+    for name in ("recoverd.service", "recoverd-snapshot.service"):
+        path = f"/etc/systemd/system/{name}"
+        assert "PrivateNetwork=" not in told[path]
+        assert "RestrictAddressFamilies=AF_UNIX AF_INET AF_INET6\n" in told[path]
+        assert "PrivateNetwork=yes\n" in silent[path]
+        assert "IPAddressDeny=any\n" in silent[path]
+    restore = "/etc/systemd/system/recoverd-restore.service"
+    assert told[restore] == silent[restore]
+    assert "PrivateNetwork=yes\n" in told[restore]
+    check = "/etc/systemd/system/recoverd-check.service"
+    assert told[check] == silent[check]
