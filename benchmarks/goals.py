@@ -31,6 +31,10 @@ GOALS = (
             (Phase.RESTORE, 1.1, "cp -a"),
         )
     ),
+    *(
+        Goal("sqlite", phase, "recoverd", most, "restic")
+        for phase, most in ((Phase.FIRST, 0.5), (Phase.UNCHANGED, 0.25), (Phase.CHANGED, 0.5))
+    ),
     Goal("starting", "health of 100 services", "recoverd check", 0.150),
     Goal("starting", "help", "recoverd --help", 0.080),
     Goal("boot", "good state", "recoverd restore --boot", 1.5),

@@ -73,6 +73,15 @@ class Recoverd:
         return Commands([Command(command, self._environment)])
 
 
+class RecoverdDatabase(Recoverd):
+    """The same, of one SQLite database in a directory."""
+
+    def __init__(self, place: Path, source: Path, database: Path) -> None:
+        super().__init__(place, source, schema=False)
+        self.packs = place / "state" / "repository" / "packs"
+        self._config = configuration(place, {"bench": {"state": {"store": {"sqlite": str(database)}}}})
+
+
 class CopyInside:
     """`shutil.copytree`: what Python needs for the bytes alone, with nothing checked and nothing waited for."""
 

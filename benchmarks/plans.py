@@ -13,6 +13,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from benchmarks import ours, peers
+from benchmarks.databases import MOST_NEW_BYTES, Database, bytes_below
+from benchmarks.databases import fingerprint as fingerprint_of_rows
 from benchmarks.documents import Documents, fingerprint
 from benchmarks.measure import Failed, Meter, Work
 from benchmarks.results import Row, Sample
@@ -32,6 +34,7 @@ class Size:
     many: int = 100_000
     many_directories: int = 1_000
     services: int = 100
+    pages: int = 51_200  # of the database: 200 MB
     rounds: int = 5
     settle_s: float = SETTLE_S
     beside: bool = True  # the other tools are measured in all plans, else in the first only
@@ -39,7 +42,7 @@ class Size:
 
 
 UNTRACED = {"many"}  # what waits for the disk is the same as with fewer documents, and some tools crawl under strace
-QUICK = Size(200, 4, 20, 300, 10, 5, 1, 0.0, beside=False)
+QUICK = Size(200, 4, 20, 300, 10, 5, 2_000, 1, 0.0, beside=False)
 
 
 @dataclass(slots=True)
@@ -109,6 +112,7 @@ def titles(size: Size) -> dict[str, str]:
     return {
         "documents": f"{size.documents:,} documents in {size.directories:,} directories",
         "few": f"{size.few:,} documents in one directory",
+        "sqlite": f"one SQLite database of {size.pages:,} pages",
         "starting": f"commands that only answer, with {size.services:,} services",
         "boot": f"before {size.services:,} services start, each with 10 documents",
         "many": f"{size.many:,} documents in {size.many_directories:,} directories, measured once",
@@ -178,6 +182,37 @@ def _untimed(tools: Sequence[Tool], phase: Phase) -> None:
             work.measured()
 
 
+def sqlite(run: Run) -> None:
+    """One large database, of which some pages change at random: what is stored is bounded besides."""
+    sources = []
+    for number in range(run.size.rounds + 1):
+        sources.append(Database(run.place / f"sqlite-source-{number}", run.size.pages))
+        sources[-1].write()
+    run.settle()
+    for number, source in zip(run.rounds(), sources, strict=True):
+        with _scratch(run.place / f"sqlite-{number}", source.root) as place:
+            own = ours.RecoverdDatabase(place / "recoverd", source.root, source.path)
+            tools: list[Tool] = [own]
+            missing = peers.missing()
+            beside = () if run.alone or not run.size.beside else (("restic", peers.Restic), ("borg", peers.Borg))
+            tools += [peer(place / name, source.root) for name, peer in beside if name not in missing]
+            run.do_phase("sqlite", Phase.FIRST, tools, number)
+            run.do_phase("sqlite", Phase.UNCHANGED, tools, number)
+            source.change(run.size.pages // 100)
+            time.sleep(WRITTEN_S)
+            before = bytes_below(own.packs)
+            run.do_phase("sqlite", Phase.CHANGED, tools, number)
+            added = bytes_below(own.packs) - before
+            if added > MOST_NEW_BYTES:
+                raise Failed(f"recoverd has stored {added} bytes where 1 % of the pages changed")
+            run.tell(f"recoverd has stored {added} bytes for {run.size.pages // 100} changed pages")
+            expected = fingerprint_of_rows(source.root)
+            run.do_phase("sqlite", Phase.RESTORE, tools, number)
+            for tool in tools:
+                if tool.restored is not None and fingerprint_of_rows(tool.restored) != expected:
+                    raise Failed(f"{tool.name} brought something else back")
+
+
 def starting(run: Run) -> None:
     missing = peers.missing()
     with _scratch(run.place / "starting") as place:
@@ -216,6 +251,7 @@ def _scratch(*places: Path) -> Iterator[Path]:
 PLANS: Mapping[str, Callable[[Run], None]] = {
     "documents": documents,
     "few": few,
+    "sqlite": sqlite,
     "starting": starting,
     "boot": boot,
     "many": many,

@@ -11,7 +11,7 @@ from recoverd.cli.opening import context_of, require_services
 from recoverd.cli.terminal import Terminal
 from recoverd.cli.text import plural, printable, size
 from recoverd.operations.assess import AssessRequest, AssessResult, assess
-from recoverd.recovery.survey import ItemSurvey, ServiceSurvey
+from recoverd.recovery.item_survey import ItemSurvey, ServiceSurvey
 from recoverd.state.verdicts import Verdict
 
 STYLES = {Verdict.OK: "ok", Verdict.NEW: "ok", Verdict.RESET: "warning", Verdict.NEWER: "warning"}

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
+from recoverd.config.database_model import COMPANIONS
 from recoverd.config.items import Claim, is_inside
+from recoverd.config.model import ItemKind
 
 
 def cycles(after: Mapping[str, Sequence[str]]) -> Iterator[tuple[str, ...]]:
@@ -35,19 +37,31 @@ def overlaps(claims: Sequence[Claim]) -> Iterator[tuple[Claim, str]]:
     """
     by_path: dict[str, Claim] = {}
     by_service: dict[str, list[Claim]] = {}
+    beside: dict[str, Claim] = {}  # what goes with a database, by path
     for claim in claims:
         others = by_service.setdefault(claim.service, [])
         same = by_path.setdefault(claim.path, claim)
         if same is not claim:
-            whose = f'item "{same.item}"' if claim.service == same.service else f'service "{same.service}"'
-            yield claim, f"{claim.path} is the path of {whose} as well ({same.place.file}:{same.place.line})"
+            yield (
+                claim,
+                f"{claim.path} is the path of {_whose(same, claim)} as well ({same.place.file}:{same.place.line})",
+            )
         for other in others:
             at = f'item "{other.item}" ({other.place.file}:{other.place.line}): items must not overlap'
             if claim.path != other.path and is_inside(claim.path, other.path) and other.covers(claim):
                 yield claim, f"{claim.path} lies inside {at}{_way_out(other)}"
             elif claim.path != other.path and is_inside(other.path, claim.path) and claim.covers(other):
                 yield claim, f"{claim.path} contains {at}{_way_out(claim)}"
+        if claim.kind is ItemKind.SQLITE:
+            beside.update({claim.path + ending: claim for ending in COMPANIONS})
         others.append(claim)
+    for claim in claims:
+        if (database := beside.get(claim.path)) is not None:
+            yield claim, f"{claim.path} goes with {database.path}, which is the database of {_whose(database, claim)}"
+
+
+def _whose(claim: Claim, seen_from: Claim) -> str:
+    return f'item "{claim.item}"' if claim.service == seen_from.service else f'service "{claim.service}"'
 
 
 def _way_out(outer: Claim) -> str:

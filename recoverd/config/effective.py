@@ -14,6 +14,8 @@ from typing import Any
 
 import recoverd
 from recoverd.config import matching, places, trust
+from recoverd.config.database_model import DatabaseRules
+from recoverd.config.dump_model import Dump
 from recoverd.config.hook_model import Hook
 from recoverd.config.in_flight_model import InFlight
 from recoverd.config.keeping import Limits, Watch
@@ -185,6 +187,8 @@ _item = _object(
     siblings=tuple,
     rebuild=_object(Rebuild, compute=_by_name(_object(Computed)), command=tuple),
     initial=_object(Initial),
+    dump=_object(Dump, save=tuple, load=tuple),
+    database=_object(DatabaseRules, require_tables=tuple, assertions=tuple),
 )
 _run = _object(Run, kind=RunKind, command=tuple, env=_by_name(_text_or_secret), start=tuple, stop=tuple, status=tuple)
 _retention = _object(

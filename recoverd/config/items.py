@@ -5,6 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
+from recoverd.config.database_model import COMPANIONS
+from recoverd.config.databases import build_database
+from recoverd.config.dumps import build_dump
 from recoverd.config.migrations import build_migrations
 from recoverd.config.model import Format, ItemKind, Place, StateItem
 from recoverd.config.origins import build_initial, build_rebuild, build_siblings
@@ -61,7 +64,9 @@ class Claim:
         """Whether anything of `inner`, whose path lies in this one, is this item's as well."""
         if self.selection is None or inner.kind is ItemKind.DIRECTORY:
             return True
-        return self.selection.covers(inner.path[len(self.path.rstrip("/")) + 1 :])
+        relative = inner.path[len(self.path.rstrip("/")) + 1 :]
+        beside = COMPANIONS if inner.kind is ItemKind.SQLITE else ()
+        return any(self.selection.covers(relative + ending) for ending in ("", *beside))
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +100,11 @@ def build_item(
     before."""
     if reason := why_no_name(name):
         item.problem(None, reason)
-    kind = next((kind for kind in (ItemKind.FILE, ItemKind.DIRECTORY) if item.has(kind)), None)
+    if item.section("dump").present:
+        return (*build_dump(item, name), None)
+    if item.has("max_bytes"):
+        item.problem("max_bytes", "is for dumps: other state is captured whatever its size")
+    kind = next((kind for kind in ItemKind if kind is not ItemKind.DUMP and item.has(kind)), None)
     if kind is None:
         return None
     document_format = Format(item.text("format") or Format.AUTO)
@@ -132,6 +141,7 @@ def build_item(
         siblings=build_siblings(item, kind),
         rebuild=build_rebuild(item, kind),
         initial=build_initial(item, kind),
+        database=build_database(item, kind),
     )
     return built, item.place(kind), Selection(include, exclude) if kind is ItemKind.DIRECTORY else None
 
@@ -163,7 +173,7 @@ def _state_path(item: Section, kind: ItemKind, root: str | None, own: Sequence[O
             if not item.context.is_touched((*item.path[:2], "root")):
                 item.problem(kind, f"{path} is relative, and the service has no `root`: give one, or the whole path")
             return None
-        if kind is ItemKind.FILE and path.endswith("/"):
+        if kind is not ItemKind.DIRECTORY and path.endswith("/"):
             item.problem(kind, f"{path} is a directory by its name: use `directory`")
             return None
         path = f"{root}/{path}"

@@ -12,6 +12,8 @@ from enum import StrEnum
 from types import MappingProxyType
 from typing import Any
 
+from recoverd.config.database_model import COMPANIONS, DatabaseRules
+from recoverd.config.dump_model import Dump
 from recoverd.config.hook_model import Hook
 from recoverd.config.in_flight_model import InFlight
 from recoverd.config.keeping import Limits, Watch
@@ -225,11 +227,20 @@ class StateItem:
     siblings: tuple[str, ...] | None = None  # patterns; None: the usual ones
     rebuild: Rebuild | None = None
     initial: Initial | None = None
+    dump: Dump | None = None  # of a dump, always
+    database: DatabaseRules | None = None  # sqlite items
+
+    @property
+    def companions(self) -> tuple[str, ...]:
+        """Endings of the names beside its path that come and go with it."""
+        return COMPANIONS if self.kind is ItemKind.SQLITE else ()
 
     @property
     def is_unchecked(self) -> bool:
         """Whether nothing is declared that tells valid content from any other of its format."""
         signs = (self.schema, self.guards, self.version, self.name_field, self.validate)
+        if self.database is not None and (self.database.require_tables or self.database.assertions):
+            return False
         return not self.magic and all(sign is None for sign in signs)
 
 
@@ -331,6 +342,11 @@ class Service:
     in_flight: tuple[InFlight, ...] = ()
     hooks: tuple[Hook, ...] = ()  # who is told of its events, besides those of the host
     match: str | None = None  # the path that `for_each` found, of a service that was made for it
+
+    @property
+    def dumps(self) -> tuple[str, ...]:
+        """The names of its dump items."""
+        return tuple(name for name, item in self.state.items() if item.dump is not None)
 
 
 @dataclass(frozen=True, slots=True)

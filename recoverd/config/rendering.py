@@ -9,6 +9,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from recoverd.config.dumps import plain_dump
 from recoverd.config.hook_model import Hook
 from recoverd.config.in_flight_model import InFlight
 from recoverd.config.migration_model import MigrationStep
@@ -228,6 +229,12 @@ def _masked(text: str, *, mask: bool) -> str:
 
 
 def _item(item: StateItem) -> dict[str, Any]:
+    if item.dump is not None:
+        return plain_dump(item) | _signs(item)
+    if item.database is not None:
+        rules = item.database
+        checks = {"check": rules.check, "require_tables": list(rules.require_tables), "assert": list(rules.assertions)}
+        return {item.kind.value: item.path, **checks, "optional": item.optional} | _signs(item)
     plain: dict[str, Any] = {item.kind.value: item.path, "format": item.format.value}
     if item.schema is not None:
         plain["schema"] = item.schema.document if item.schema.path is None else item.schema.path

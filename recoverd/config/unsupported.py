@@ -23,15 +23,7 @@ HOST = (
     Unsupported("heartbeat"),
     Unsupported("metrics"),
 )
-SERVICE = (
-    Unsupported("restore.fallback.*", ("replicas",)),
-    Unsupported("state.*.sqlite"),
-    Unsupported("state.*.dump"),
-    Unsupported("state.*.check"),
-    Unsupported("state.*.require_tables"),
-    Unsupported("state.*.assert"),
-    Unsupported("state.*.max_bytes"),
-)
+SERVICE = (Unsupported("restore.fallback.*", ("replicas",)),)
 
 
 @dataclass(frozen=True, slots=True)

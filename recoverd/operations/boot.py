@@ -56,7 +56,8 @@ def boot(context: Context) -> tuple[RestoreResult, bool]:
     def everything() -> None:
         try:
             # all of them at once: who hangs is known from here on, and waited for once
-            silent([item.path for one in services.values() for item in one.state.values()], within_s=io_timeout_s)
+            paths = [item.path for one in services.values() for item in one.state.values() if item.path]
+            silent(paths, within_s=io_timeout_s)
             in_order(context, services, work, done, flags=True)
         except BaseException as fault:  # told by the caller's thread
             faults.append(fault)

@@ -7,7 +7,7 @@ from recoverd.errors import RecoverdError
 from recoverd.operations import children
 from recoverd.operations.context import Context
 from recoverd.operations.pending_migrations import note_pending
-from recoverd.recovery.survey import ServiceSurvey
+from recoverd.recovery.item_survey import ServiceSurvey
 from recoverd.repository.store import Repository
 from recoverd.system import clock
 from recoverd.values import replace

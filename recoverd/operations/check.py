@@ -89,7 +89,7 @@ def check(context: Context, request: CheckRequest) -> CheckResult:
     repository, facts = _repository(context)
     confirmed = confirmations.confirmed(context.runtime_dir, repository) if repository is not None else {}
     intents = {intent.service: intent for intent in open_intents(context.state_dir)}
-    paths = [item.path for service in services for item in service.state.values()]
+    paths = [item.path for service in services for item in service.state.values() if item.path]
     patience_s = min(context.config.io_timeout_s, _MOST_PATIENCE_S)
     dead = dict.fromkeys(silent(paths, within_s=patience_s) if paths else (), patience_s)
     scheduler = _scheduler(context)
@@ -231,6 +231,7 @@ def _service(
         paths=tuple(
             _path(item, newest, record.accepted.get(item.name, {}) if record is not None else {}, dead.get(item.path))
             for item in service.state.values()
+            if item.path  # a dump lies nowhere
         ),
         newest=_snapshot(newest),
         confirmed_ns=confirmed.time_ns if confirmed is not None and current else None,
@@ -309,10 +310,10 @@ def _path(item: StateItem, newest: Snapshot | None, accepted: Mapping[str, str],
     known_good = record is not None and record.good not in {None, EMPTY_TREE}
     optional = item.optional or accepted.get("") == ABSENT
     try:
-        if item.kind is ItemKind.FILE:
-            fd, name = open_parent(item.path)
-        else:
+        if item.kind is ItemKind.DIRECTORY:
             fd, name = open_declared_directory(item.path), "."
+        else:
+            fd, name = open_parent(item.path)
     except FileNotFoundError:
         return PathFacts(item.name, item.path, exists=False, optional=optional, known_good=known_good)
     except (UntrustedLink, OSError) as error:
@@ -329,13 +330,13 @@ def _path(item: StateItem, newest: Snapshot | None, accepted: Mapping[str, str],
             optional=optional,
             unchecked=item.is_unchecked,
             known_good=known_good,
-            emptied=item.kind is ItemKind.FILE
+            emptied=item.kind is not ItemKind.DIRECTORY
             and status.st_size == 0
             and known_good
             and accepted.get("") != _NOTHING
             and not _was_empty(record),
-            files=1 if item.kind is ItemKind.FILE else files,
-            size_bytes=status.st_size if item.kind is ItemKind.FILE else size,
+            files=files if item.kind is ItemKind.DIRECTORY else 1,
+            size_bytes=size if item.kind is ItemKind.DIRECTORY else status.st_size,
             space=Space(*mounts.free_bytes(fd)),
         )
     except FileNotFoundError:

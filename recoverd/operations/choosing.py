@@ -16,9 +16,9 @@ from recoverd.recovery.candidates import eligible, good_versions
 from recoverd.recovery.choices import Choice, item_choice, part_choice, service_choices, snapshot_choice
 from recoverd.recovery.extraction import Source
 from recoverd.recovery.gathered import Gathered
+from recoverd.recovery.item_survey import ServiceSurvey
 from recoverd.recovery.plan import Action, Damage, Target, plans
 from recoverd.recovery.scratch import Scratch
-from recoverd.recovery.survey import ServiceSurvey
 from recoverd.repository.records import Marks, ServiceRecord, Snapshot
 from recoverd.state.verdicts import Verdict
 from recoverd.system import clock

@@ -104,16 +104,17 @@ class Context:
         """The judge of each state item, built once."""
         from recoverd.state.judging import build_judge
 
-        if service.name not in self._judges:
+        known = self._judges.setdefault(service.name, {})
+        if service.state.keys() - known.keys():  # the same service may be at hand with a part of its state
             repository = self.repository_if_any()
             proven = None if repository is None else partial(_is_usable, repository.catalog)
-            judges = {name: build_judge(item, proven) for name, item in service.state.items()}
+            judges = {name: build_judge(item, proven) for name, item in service.state.items() if name not in known}
             if repository is not None:
                 for judge in judges.values():
                     if judge.has_schema and not _is_usable(repository.catalog, judge.id):
                         repository.catalog.remember(judge.id, {_USABLE: b""})
-            self._judges[service.name] = judges
-        return self._judges[service.name]
+            known |= judges
+        return known
 
     def select(self, names: Sequence[str], *, enabled_only: bool = True) -> list[Service]:
         """The named services, or all enabled ones. Raises UsageError for a name that nothing is declared under."""

@@ -281,7 +281,7 @@ def _live(service: Service) -> Content:
 
 def _opened(item: StateItem, path: str) -> tuple[int, str]:
     """The directory that holds a document, and its name there; never through a link below the declared path."""
-    if item.kind is ItemKind.FILE:
+    if item.kind is not ItemKind.DIRECTORY:
         return open_parent(item.path)
     *directories, name = path.split("/")
     fd = open_declared_directory(item.path)

@@ -16,10 +16,12 @@ from recoverd.operations.drilled import DRILL, FAILED, PASSED
 from recoverd.operations.restore_results import RESTORED, Attempt
 from recoverd.operations.scratch_directory import ScratchDirectory
 from recoverd.recovery.candidates import eligible
+from recoverd.recovery.dump_looks import as_file
+from recoverd.recovery.item_survey import newest_records
 from recoverd.recovery.plan import Action, Target, damages
 from recoverd.recovery.scratch import Scratch
 from recoverd.recovery.staging import ENTRY_BYTES
-from recoverd.recovery.survey import newest_records, survey_service
+from recoverd.recovery.survey import survey_service
 from recoverd.repository.objects import Reader
 from recoverd.repository.records import ItemRecord, Marks, Snapshot
 from recoverd.repository.store import Repository
@@ -29,6 +31,7 @@ from recoverd.system import clock, locks
 from recoverd.values import dataclass, replace
 
 _LOCK_NAME = "drill.lock"
+_DUMPS = "dumps"  # where dumps lie in the scratch directory
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,12 +219,14 @@ def _candidates(repository: Repository, service: Service) -> Iterator[_Candidate
 
 
 def _extracted(reader: Reader, service: Service, candidate: _Candidate, scratch: ScratchDirectory) -> Service:
-    """Write the items into scratch, laid out as they are in their common directory; the service as it is there."""
+    """Write the items into scratch, laid out as they are in their common directory, dumps as files in `dumps`; the
+    service as it is there."""
     state = {}
-    common = os.path.commonpath([os.path.dirname(item.path) for item in service.state.values()])
+    above = [os.path.dirname(item.path) for item in service.state.values() if item.path]
+    common = os.path.commonpath(above) if above else "/"
     for name, item in sorted(service.state.items(), key=lambda each: each[1].path.count("/")):
-        relative = os.path.relpath(item.path, common)
-        state[name] = replace(item, path=os.path.join(scratch.path, relative))
+        relative = os.path.relpath(item.path, common) if item.path else f"{_DUMPS}/{name}"
+        state[name] = as_file(item, os.path.join(scratch.path, relative))
         record = candidate.records.get(name)
         entry = reader.item_entry(record.good) if record is not None and record.good is not None else None
         if entry is not None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
+from contextlib import suppress
 from typing import Any
 
 from recoverd.config.model import ItemKind, Service, StateItem
@@ -77,6 +78,9 @@ def _mark(item: StateItem) -> str:
             directory, name = open_parent(item.path)
             try:
                 lines.append(_line(name, os.stat(name, dir_fd=directory, follow_symlinks=False)))
+                for beside in (name + ending for ending in item.companions if ending != "-shm"):
+                    with suppress(FileNotFoundError):
+                        lines.append(_line(beside, os.stat(beside, dir_fd=directory, follow_symlinks=False)))
             finally:
                 os.close(directory)
     except (OSError, StateError) as error:

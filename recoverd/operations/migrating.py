@@ -20,10 +20,10 @@ from recoverd.recovery.candidates import find
 from recoverd.recovery.choices import Choice, Part
 from recoverd.recovery.documents import Older
 from recoverd.recovery.extraction import Source
+from recoverd.recovery.item_survey import ServiceSurvey
 from recoverd.recovery.plan import Action, Origin, Target
 from recoverd.recovery.replacement import Replacement
 from recoverd.recovery.staging import Staging
-from recoverd.recovery.survey import ServiceSurvey
 from recoverd.repository.records import Marks, Snapshot
 from recoverd.state.judging import MIGRATION_TO
 from recoverd.state.verdicts import Verdict

@@ -5,7 +5,7 @@ from __future__ import annotations
 from recoverd.config.model import Service
 from recoverd.errors import RecoverdError
 from recoverd.operations.context import Context
-from recoverd.recovery.survey import ServiceSurvey
+from recoverd.recovery.item_survey import ServiceSurvey
 from recoverd.repository.records import ServiceRecord
 from recoverd.values import replace
 

@@ -195,7 +195,7 @@ def _is_there(repository: Repository, snapshot: str) -> bool:
 
 def _forget_undeclared(context: Context, repository: Repository) -> None:
     """The catalog does not remember state for ever that nobody declares any more."""
-    from recoverd.recovery.survey import item_key  # late: `list` needs the decisions of this module only
+    from recoverd.recovery.item_survey import item_key  # late: `list` needs the decisions of this module only
 
     services = context.config.services.values()
     repository.catalog.keep_stat_cache({item_key(service.name, item) for service in services for item in service.state})

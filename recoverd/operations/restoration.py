@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 
+from recoverd.config.model import Service
 from recoverd.errors import RecoverdError, StateError
 from recoverd.operations import migrating, rejecting, unproven
 from recoverd.operations import restore_endings as endings
@@ -38,6 +39,45 @@ class Restoration(RestoreRun):
     """Carries one restore through; `run` gives its result. Raises RecoverdError and OSError for what stops it."""
 
     def run(self) -> ServiceRestore:
+        whole = self.service
+        if not whole.dumps:
+            return self._of_files()
+        from recoverd.operations.dump_loading import load_dumps  # late: few services have dumps
+        from recoverd.operations.dump_looking import without_dumps
+
+        self.service = without_dumps(whole)
+        done = self._of_files() if self._has_files(whole) else self._up_only()
+        return load_dumps(self.context, whole, self.request, done, explicit=self.explicit, only=self.only)
+
+    def _has_files(self, whole: Service) -> bool:
+        """Whether this is about any state that lies on the disk."""
+        if self.only is not None:
+            return self.only.item not in whole.dumps
+        if self.explicit is None:
+            return True
+        records = self.explicit.items
+        return any(name in records and records[name].good is not None for name in self.service.state)
+
+    def _up_only(self) -> ServiceRestore:
+        """Nothing but the service is brought up, so that it can be asked for its dumps."""
+        name = self.service.name
+        if self.request.dry_run:
+            return ServiceRestore(name, results.UNTOUCHED)
+        with self.context.state_changes:
+            self._finish_before()
+        up = self.bring_up(results.UNTOUCHED, ())
+        return ServiceRestore(
+            name,
+            results.UNTOUCHED,
+            healthy=up.healthy,
+            reasons=(*self.notes, *((up.why,) if up.why else ())),
+            pid=up.pid,
+            started=up.started,
+            exit_status=1 if up.healthy is False else 0,
+            resume=self.resume,
+        )
+
+    def _of_files(self) -> ServiceRestore:
         with self.chooser.gathered:
             result = self._run()
         if result.exit_status == 1 and self.rejected and not self.others:

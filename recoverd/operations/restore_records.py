@@ -9,7 +9,7 @@ from recoverd.operations import blocking, unproven
 from recoverd.operations.context import Context
 from recoverd.operations.processes import Up
 from recoverd.operations.snapshot import SnapshotRequest, capture_locked
-from recoverd.recovery.survey import ServiceSurvey
+from recoverd.recovery.item_survey import ServiceSurvey
 from recoverd.values import replace
 
 
@@ -41,6 +41,22 @@ def remember_emptied(context: Context, service: str, survey: ServiceSurvey) -> N
                 },
             ),
         )
+
+
+def remember_left(context: Context, service: str, survey: ServiceSurvey) -> int:
+    """Exactly what is damaged in `survey`, which holds some of the items, is left alone from now on; how much it is."""
+    found = {
+        name: {one.document: one.content for one in item.findings if one.content is not None}
+        for name, item in survey.items.items()
+    }
+    context.repository().update_record(
+        service,
+        lambda record: replace(
+            record,
+            accepted={name: documents for name, documents in {**record.accepted, **found}.items() if documents},
+        ),
+    )
+    return sum(len(documents) for documents in found.values())
 
 
 def keep(
@@ -88,6 +104,18 @@ def _capture(context: Context, service: Service, up: Up, seen: ServiceSurvey | N
             for item, record in ((item, newest.items[name]) for name, item in found.items())
         ):
             return None
-    made = capture_locked(context, [service], SnapshotRequest(reason=reason, prune=False))
-    saved = made[service.name].id
+    whole = replace(service, state=context.config.services.get(service.name, service).state)
+    return _captured(context, whole, ask_dumps=False, reason=reason)  # those are loaded later, if at all
+
+
+def keep_loaded(context: Context, service: Service, sequences: set[int], up: Up, now_ns: int) -> None:
+    """A snapshot of what is there after dumps were loaded; proven what they came from, if the service is healthy."""
+    saved = _captured(context, service, ask_dumps=True)
+    if up.healthy:
+        mark_proven(context, service.name, sequences | ({saved} if saved is not None else set()), now_ns)
+
+
+def _captured(context: Context, service: Service, *, ask_dumps: bool, reason: str = "restore") -> int | None:
+    request = SnapshotRequest(reason=reason, prune=False, ask_dumps=ask_dumps)
+    saved = capture_locked(context, [service], request)[service.name].id
     return int(saved.rpartition("/")[2]) if saved is not None else None

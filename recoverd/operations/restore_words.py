@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from recoverd.operations.restore_results import ItemOutcome
 from recoverd.recovery.choices import Choice
+from recoverd.recovery.item_survey import ServiceSurvey
 from recoverd.recovery.plan import Action, Damage, Origin
-from recoverd.recovery.survey import ServiceSurvey
 from recoverd.values import replace
 
 if TYPE_CHECKING:

@@ -181,6 +181,8 @@ def _group_of(service: Service) -> int | None:
         except RecoverdError:
             return None  # its start will say so
     for item in service.state.values():
+        if not item.path:
+            continue  # a dump lies nowhere
         try:
             fd, name = open_parent(item.path)
         except (OSError, UntrustedLink):

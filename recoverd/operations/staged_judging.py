@@ -9,10 +9,11 @@ from collections.abc import Collection, Iterator
 from recoverd.config.model import Service
 from recoverd.operations.context import Context
 from recoverd.recovery.choices import Choice
+from recoverd.recovery.item_survey import item_key
+from recoverd.recovery.kinds import kind_of
 from recoverd.recovery.plan import Target
 from recoverd.recovery.staging import Staging
 from recoverd.recovery.stat_rows import encode
-from recoverd.recovery.survey import item_key
 from recoverd.recovery.validating import validate
 from recoverd.recovery.written import QUIET_NS, rows_of
 from recoverd.state.verdicts import Verdict
@@ -35,12 +36,9 @@ def problems(
     judges = context.judges(service)
     settled = _settled(context, service, choice).difference(changed)
     for replacement, document, fd in staged.files(lambda one: one.item not in settled):
-        examination = judges[replacement.item].begin(document)
-        with open(fd, "rb", closefd=False) as file:
-            while block := file.read(_BLOCK_BYTES):
-                examination.feed(block)
-        judgement = judges[replacement.item].named(document, examination.finish())
-        validation = service.state[replacement.item].validate
+        item = service.state[replacement.item]
+        judgement = kind_of(item.kind).judge_staged(judges[item.name], document, fd)
+        validation = item.validate
         if validation is not None and judgement.verdict in passes:
             name = (document or replacement.target).rpartition("/")[2]
             invalid = validate(validation, name, _blocks(fd), uid=os.fstat(fd).st_uid)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from recoverd.config.model import Service
 from recoverd.events.text import plural
 from recoverd.operations.context import Context
+from recoverd.recovery.item_survey import ServiceSurvey
 from recoverd.recovery.resume import ResumeReport
-from recoverd.recovery.survey import ServiceSurvey
 from recoverd.state.verdicts import Verdict
 from recoverd.values import dataclass
 

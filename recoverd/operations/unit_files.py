@@ -31,7 +31,7 @@ DevicePolicy=closed
 """
 _READS = frozenset({"CAP_DAC_READ_SEARCH"})
 _WRITES = _READS | {"CAP_CHOWN", "CAP_DAC_OVERRIDE", "CAP_FOWNER", "CAP_FSETID", "CAP_KILL", "CAP_SETFCAP"}
-# Commands such as `validate` run as the owner of the state, on a copy that is theirs, and are ended at their deadline.
+# `validate` and what looks into databases run as the owner of the state, on a copy that is his, and end in time.
 _BECOMES_OWNERS = frozenset({"CAP_CHOWN", "CAP_DAC_OVERRIDE", "CAP_KILL", "CAP_SETGID", "CAP_SETUID"})
 _EVERY = """\
 NoNewPrivileges=yes
@@ -66,8 +66,9 @@ class Layout:
     has_state_in_tmp: bool = False  # then /tmp can't be a private one
     keeps: bool = False  # the scheduler also restores state, starts and probes services: `watch`, `drill.cron`
     tells: bool = False  # hooks are declared, which may need the network
-    validates: bool = False  # captures and restores start commands as the owners of state: `validate`
+    validates: bool = False  # captures and restores start processes as the owners of state: `validate`, databases
     migrates: bool = False  # the same of restores alone: commands of `migrate`
+    dumps: bool = False  # captures ask servers for dumps
     drills: bool = False  # and so does the scheduler: `drill.command`
 
 
@@ -241,7 +242,7 @@ def _captures(layout: Layout, *, captures: bool = True) -> str:
     writable = "".join(f"ReadWritePaths=-{path_word(path)}\n" for path in own)
     tmp = "" if layout.has_state_in_tmp else "PrivateTmp=yes\n"
     rights = _READS | _BECOMES_OWNERS if layout.validates and captures else _READS
-    network = _IN_TOUCH if layout.tells and captures else _ALONE
+    network = _IN_TOUCH if (layout.tells or layout.dumps) and captures else _ALONE
     text = _CAPTURES.format(capabilities=" ".join(sorted(rights)), network=network)
     return text + writable + tmp + _EVERY.format(setuid="yes")
 

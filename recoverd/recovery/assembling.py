@@ -124,18 +124,22 @@ class _Assembly:
         replacement = one.replacement
         if old is not None:
             self._refuse_mounts(replacement.target, relative, old, self._board.device(one.place))
-        self.steps.append(
-            Step(
-                kind,
-                replacement.item,
-                replacement.target,
-                relative,
-                one.place,
-                slot,
-                None if new is None else Node(new.st_dev, new.st_ino),
-                None if old is None else Node(old.st_dev, old.st_ino),
-            )
+        step = Step(
+            kind,
+            replacement.item,
+            replacement.target,
+            relative,
+            one.place,
+            slot,
+            None if new is None else Node(new.st_dev, new.st_ino),
+            None if old is None else Node(old.st_dev, old.st_ino),
+            replacement.companions,
         )
+        for ending in replacement.companions:  # first: beside another database they would do harm
+            beside = self._live(replacement.target + ending, relative)
+            if beside is not None:
+                self.steps.append(step.companion(ending, Node(beside.st_dev, beside.st_ino)))
+        self.steps.append(step)
 
     def _refuse_mounts(self, target: str, relative: str, old: os.stat_result, device: int) -> None:
         """Raises StateError where a rename could not work, or would take along what is mounted below a directory."""

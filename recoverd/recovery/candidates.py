@@ -6,9 +6,9 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from recoverd.config.model import StateItem
 from recoverd.errors import DamagedObject
+from recoverd.recovery.item_survey import same_item
 from recoverd.recovery.plan import Target, Version
 from recoverd.recovery.stores import Trees
-from recoverd.recovery.survey import same_item
 from recoverd.repository.records import ItemRecord, Marks, Snapshot
 from recoverd.repository.trees import Entry
 from recoverd.values import replace

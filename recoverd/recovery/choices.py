@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from recoverd.config.model import EMPTY, Service
+from recoverd.config.model import EMPTY, Service, StateItem
 from recoverd.errors import DamagedObject
 from recoverd.recovery.candidates import find
 from recoverd.recovery.differences import Difference, differences
 from recoverd.recovery.extraction import Source
+from recoverd.recovery.item_survey import ServiceSurvey, same_item
 from recoverd.recovery.plan import PARTIAL, Origin, Plan, Target, Version
 from recoverd.recovery.replacement import Replacement
 from recoverd.recovery.stores import Trees
-from recoverd.recovery.survey import ServiceSurvey, same_item
 from recoverd.repository.records import Marks, Snapshot, SnapshotVerdict
 from recoverd.repository.trees import EMPTY_TREE, Entry
 from recoverd.values import dataclass, replace
@@ -98,6 +98,7 @@ def item_choice(service: Service, plan: Plan) -> Choice:
                 entry=step.version.entry,
                 whole=step.version.entry is not None and step.version.entry.type == "dir",
                 parents=step.version.parents,
+                companions=service.state[step.item].companions,
             )
             for step in plan.steps
         ),
@@ -141,7 +142,7 @@ def snapshot_choice(
                 or difference.after is None
                 or {difference.before.type, difference.after.type} != {"dir"}
             ):
-                replacements += _replacements(name, item.path, difference, trees)
+                replacements += _replacements(item, difference, trees)
             elif asked and whole and not _holds_mount(path, mounts.get(name, ())):
                 above = path
                 replacements.append(Replacement(name, item.path, path, difference.after, whole=True))
@@ -212,13 +213,14 @@ def service_choices(
             continue
 
 
-def _replacements(item: str, target: str, difference: Difference, trees: Trees) -> Iterator[Replacement]:
+def _replacements(item: StateItem, difference: Difference, trees: Trees) -> Iterator[Replacement]:
+    name, target, with_it = item.name, item.path, item.companions
     before, after = difference.before, difference.after
     if after is not None:
-        yield Replacement(item, target, difference.path, after, whole=after.type == "dir")
+        yield Replacement(name, target, difference.path, after, whole=after.type == "dir", companions=with_it)
     elif before is not None:
         for path in _files_below(trees, difference.path, before):
-            yield Replacement(item, target, path, None)
+            yield Replacement(name, target, path, None, companions=with_it)
 
 
 def _files_below(trees: Trees, path: str, entry: Entry) -> Iterator[str]:

@@ -11,6 +11,7 @@ import os
 import stat
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
+from recoverd.config.database_model import DatabaseRules
 from recoverd.config.model import Format, ItemKind, Service, StateItem
 from recoverd.errors import StateError
 from recoverd.recovery.scratch import Scratch
@@ -162,6 +163,7 @@ def _unjudged(item: StateItem) -> StateItem:
         name_field=None,
         magic="",
         validate=None,
+        database=None if item.database is None else DatabaseRules(check="none"),
     )
 
 

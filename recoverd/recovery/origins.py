@@ -17,11 +17,11 @@ from recoverd.errors import DamagedObject, RecoverdError
 from recoverd.recovery.entries import file_entry
 from recoverd.recovery.extraction import Source
 from recoverd.recovery.gathered import Gathered
+from recoverd.recovery.item_survey import ServiceSurvey
 from recoverd.recovery.plan import Origin, Target, Version
 from recoverd.recovery.rebuilt import Rebuilder
 from recoverd.recovery.siblings import find_siblings
 from recoverd.recovery.stores import Trees
-from recoverd.recovery.survey import ServiceSurvey
 from recoverd.repository.trees import BLOCK_SIZE, Entry
 from recoverd.state.formats import detection
 from recoverd.state.formats.encoding import Encoding, describe, encode

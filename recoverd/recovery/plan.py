@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from enum import StrEnum
 
 from recoverd.config.model import Service
-from recoverd.recovery.survey import ServiceSurvey
+from recoverd.recovery.item_survey import ServiceSurvey
 from recoverd.repository.records import ABSENT
 from recoverd.repository.trees import Entry
 from recoverd.state.verdicts import Problem, Verdict

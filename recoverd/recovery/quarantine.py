@@ -34,11 +34,8 @@ def undo(service: str, quarantine_id: str | None, *, state_dir: str) -> Applied:
         places += _open_places(chosen)
         board = Board(places)
         try:
-            steps = [
-                step
-                for value in reversed(chosen.evidence["steps"])
-                if (step := _reverse(Step.from_json(value), board)) is not None
-            ]
+            done = _with_companions([Step.from_json(value) for value in reversed(chosen.evidence["steps"])])
+            steps = [step for each in done if (step := _reverse(each, board)) is not None]
             if not steps:
                 raise StateError(f"{service}: there is nothing to undo in {chosen.id}: what it replaced is gone")
             transaction = os.urandom(6).hex()
@@ -91,6 +88,16 @@ def _open_places(chosen: Quarantined) -> list[Place]:
     return places
 
 
+def _with_companions(steps: list[Step]) -> list[Step]:
+    """The steps, and one for each name that goes with a target and was not there then: it may be now. These come first:
+    beside another database they would do harm."""
+    beside = {
+        one.target: one for step in steps for ending in step.companions for one in (step.companion(ending, None),)
+    }
+    beside |= {step.target: step for step in steps if step.target in beside}
+    return [*beside.values(), *(step for step in steps if step.target not in beside)]
+
+
 def _reverse(step: Step, board: Board) -> Step | None:
     """The step that brings the slot's object back, given what is live now; None where nothing is on either side."""
     seen = board.look(step)
@@ -105,4 +112,4 @@ def _reverse(step: Step, board: Board) -> Step | None:
     if new is None and old is None:
         return None
     kind = StepKind.REMOVE if new is None else StepKind.CREATE if old is None else StepKind.EXCHANGE
-    return Step(kind, step.item, step.target, step.relative, step.place, step.slot, new, old)
+    return Step(kind, step.item, step.target, step.relative, step.place, step.slot, new, old, step.companions)

@@ -16,8 +16,8 @@ from blake3 import blake3
 from recoverd.config.model import Format, ItemKind, Service, StateItem
 from recoverd.errors import StateError
 from recoverd.recovery.extraction import Source
+from recoverd.recovery.item_survey import ServiceSurvey
 from recoverd.recovery.stores import Trees
-from recoverd.recovery.survey import ServiceSurvey
 from recoverd.repository.trees import EMPTY_TREE, Entry
 from recoverd.services.commands import run_command
 from recoverd.state.formats import detection, reading

@@ -23,6 +23,7 @@ class Replacement:
     entry: Entry | None
     whole: bool = False
     parents: tuple[Entry, ...] = ()
+    companions: tuple[str, ...] = ()  # endings of the names beside it that go with what is replaced
     document: str | None = None  # of its item, where `target` and `relative` are those of a directory it lies in
 
     @property

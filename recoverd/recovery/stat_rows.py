@@ -36,12 +36,12 @@ class Finding:
     content: str | None = None
 
 
-def pack_stat(status: os.stat_result) -> bytes:
-    """What must be equal for a file to count as unchanged."""
+def pack_stat(status: os.stat_result, *, ctime_ns: int | None = None) -> bytes:
+    """What must be equal for a file to count as unchanged. `ctime_ns`: what to take for its ctime, if not that."""
     return _STAT.pack(
         status.st_size,
         status.st_mtime_ns,
-        status.st_ctime_ns,
+        status.st_ctime_ns if ctime_ns is None else ctime_ns,
         status.st_ino,
         status.st_mode,
         status.st_uid,

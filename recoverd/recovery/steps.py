@@ -46,6 +46,7 @@ class Step:
     slot: str  # path below that place
     new: Node | None  # what is to be at the target; None for a removal
     old: Node | None  # what is there before; None where nothing is
+    companions: tuple[str, ...] = ()  # endings of names beside it that go with it: each has a step of its own
 
     @property
     def path(self) -> str:
@@ -53,7 +54,8 @@ class Step:
 
     def to_json(self) -> dict[str, Any]:
         """A JSON object; devices and inodes are strings (64-bit). Names that are not UTF-8 survive as surrogates."""
-        return {
+        companions = {"companions": list(self.companions)} if self.companions else {}
+        return companions | {
             "kind": self.kind.value,
             "item": self.item,
             "target": self.target,
@@ -76,7 +78,13 @@ class Step:
             str(value["slot"]),
             _node(value["new"]),
             _node(value["old"]),
+            tuple(str(ending) for ending in value.get("companions", ())),
         )
+
+    def companion(self, ending: str, old: Node | None) -> Step:
+        """The step that takes away what lies beside the target under its name with this ending."""
+        slot, target = self.slot + ending, self.target + ending
+        return Step(StepKind.REMOVE, self.item, target, self.relative, self.place, slot, None, old)
 
 
 def _node(value: Mapping[str, Any] | None) -> Node | None:

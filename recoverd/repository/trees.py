@@ -22,6 +22,8 @@ TREE_TAIL = b"]}"
 UNSAFE_NAMES = frozenset({"", ".", ".."})
 BLOCK_THRESHOLD = 1024 * 1024  # larger files are stored as blocks
 BLOCK_SIZE = 1024 * 1024  # the usual size of a block
+DATABASE_BLOCK = 8 * 1024  # the same of databases, whose pages change one by one; a multiple of most pages
+DATABASE_BLOCK_THRESHOLD = 128 * 1024
 SPLIT_ABOVE = 4096  # directories with more entries are split into parts
 _PART_MASK = 0x03FF  # a name whose hash is a multiple of 1024 begins a new part
 

@@ -69,7 +69,7 @@ class Watches:
 
     def __init__(self, service: Service) -> None:
         """Nothing is watched before `start`. Raises CannotWatch."""
-        watched = [item for item in service.state.values() if item.kind in {ItemKind.FILE, ItemKind.DIRECTORY}]
+        watched = [item for item in service.state.values() if item.kind is not ItemKind.DUMP]
         self._items = {item.name: item for item in watched}
         self._selections = {item.name: Selection(item.include, item.exclude) for item in watched}
         self._anchors: dict[str, tuple[int, int] | None] = {}  # by item: device and inode of the directory it starts at
@@ -109,7 +109,8 @@ class Watches:
             if name and not mask & _ISDIR:
                 if (wd, name) in told and not mask & _NAMES:
                     continue
-                told.add((wd, name))
+                if mask & _CONTENT != _CLOSE_WRITE:
+                    told.add((wd, name))
             if mask & _OVERFLOW:
                 raise Overflow
             for role in tuple(self._roles.get(wd, ())):
@@ -138,7 +139,14 @@ class Watches:
     # -- events -------------------------------------------------------------------------------------------
 
     def _around_file(self, role: _Role, mask: int, name: str, news: News) -> None:
-        if name == role.only or (not name and mask & _ATTRIB):
+        beside = self._items[role.item].companions
+        if beside and name:
+            # readers of a database close its -wal as writers do, and its -shm is written to by them: a capture too
+            is_it = name in {f"{role.only}{ending}" for ending in ("", *beside) if ending != "-shm"}
+            concerns = is_it and mask & _CONTENT != _CLOSE_WRITE
+        else:
+            concerns = name == role.only or bool(not name and mask & _ATTRIB)
+        if concerns:
             news.changed(role.item, "")
         elif not name and mask & _GONE:
             self._lose(role, news)
@@ -286,7 +294,7 @@ def _join(below: str, name: str) -> str:
 
 
 def _opened(item: StateItem) -> tuple[int, str | None]:
-    if item.kind is ItemKind.FILE:
+    if item.kind is not ItemKind.DIRECTORY:
         return open_parent(item.path)
     return open_declared_directory(item.path), None
 

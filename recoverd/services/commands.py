@@ -93,7 +93,7 @@ def run_command(
             if pipe is not None:
                 pipe.close()
         if output_fd is None or not ended:
-            _end_group(process.pid)
+            end_group(process.pid)
     try:
         status: int | None = process.wait(0.0 if ended else _REAPED_WITHIN_S)
     except subprocess.TimeoutExpired:
@@ -112,7 +112,7 @@ def _account(uid: int) -> tuple[int, list[int]]:
     return entry.pw_gid, os.getgrouplist(entry.pw_name, entry.pw_gid)
 
 
-def _end_group(leader: int) -> None:
+def end_group(leader: int) -> None:
     """The group can't be another's, as its leader was not waited for yet."""
     try:
         os.killpg(leader, signal.SIGKILL)

@@ -16,6 +16,7 @@ from typing import Any
 
 from blake3 import blake3
 
+from recoverd.config.database_model import DatabaseRules
 from recoverd.config.model import Format, ItemKind, StateItem
 from recoverd.errors import StateError
 from recoverd.state.examining import Examining, Unpacking, too_large
@@ -61,6 +62,7 @@ def build_judge(item: StateItem, proven: Callable[[str], bool] | None = None) ->
         validation=item.validate.command if item.validate is not None else (),
         file_name=os.path.basename(item.path) if item.kind is ItemKind.FILE else "",
         migrations=migrations_of(item),
+        database=item.database,
     )
     if judge.has_schema and (proven is None or not proven(judge.id)):
         judge.require_usable()
@@ -72,6 +74,7 @@ class Judge:
 
     `unchecked`: nothing declares what valid content is, so `ok` only means that the format is right. `validation`: the
     command that judges besides, which is for the caller to run. `file_name`: what the only document is called.
+    `database`: what a database is held to, which is for `state.databases` to ask it.
     """
 
     def __init__(
@@ -84,12 +87,15 @@ class Judge:
         validation: tuple[str, ...] = (),
         file_name: str = "",
         migrations: Migrations | None = None,
+        database: DatabaseRules | None = None,
         limits: Limits | None = None,
         deadline_s: float = DEADLINE_S,
     ) -> None:
         self.format = format
         self.signs = signs
-        self.unchecked = closure is None and signs == NO_SIGNS and not validation
+        self.database = database or DatabaseRules()
+        held = database is not None and bool(database.require_tables or database.assertions)
+        self.unchecked = closure is None and signs == NO_SIGNS and not validation and not held
         self.is_structured = closure is not None or signs.of_values  # something is to be said of parsed content
         self.content_decides = format is not Format.AUTO or self.is_structured  # alone: a name is no hint to it
         self._file_name = file_name
@@ -112,6 +118,7 @@ class Judge:
                     [self._limits.yaml_bytes, self._limits.toml_bytes, self._limits.values],
                     self.hint(""),
                     *([migrations.to_plain()] if migrations is not None else []),
+                    *([database.check, database.require_tables, database.assertions] if database is not None else ()),
                 ]
             ).encode()
         ).hexdigest()

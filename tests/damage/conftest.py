@@ -24,7 +24,7 @@ from recoverd.operations.restore import restore
 from recoverd.operations.restore_results import RestoreRequest, ServiceRestore
 from recoverd.operations.snapshot import SnapshotRequest, snapshot
 from recoverd.operations.undo import UndoRequest, undo
-from recoverd.recovery.survey import ItemSurvey
+from recoverd.recovery.item_survey import ItemSurvey
 
 RECOVERD = Path(sys.executable).with_name("recoverd")
 

@@ -43,7 +43,7 @@ _SESSION = re.compile(r"\w+=|cd ")  # what the following lines of a block build 
 
 
 def matrix() -> str:
-    """The damage matrix as two tables, one for each kind of item."""
+    """The damage matrix as three tables, one for each kind of item."""
     data = tomllib.loads(MATRIX.read_text())
     lines = []
     for kind, words in (("file", "File items"), ("directory", "One document of a directory item")):
@@ -55,6 +55,12 @@ def matrix() -> str:
                 lines.append(f"| {damage['title']} | {' | '.join(cells)} |")
         lines.append("")
     lines += [f"- {damage['title']}: {damage['note']}." for damage in data["damage"] if "note" in damage]
+    lines += ["", "**SQLite items**", "", f"| damage | {' | '.join(one['title'] for one in data['mode'])} |"]
+    lines.append("| --- " * (len(data["mode"]) + 1) + "|")
+    for damage in data["database"]:
+        cells = [data["cell"][name]["text"] for name in damage["modes"]]
+        lines.append(f"| {damage['title']} | {' | '.join(cells)} |")
+    lines += ["", *(f"- {damage['title']}: {damage['note']}." for damage in data["database"] if "note" in damage)]
     lines.append(
         "- ¹ without that key it is `ok` and left alone: nothing else tells. Where there is no schema `assess` says so."
     )

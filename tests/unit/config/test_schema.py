@@ -15,6 +15,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from recoverd.config import units, unsupported
+from recoverd.config.dump_model import Dump
 from recoverd.config.loading import Loaded
 from recoverd.config.model import (
     DEFAULT_RETENTION,
@@ -150,7 +151,9 @@ hooks: &hooks
 services:
   other: {run: {command: [other]}}
   unit: {run: {systemd: unit.service}}
-  pod: {run: {control: {start: [pod, up], stop: [pod, down], status: [pod, ask]}}}
+  pod:
+    run: {control: {start: [pod, up], stop: [pod, down], status: [pod, ask]}}
+    state: {backup: {dump: {save: [s, a], load: [l], timeout: 1h, user: root}, max_bytes: 10GiB}}
   web:
     enabled: false
     root: /srv/web
@@ -176,6 +179,7 @@ services:
       tasks: {directory: tasks, include: ["*.json"], exclude: ["x*"], name_field: id}
       other: {file: other.json, rebuild: {command: [make, it]}, initial: {a: {b: 1}}}
       dump: {file: dump.rdb, format: opaque, magic: REDIS, validate: {command: [check, "{path}"], timeout: 3s}}
+      store: {sqlite: store.db, check: full, require_tables: [users], assert: [SELECT 1]}
     autosave: {every: 1m, cron: "*/15 * * * *", jitter: 1s, on_shutdown: true, on_change: {quiet: 2s, at_most: 1m}}
     retention:
       {last: 1, hourly: 2, daily: 3, weekly: 4, monthly: 5, yearly: forever, tags: [a, [b, c]], within: 1h, within_hourly: 2h,
@@ -263,6 +267,8 @@ def test_nothing_of_the_full_example_is_lost(load_text: Callable[..., Loaded]) -
     assert (web.state["tasks"].include, web.state["tasks"].name_field) == (("*.json",), "id")
     assert web.state["dump"].magic == b"REDIS".hex()
     assert web.state["dump"].validate == Validation(("check", "{path}"), 3.0)
+    backup = load_text(FULL).config.services["pod"].state["backup"]
+    assert backup.dump == Dump(("s", "a"), ("l",), 3600.0, "root", 10 << 30)
     assert web.retention.yearly == -1
     assert web.retention.tags == (("a",), ("b", "c"))
     assert web.restore.verdicts["missing"] == "alert"

@@ -18,13 +18,7 @@ HOST_USES = {
 ITEM = "state: {m: {file: /srv/x/a}}"
 SERVICE_USES = {
     "restore.fallback.*": "restore: {fallback: [VALUE]}",
-    "state.*.sqlite": "state: {m: {sqlite: /srv/x/a}}",
-    "state.*.dump": "state: {m: {dump: {save: [a], load: [b]}}}",
     "state.*.migrate": "state: {m: {file: /srv/x/a, migrate: []}}",
-    "state.*.check": "state: {m: {file: /srv/x/a, check: full}}",
-    "state.*.require_tables": "state: {m: {file: /srv/x/a, require_tables: [a]}}",
-    "state.*.assert": "state: {m: {file: /srv/x/a, assert: [a]}}",
-    "state.*.max_bytes": "state: {m: {file: /srv/x/a, max_bytes: 3}}",
 }
 
 

@@ -8,6 +8,7 @@ from dataclasses import replace
 
 import pytest
 
+from recoverd.config.dump_model import Dump
 from recoverd.config.hook_model import Hook
 from recoverd.config.keeping import Watch
 from recoverd.config.migration_model import MigrationStep
@@ -134,6 +135,21 @@ def test_a_scheduler_that_brings_services_back_may_do_so() -> None:
     assert "CAP_SETGID CAP_SETUID" in rendered(config(tried))[path]
     by_hand = replace(plain.services["one"], drill=Drill(command=("/bin/true",)))
     assert "ProtectSystem=strict" in rendered(config(by_hand))[path]
+
+
+def test_what_saves_dumps_may_reach_the_servers_and_become_their_users() -> None:
+    """A dump is asked of a server over a socket, as the user who may; what captures stays alone otherwise."""
+    dump = StateItem("backup", ItemKind.DUMP, "", dump=Dump(("save",), ("load",)))
+    plain = rendered(config(service("one", "one.service", "/srv/1")))
+    units = rendered(config(service("one", "one.service", "", state={"backup": dump})))
+    for name in ("recoverd.service", "recoverd-snapshot.service"):
+        path = f"{DIRECTORIES.units}/{name}"
+        assert "PrivateNetwork=yes" in plain[path] and "CAP_SETUID" not in plain[path]
+        assert "AF_INET AF_INET6" in units[path] and "PrivateNetwork" not in units[path]
+        assert "CAP_SETUID" in units[path] and "IPAddressDeny" not in units[path]
+    check = f"{DIRECTORIES.units}/recoverd-check.service"
+    assert units[check] == plain[check]
+    assert "CAP_SETUID" in units[f"{DIRECTORIES.units}/recoverd-confirm.service"]
 
 
 @pytest.mark.parametrize("where", ["host", "service"])

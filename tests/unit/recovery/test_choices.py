@@ -9,8 +9,8 @@ from typing import Any
 from recoverd.config.model import ItemKind, Place, Service, StateItem
 from recoverd.errors import DamagedObject
 from recoverd.recovery.choices import Choice, damaged_targets, item_choice, service_choices, snapshot_choice
+from recoverd.recovery.item_survey import ItemSurvey, ServiceSurvey
 from recoverd.recovery.plan import Action, Plan, Step, Version
-from recoverd.recovery.survey import ItemSurvey, ServiceSurvey
 from recoverd.repository.records import ItemRecord, Marks, Snapshot, SnapshotVerdict
 from recoverd.repository.trees import EMPTY_TREE, Entry, hash_tree
 from recoverd.state.verdicts import Verdict

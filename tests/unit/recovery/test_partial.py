@@ -14,10 +14,11 @@ from hypothesis import strategies as st
 
 from recoverd.config.model import Format, ItemKind, Place, Service, StateItem
 from recoverd.recovery import documents
+from recoverd.recovery.item_survey import ItemSurvey
 from recoverd.recovery.partial import MOST_HINTS, Hints, NotEnough, named_places, rows_needed, unlike
 from recoverd.recovery.scratch import Scratch
 from recoverd.recovery.stat_rows import encode
-from recoverd.recovery.survey import ItemSurvey, survey_service
+from recoverd.recovery.survey import survey_service
 from recoverd.repository.records import ItemRecord
 from recoverd.scheduler.news import News
 from recoverd.scheduler.watches import Watches

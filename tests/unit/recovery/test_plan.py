@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from recoverd.config.model import ItemKind, Place, Restore, Service, StateItem
+from recoverd.recovery.item_survey import ItemSurvey, ServiceSurvey
 from recoverd.recovery.plan import Action, Damage, Target, Version, damages, plans
 from recoverd.recovery.stat_rows import Finding
-from recoverd.recovery.survey import ItemSurvey, ServiceSurvey
 from recoverd.repository.trees import EMPTY_TREE, Entry
 from recoverd.state.verdicts import Problem, Verdict
 

@@ -10,8 +10,9 @@ import pytest
 
 from recoverd.config.model import Format, ItemKind, Place, Service, StateItem
 from recoverd.errors import StateError
+from recoverd.recovery.item_survey import ItemSurvey, newest_records
 from recoverd.recovery.scratch import Scratch
-from recoverd.recovery.survey import ItemSurvey, newest_records, survey_service
+from recoverd.recovery.survey import survey_service
 from recoverd.repository.records import ItemRecord, Snapshot, SnapshotVerdict
 from recoverd.repository.trees import EMPTY_TREE, hash_tree
 from recoverd.state.judging import build_judge

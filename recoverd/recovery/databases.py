@@ -1,0 +1,273 @@
+"""State items that are SQLite databases: copied by a child process, stored as pages, judged on that copy.
+
+A snapshot holds one whole database file: what was in its -wal or in a hot journal is in it. What lies beside it is
+never stored, and goes to quarantine with the database when it is restored.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterator
+
+from recoverd.config.database_model import COMPANIONS
+from recoverd.recovery.comparing import Comparing
+from recoverd.recovery.entries import describe_type, file_entry, large_file_entry
+from recoverd.recovery.item_survey import ItemSurvey, damaged
+from recoverd.recovery.looking import Look
+from recoverd.recovery.private_copies import PrivateCopy
+from recoverd.recovery.stat_rows import Finding, Row, join_names, pack_stat
+from recoverd.recovery.stores import Store, Trees
+from recoverd.repository.trees import DATABASE_BLOCK, DATABASE_BLOCK_THRESHOLD, Entry, same_but_mtime
+from recoverd.state.databases.process import Copied, Examination, Source
+from recoverd.state.judging import Judge, decode_judgement, encode_judgement
+from recoverd.state.verdicts import Judgement, Problem, Verdict
+from recoverd.system.mounts import is_memory_file_system, mount_point_of
+from recoverd.system.reading import attributes_of
+from recoverd.system.walk import lstat_at, open_parent
+from recoverd.values import dataclass, replace
+
+_QUIET_NS = 2_000_000_000
+"""How old a change must be for the stat that shows it to be believed: SQLite writes by system calls, so times are late
+by a tick of the kernel at most (by two seconds on vfat)."""
+_PIECE = 1 << 20
+_TOGETHER = 8 << 20  # bytes that are stored at once
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """A database and what lies beside it, by one look at the names."""
+
+    fd: int  # the directory
+    name: str
+    status: os.stat_result
+    beside: tuple[tuple[str, os.stat_result], ...]  # by ending; without the -shm file, which mere readers write to
+
+    @property
+    def names(self) -> bytes:
+        return join_names([self.name, *(self.name + ending for ending, _ in self.beside)])
+
+    @property
+    def stats(self) -> bytes:
+        # as root, SQLite gives a -wal to its owner anew whenever it opens one: a ctime of it says nothing
+        beside = [pack_stat(status, ctime_ns=0) for _, status in self.beside]
+        return b"".join([pack_stat(self.status), *beside])
+
+    @property
+    def size_bytes(self) -> int:
+        return self.status.st_size + sum(status.st_size for _, status in self.beside)
+
+    @property
+    def newest_ctime_ns(self) -> int:
+        return max(self.status.st_ctime_ns, *(status.st_mtime_ns for _, status in self.beside), 0)
+
+
+class Databases:
+    """See `looking.Kind`."""
+
+    def look(self, look: Look, outline: ItemSurvey) -> ItemSurvey:
+        fd, name = open_parent(outline.path)
+        try:
+            outline = replace(outline, mount=mount_point_of(fd))
+            found = _Found(fd, name, lstat_at(fd, name), tuple(_beside(fd, name)))
+            for ending, status in (("", found.status), *found.beside):
+                if not stat.S_ISREG(status.st_mode):
+                    sentence = f"is {describe_type(status.st_mode)} where a regular file is expected"
+                    return damaged(outline, Verdict.CORRUPT, sentence if not ending else f"{name}{ending} {sentence}")
+            row = _row(look, found)
+            if row is not None:
+                return _as_before(outline, row)
+            return _captured(look, outline, found)
+        finally:
+            os.close(fd)
+
+    def judge_staged(self, judge: Judge, document: str, fd: int) -> Judgement:
+        del document  # it is the item itself
+        status = os.fstat(fd)
+        source = Source(status.st_size, status.st_uid, status.st_gid, file=fd)
+        with PrivateCopy(source.uid, source.gid, source.size_bytes) as private:
+            with Examination(source, private.path, judge.database) as examination:
+                judgement = _judged(examination, examination.copied(), judge)
+            return judge.by_bytes(judgement, b"", status.st_size)
+
+
+def _beside(fd: int, name: str) -> Iterator[tuple[str, os.stat_result]]:
+    for ending in COMPANIONS:
+        try:
+            status = lstat_at(fd, name + ending)
+        except FileNotFoundError:
+            continue
+        if ending != "-shm" or not stat.S_ISREG(status.st_mode):
+            yield ending, status
+
+
+# --- unchanged
+
+
+def _row(look: Look, found: _Found) -> Row | None:
+    """What the newest snapshot's capture noted, if the database is still as it was then."""
+    before = look.before
+    if look.full_read or before is None or is_memory_file_system(found.fd):
+        return None
+    row = look.rows().get("")
+    if row is None or (row.judge, row.root, row.good) != (look.judge.id, before.root, before.good):
+        return None
+    trusted = row.newest_ctime_ns + _QUIET_NS <= row.captured_ns
+    return row if trusted and (row.names, row.stats) == (found.names, found.stats) else None
+
+
+def _as_before(outline: ItemSurvey, row: Row) -> ItemSurvey:
+    return replace(
+        outline,
+        verdict=row.findings[0].verdict if row.findings else Verdict.OK,
+        problems=row.findings[0].problems if row.findings else (),
+        findings=row.findings,
+        root=row.root,
+        good=row.good,
+        files=row.files,
+        size_bytes=row.size_bytes,
+        unchecked=row.unchecked,
+        notes=row.notes,
+        rows={},
+        as_known=frozenset(("",)),
+    )
+
+
+# --- captured
+
+
+def _captured(look: Look, outline: ItemSurvey, found: _Found) -> ItemSurvey:
+    """The database as it is now, put into the store."""
+    source = Source(found.size_bytes, found.status.st_uid, found.status.st_gid, directory=found.fd, name=found.name)
+    # twice, where what lies beside it has to be recovered first
+    with PrivateCopy(source.uid, source.gid, found.size_bytes * (2 if found.beside else 1)) as private:
+        with Examination(source, private.path, look.judge.database) as examination:
+            copied = examination.copied()
+            if copied.why is not None:
+                return damaged(outline, Verdict.UNREADABLE, copied.why)
+            entry, content = _stored(look.store, found, private.fd)
+            old = _entry_of(look.store, look.before.root if look.before is not None else None)
+            if old is not None and same_but_mtime(old, entry):
+                entry = old  # what only moved from the -wal into the database is no change
+            judgement = _known(look, content) if copied.damage is None else None
+            if judgement is None:
+                judgement = _judged(examination, copied, look.judge)
+                if copied.damage is None and judgement.verdict is not Verdict.UNREADABLE and look.memo is not None:
+                    look.memo.remember(look.judge.id, {content: encode_judgement(judgement)})
+        comparing = Comparing(look.item, look.judge, look.store, look.accepted)
+        judgement = look.judge.by_bytes(judgement, b"", entry.size)
+        judgement = comparing.validated("", judgement, lambda: _pieces(private.fd), found.status.st_uid)
+        good = outline.good
+        judgement = comparing.compared("", entry, judgement, content, lambda: _entry_of(look.store, good))
+    return _filed(look, outline, found, entry, content, judgement, comparing.let_pass)
+
+
+def _judged(examination: Examination, copied: Copied, judge: Judge) -> Judgement:
+    if copied.why is not None:
+        return Judgement(Verdict.UNREADABLE, (Problem("", copied.why),))
+    if copied.damage is not None:
+        return Judgement(Verdict.CORRUPT, (Problem("", copied.damage),), unchecked=judge.unchecked)
+    return examination.judged(unchecked=judge.unchecked)
+
+
+def _known(look: Look, content: str) -> Judgement | None:
+    """The verdict on this very content by these very rules, if it is remembered."""
+    remembered = look.memo.memo(look.judge.id, [content]) if look.memo is not None else {}
+    return decode_judgement(remembered[content]) if content in remembered else None
+
+
+def _entry_of(trees: Trees, root: str | None) -> Entry | None:
+    return next((entry for entry in trees.tree(root) if entry.type == "file"), None) if root is not None else None
+
+
+def _stored(store: Store, found: _Found, copy: int) -> tuple[Entry, str]:
+    """The copy as an entry with owner, mode and time of the database, and what tells its content from another."""
+    size, status = os.fstat(copy).st_size, found.status
+    # through the held directory, with one component below it: nothing can be planted in between
+    attributes = attributes_of(f"/proc/self/fd/{found.fd}/{found.name}")
+    if size <= DATABASE_BLOCK_THRESHOLD:
+        content = store.put(b"".join(_pieces(copy)))
+        return file_entry(found.name, status, content, size, attributes), content
+    block = max(DATABASE_BLOCK, _page_size(copy))
+    hashes: list[str | None] = []
+    waiting: list[bytes] = []
+    for piece in _pieces(copy):
+        waiting += [piece[at : at + block] for at in range(0, len(piece), block)]
+        if len(waiting) * block >= _TOGETHER:
+            hashes += _put(store, waiting)
+            waiting = []
+    hashes += _put(store, waiting)
+    content = store.put_blocks(hashes, block, size)
+    return large_file_entry(found.name, status, content, size, block, attributes, None, sparse=False), content
+
+
+def _put(store: Store, blocks: list[bytes]) -> list[str | None]:
+    """Store blocks; None for those that hold nothing."""
+    holes = {len(block): bytes(len(block)) for block in blocks}
+    hashes = iter(store.put_all([block for block in blocks if block != holes[len(block)]]))
+    return [next(hashes) if block != holes[len(block)] else None for block in blocks]
+
+
+def _page_size(copy: int) -> int:
+    """A power of two from 512 to 65536, also for bytes that are no database."""
+    size = int.from_bytes(os.pread(copy, 2, 16), "big")
+    return size if size >= 512 and not size & (size - 1) else 65536 if size == 1 else 512
+
+
+def _pieces(copy: int) -> Iterator[bytes]:
+    at = 0
+    while piece := os.pread(copy, _PIECE, at):
+        yield piece
+        at += len(piece)
+
+
+def _filed(
+    look: Look,
+    outline: ItemSurvey,
+    found: _Found,
+    entry: Entry,
+    content: str,
+    judgement: Judgement,
+    let_pass: dict[str, str],
+) -> ItemSurvey:
+    root = look.store.put_tree([entry])
+    notes = tuple(Problem(found.name, note.problem) for note in judgement.notes)
+    findings: tuple[Finding, ...] = ()
+    good: str | None = root
+    if judgement.verdict is not Verdict.OK:
+        problems = tuple(Problem(found.name, problem.problem) for problem in judgement.problems)
+        findings, good = (Finding("", judgement.verdict, problems, content),), outline.good
+    row = None
+    if good is not None and judgement.verdict is not Verdict.UNREADABLE:
+        row = Row(
+            captured_ns=look.now_ns,
+            newest_ctime_ns=found.newest_ctime_ns,
+            judge=look.judge.id,
+            root=root,
+            good=good,
+            names=found.names,
+            stats=found.stats,
+            findings=findings,
+            children={},
+            files=1,
+            size_bytes=entry.size,
+            unchecked=int(judgement.unchecked),
+            notes=notes,
+        )
+    before = look.before
+    as_known = before is not None and (before.root, before.good) == (root, good)
+    return replace(
+        outline,
+        verdict=judgement.verdict,
+        problems=findings[0].problems if findings else (),
+        findings=findings,
+        root=root,
+        good=good,
+        files=1,
+        size_bytes=entry.size,
+        unchecked=int(judgement.unchecked),
+        notes=notes,
+        accepted=dict(let_pass),
+        rows={"": row},
+        as_known=frozenset(("",)) if as_known else frozenset(),
+    )

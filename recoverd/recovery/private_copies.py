@@ -1,0 +1,88 @@
+"""Private directories for copies that are judged as the user whose state they are."""
+
+from __future__ import annotations
+
+import errno
+import os
+from types import TracebackType
+from typing import Self
+
+from recoverd.recovery.places import remove_tree
+from recoverd.system.durable import is_leftover, temporary_name
+from recoverd.system.mounts import free_bytes
+from recoverd.system.walk import open_directory_at
+
+_PREFIX = "recoverd-copy"
+_NAME = "copy"
+_USUAL = ("/var/tmp", "/dev/shm", "/tmp")  # noqa: S108 - disks before memory; what is made there is private
+_SPARE_BYTES = 16 << 20  # of the file system, left to others
+
+
+class PrivateCopy:
+    """An empty file in a directory that only its user (and root) can enter: `path`, open at `fd`.
+
+    Both are gone at the end of the block; what killed processes have left is removed at the beginning of the next.
+    """
+
+    def __init__(self, uid: int, gid: int, size_bytes: int) -> None:
+        """`size_bytes`: what will be written there at most. Raises OSError: ENOSPC where there is no room anywhere."""
+        self._base = _with_room(size_bytes)
+        self._name = _PREFIX + temporary_name()
+        self._owner = (uid, gid) if os.geteuid() == 0 else None
+        self._base_fd = self.fd = -1
+
+    @property
+    def path(self) -> str:
+        return os.path.join(self._base, self._name, _NAME)
+
+    def __enter__(self) -> Self:
+        self._base_fd = os.open(self._base, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            for name in os.listdir(self._base_fd):
+                if name.startswith(_PREFIX) and is_leftover(name[len(_PREFIX) :]):
+                    remove_tree(self._base_fd, name)
+            os.mkdir(self._name, 0o700, dir_fd=self._base_fd)
+            below = open_directory_at(self._base_fd, self._name)
+            try:
+                # held from before its owner can do anything there: what is read later is what SQLite wrote into this
+                flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+                self.fd = os.open(_NAME, flags, 0o600, dir_fd=below)
+                if self._owner is not None:
+                    os.fchown(self.fd, *self._owner)
+                    os.fchown(below, *self._owner)
+            finally:
+                os.close(below)
+        except BaseException:
+            self._close()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._close()
+
+    def _close(self) -> None:
+        try:
+            if self.fd >= 0:
+                os.close(self.fd)
+            remove_tree(self._base_fd, self._name)
+        finally:
+            os.close(self._base_fd)
+
+
+def _with_room(size_bytes: int) -> str:
+    """The directory for it: TMPDIR if that is set, else the first of the usual ones that has room."""
+    asked = os.environ.get("TMPDIR")
+    for base in (os.path.abspath(asked),) if asked else _USUAL:
+        try:
+            fd = os.open(base, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        except OSError:
+            continue
+        try:
+            if os.access(base, os.W_OK) and free_bytes(fd)[0] >= size_bytes + _SPARE_BYTES:
+                return base
+        finally:
+            os.close(fd)
+    where = asked or ", ".join(_USUAL)
+    raise OSError(errno.ENOSPC, f"there is no room for a private copy of {size_bytes} bytes in {where}")
