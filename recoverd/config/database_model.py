@@ -16,3 +16,8 @@ class DatabaseRules:
     check: str = "quick"  # none | quick | full: how thoroughly SQLite itself checks it
     require_tables: tuple[str, ...] = ()  # tables or views
     assertions: tuple[str, ...] = ()  # queries whose first value must be true
+
+    @property
+    def tells_content(self) -> bool:
+        """Whether anything is declared of what it must hold."""
+        return bool(self.require_tables or self.assertions)

@@ -239,9 +239,8 @@ class StateItem:
     def is_unchecked(self) -> bool:
         """Whether nothing is declared that tells valid content from any other of its format."""
         signs = (self.schema, self.guards, self.version, self.name_field, self.validate)
-        if self.database is not None and (self.database.require_tables or self.database.assertions):
-            return False
-        return not self.magic and all(sign is None for sign in signs)
+        held = bool(self.magic) or (self.database is not None and self.database.tells_content)
+        return not held and all(sign is None for sign in signs)
 
 
 class RunKind(StrEnum):

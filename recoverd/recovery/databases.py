@@ -27,9 +27,11 @@ from recoverd.system.reading import attributes_of
 from recoverd.system.walk import lstat_at, open_parent
 from recoverd.values import dataclass, replace
 
-_QUIET_NS = 2_000_000_000
+_QUIET_NS = 50_000_000
 """How old a change must be for the stat that shows it to be believed: SQLite writes by system calls, so times are late
-by a tick of the kernel at most (by two seconds on vfat)."""
+by a tick of the kernel at most."""
+_COARSE_NS = 2_000_000_000
+"""The same where files have times in whole seconds; vfat's are in two."""
 _PIECE = 1 << 20
 _TOGETHER = 8 << 20  # bytes that are stored at once
 
@@ -112,7 +114,8 @@ def _row(look: Look, found: _Found) -> Row | None:
     row = look.rows().get("")
     if row is None or (row.judge, row.root, row.good) != (look.judge.id, before.root, before.good):
         return None
-    trusted = row.newest_ctime_ns + _QUIET_NS <= row.captured_ns
+    age_ns = _QUIET_NS if row.newest_ctime_ns % 1_000_000_000 else _COARSE_NS
+    trusted = row.newest_ctime_ns + age_ns <= row.captured_ns
     return row if trusted and (row.names, row.stats) == (found.names, found.stats) else None
 
 

@@ -15,6 +15,8 @@ from recoverd.system.walk import open_directory_at
 _PREFIX = "recoverd-copy"
 _NAME = "copy"
 _USUAL = ("/var/tmp", "/dev/shm", "/tmp")  # noqa: S108 - disks before memory; what is made there is private
+_IN_MEMORY = "/dev/shm"  # noqa: S108 - what is small spares the disk its writes
+_SMALL_BYTES = 32 << 20
 _SPARE_BYTES = 16 << 20  # of the file system, left to others
 
 
@@ -74,7 +76,8 @@ class PrivateCopy:
 def _with_room(size_bytes: int) -> str:
     """The directory for it: TMPDIR if that is set, else the first of the usual ones that has room."""
     asked = os.environ.get("TMPDIR")
-    for base in (os.path.abspath(asked),) if asked else _USUAL:
+    usual = (_IN_MEMORY, *_USUAL) if size_bytes <= _SMALL_BYTES else _USUAL
+    for base in (os.path.abspath(asked),) if asked else usual:
         try:
             fd = os.open(base, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         except OSError:

@@ -94,8 +94,7 @@ class Judge:
         self.format = format
         self.signs = signs
         self.database = database or DatabaseRules()
-        held = database is not None and bool(database.require_tables or database.assertions)
-        self.unchecked = closure is None and signs == NO_SIGNS and not validation and not held
+        self.unchecked = closure is None and signs == NO_SIGNS and not validation and not self.database.tells_content
         self.is_structured = closure is not None or signs.of_values  # something is to be said of parsed content
         self.content_decides = format is not Format.AUTO or self.is_structured  # alone: a name is no hint to it
         self._file_name = file_name

@@ -6,6 +6,7 @@ import json
 import os
 import sys
 import time
+from contextlib import suppress
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 DEADLINE_S = 60.0
 _COPIED_PER_S = 5_000_000  # bytes, on a slow board with a slow card
 _JUDGED_PER_S = 2_000_000
+_END_S = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,8 +72,8 @@ class Examination:
         self._heard = b""
         self._process: subprocess.Popen[bytes] = subprocess.Popen(
             [sys.executable, "-S", "-m", "recoverd.state.databases.child"],
-            # Just where this process finds its modules, however it was started; nothing is added to that.
-            env={**os.environ, "PYTHONSAFEPATH": "1", "PYTHONPATH": os.pathsep.join(map(os.path.abspath, sys.path))},
+            # Just where this process finds its modules, however it was started, and without what `site` would add.
+            env={**os.environ, "PYTHONSAFEPATH": "1", "PYTHONPATH": os.pathsep.join(_module_paths())},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
@@ -91,8 +93,11 @@ class Examination:
     def __exit__(
         self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
     ) -> None:
+        import subprocess
+
         self._process.kill()
-        self._process.wait()
+        with suppress(subprocess.TimeoutExpired):  # one that waits for a dead disk ends when that answers
+            self._process.wait(_END_S)
         for pipe in (self._process.stdin, self._process.stdout):
             if pipe is not None:
                 try:
@@ -146,6 +151,11 @@ class Examination:
             self._heard += block
         line, _, self._heard = self._heard.partition(b"\n")
         return json.loads(line)
+
+
+def _module_paths() -> list[str]:
+    own = os.path.abspath(__file__).rsplit(os.sep, 4)[0]  # an editable installation may be found by a hook of `site`
+    return [own, *map(os.path.abspath, sys.path)]
 
 
 def _unjudged(sentence: str) -> Judgement:

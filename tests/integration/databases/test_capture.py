@@ -78,6 +78,7 @@ def test_a_stopped_database_gets_no_files_beside_it(house: Any) -> None:
 def test_unchanged_is_seen_without_a_copy(house: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """Promise 11: the stat of database and -wal tells, while a service has it open."""
     monkeypatch.setattr(databases, "_QUIET_NS", 1_000_000)
+    monkeypatch.setattr(databases, "_COARSE_NS", 1_000_000)
     house.make("one", mode="wal")
     house.writer("two")
     assert house.snapshot().outcome == "saved"
@@ -98,6 +99,7 @@ def test_unchanged_is_seen_without_a_copy(house: Any, monkeypatch: pytest.Monkey
 def test_a_checkpoint_is_no_change(house: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """The same content is the same bytes, in a -wal, in the database, and once the service is gone."""
     monkeypatch.setattr(databases, "_QUIET_NS", 1_000_000)
+    monkeypatch.setattr(databases, "_COARSE_NS", 1_000_000)
     house.make("one", mode="wal")
     writer = house.writer("two")
     assert house.snapshot().outcome == "saved"

@@ -8,6 +8,7 @@ from dataclasses import replace
 
 import pytest
 
+from recoverd.config.database_model import DatabaseRules
 from recoverd.config.dump_model import Dump
 from recoverd.config.hook_model import Hook
 from recoverd.config.keeping import Watch
@@ -182,3 +183,18 @@ def test_what_restores_may_run_the_command_of_a_migration() -> None:
     assert "CAP_SETGID CAP_SETUID" in files[f"{units}/recoverd-restore.service"]
     assert "CAP_SETUID" not in files[f"{units}/recoverd.service"]
     assert "CAP_SETUID" not in rendered(plain)[f"{units}/recoverd-restore.service"]
+
+
+def test_what_looks_into_databases_becomes_their_owner() -> None:
+    """Captures and restores need the right to; `check` looks into nothing."""
+    plain = service("web", "web.service", "/srv/web/a.db")
+    item = StateItem("main", ItemKind.SQLITE, "/srv/web/a.db", database=DatabaseRules())
+
+    def may(given: Service) -> set[str]:
+        units = rendered(config(given))
+        return {name.rpartition("/")[2] for name, text in units.items() if "CAP_SETUID" in text}
+
+    assert may(plain) == set()
+    found = may(replace(plain, state={"main": item}))
+    assert {"recoverd.service", "recoverd-restore.service", "recoverd-confirm.service"} <= found
+    assert not any("check" in name for name in found)
