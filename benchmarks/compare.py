@@ -25,7 +25,9 @@ _IMAGE_BYTES, _QUICK_IMAGE_BYTES = 4 << 30, 1 << 30
 def main(words: Sequence[str] | None = None) -> int:
     options = arguments(words)
     try:
+        before = kept(pages.KEPT) if options.write_docs and options.plan else None  # before half an hour is spent
         results = kept(options.kept) if options.kept is not None else measured(options)
+        to_keep = results if before is None else merged(before, results)
     except disk.NoDisk as error:
         print(f"benchmarks: {error}", file=sys.stderr)
         return 2
@@ -36,8 +38,8 @@ def main(words: Sequence[str] | None = None) -> int:
         print("benchmarks: interrupted", file=sys.stderr)
         return 130
     if options.write_docs:
-        pages.KEPT.write_text(results.to_json())
-        pages.PAGE.write_text(pages.write(pages.PAGE.read_text(), results))
+        pages.KEPT.write_text(to_keep.to_json())
+        pages.PAGE.write_text(pages.write(pages.PAGE.read_text(), to_keep))
     print(results.to_json() if options.json else show.text(results, colour=show.wants_colour(sys.stdout)), end="")
     return 0
 
@@ -52,13 +54,15 @@ def arguments(words: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--from", dest="kept", type=Path, metavar="FILE", help="measure nothing: show what FILE holds")
     parser.add_argument("--json", action="store_true", help="print results as JSON")
     parser.add_argument(
-        "--write-docs", action="store_true", help="keep the results, and write docs/performance.md anew"
+        "--write-docs",
+        action="store_true",
+        help="keep the results (with --plan: of these plans, beside the others), and write docs/performance.md anew",
     )
     options = parser.parse_args(words)
     if options.rounds is not None and options.rounds < 1:
         parser.error("--rounds: at least 1")
-    if options.write_docs and (options.plan or options.quick or options.alone):
-        parser.error("--write-docs needs all figures: no --plan, --quick or --alone")
+    if options.write_docs and (options.quick or options.alone or (options.plan and options.kept)):
+        parser.error("--write-docs needs all figures of a plan: no --quick or --alone; and no --plan with --from")
     return options
 
 
@@ -68,6 +72,14 @@ def kept(path: Path) -> Results:
         return Results.from_json(path.read_text())
     except (ValueError, KeyError, TypeError) as error:
         raise measure.Failed(f"{path} holds no results: {error}") from None
+
+
+def merged(before: Results, now: Results) -> Results:
+    """Some plans measured anew, beside those that are kept. Raises Failed."""
+    try:
+        return before.with_plans_of(now)
+    except ValueError as error:
+        raise measure.Failed(f"these results do not go with those of {before.taken[:10]}: {error}") from None
 
 
 def measured(options: argparse.Namespace) -> Results:

@@ -42,9 +42,10 @@ def environment(place: Path) -> dict[str, str]:
 
 
 def configuration(place: Path, services: Mapping[str, Mapping[str, Any]]) -> Path:
-    """A file that declares services, each with one directory of documents."""
+    """A file that declares services, each with one directory of documents. Under strace a boot takes its time."""
     path = place / "recoverd.yaml"
-    path.write_text(json.dumps({"version": 1, "state_dir": str(place / "state"), "services": services}))
+    settings = {"version": 1, "state_dir": str(place / "state"), "boot_timeout": "1h"}
+    path.write_text(json.dumps({**settings, "services": services}))
     return path
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from benchmarks import show
 from benchmarks.goals import outcomes
+from benchmarks.plans import PLANS
 from benchmarks.results import Results, Row
 
 KEPT = Path(__file__).with_name("results.json")
@@ -31,7 +32,10 @@ def _part(name: str, results: Results) -> str:
         return "\n".join(_machine(results))
     if name == "goals":
         return "\n".join(_goals(results))
-    return "\n".join([f"**{_capital(results.plans[name])}**", "", *_plan(results, name)])
+    if name not in results.plans and name in PLANS:
+        return f"Not measured yet: `benchmarks/run --plan {name} --write-docs` does."
+    later = [f"Measured by themselves on {results.later[name]}.", ""] if name in results.later else []
+    return "\n".join([f"**{_capital(results.plans[name])}**", "", *later, *_plan(results, name)])
 
 
 def _machine(results: Results) -> Iterator[str]:

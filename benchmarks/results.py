@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
 from statistics import median
 from typing import Any
 
@@ -64,6 +64,27 @@ class Results:
     floor_bytes: int  # peak memory of a command that does nothing: less can't be measured
     plans: Mapping[str, str]  # key -> title
     rows: tuple[Row, ...]
+    later: Mapping[str, str] = field(default_factory=dict)  # plans measured by themselves after the others: when, how
+
+    def with_plans_of(self, other: Results) -> Results:
+        """The same with what another run has measured in place of what this one has of these plans.
+
+        Raises ValueError when that was on another machine, or not in full.
+        """
+        for what in sorted((self.machine.keys() | other.machine.keys()) - {"load before"}):
+            mine, its = self.machine.get(what), other.machine.get(what)
+            if mine != its:
+                raise ValueError(f"{what} is {its} now, and was {mine}: measure all plans anew")
+        if other.settled is not self.settled:
+            raise ValueError("a quick look is no measurement")
+        load = other.machine["load before"]
+        words = f"{other.taken[:10]} with recoverd {other.versions['recoverd']}, load before {load}"
+        return replace(
+            self,
+            plans={**self.plans, **other.plans},
+            rows=(*(row for row in self.rows if row.plan not in other.plans), *other.rows),
+            later={**self.later, **dict.fromkeys(other.plans, words)},
+        )
 
     def find(self, plan: str, phase: str, tool: str) -> Row | None:
         return next((row for row in self.rows if (row.plan, row.phase, row.tool) == (plan, phase, tool)), None)

@@ -77,6 +77,10 @@ class ServiceError(RecoverdError):
     """A service can't be started, stopped or asked for its status."""
 
 
+class StartError(ServiceError):
+    """recoverd itself can't do what a start needs, such as opening the log: that tells nothing about the service."""
+
+
 class LockHeld(RecoverdError):
     """Another process holds a lock that is needed; `pid` is None where the kernel does not tell."""
 

@@ -17,7 +17,8 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "restore": ("restore", "recover what is not ok, bring services up, prove them"),
     "drill": ("drill", "rehearse a restore in a scratch directory"),
     "confirm": ("confirm", "the second phase of a boot: start, prove, fall back"),
-    "undo": ("undo", "reverse a restore"),
+    "migrate": ("migrate", "bring documents of older versions to the current one"),
+    "undo": ("undo", "reverse a restore or a migration"),
     "assess": ("assess", "the verdict on live state, with problems; changes nothing"),
     "snapshot": ("snapshot", "capture services now"),
     "list": ("list", "snapshots with verdict, age, size, and why each is kept"),
@@ -51,7 +52,6 @@ NOT_YET = frozenset(
         "bootstrap",
         "fleet",
         "report",
-        "migrate",
     ]
 )
 

@@ -51,6 +51,12 @@ def _items(service: ServiceSurvey, terminal: Terminal) -> None:
             terminal.print(f"    {printable(str(problem))}")
         if len(item.problems) > len(shown):
             terminal.print(f"    and {plural(len(item.problems) - len(shown), 'more problem')}; --verbose shows them")
+        if item.older:
+            versions = ", ".join(sorted({one.version for one in item.older.values()}))
+            what = plural(len(item.older), "document")
+            terminal.print(
+                f"    {what} of version {printable(versions)}: `recoverd migrate --dry-run` shows what changes"
+            )
         for note in item.notes if terminal.verbose else ():
             terminal.print(f"    note: {printable(str(note))}")
 

@@ -14,6 +14,7 @@ import os
 import sys
 from typing import TYPE_CHECKING
 
+from recoverd.cli import in_flight
 from recoverd.cli.opening import context_of, own_command, require_services
 from recoverd.cli.terminal import Terminal
 from recoverd.cli.text import duration, printable
@@ -179,7 +180,9 @@ def render(result: RestoreResult, terminal: Terminal) -> None:
 
 def _service(one: ServiceRestore, terminal: Terminal, *, dry_run: bool) -> None:
     would = "would be " if dry_run else ""
-    outcome = terminal.style(one.outcome, _STYLES[one.outcome])
+    changed = [item for item in one.items if item.source != "live" or item.migrated is not None]
+    only_migrated = one.outcome == "restored" and all(item.source == "live" for item in changed)
+    outcome = terminal.style("migrated" if only_migrated and changed else one.outcome, _STYLES[one.outcome])
     if one.outcome == "untouched" and one.verdict == "ok":
         outcome += ", its state is ok" + ("," if one.healthy is None and not dry_run else "")
     health = ""
@@ -187,19 +190,21 @@ def _service(one: ServiceRestore, terminal: Terminal, *, dry_run: bool) -> None:
         health = ", " + (terminal.style("healthy", "ok") if one.healthy else terminal.style("not healthy", "critical"))
     took = "" if dry_run else f" in {duration(one.seconds)}"
     terminal.print(f"{terminal.style(one.service, 'bold')}: {would}{outcome}{health}{took}")
-    restored = [item for item in one.items if item.source != "live"]
-    for item in restored if terminal.verbose else restored[:_MOST]:
+    for item in changed if terminal.verbose else changed[:_MOST]:
         terminal.print("  " + _item(item, would))
-    if len(restored) > _MOST and not terminal.verbose:
-        terminal.print(f"  and {len(restored) - _MOST} more; --verbose shows them")
+    if len(changed) > _MOST and not terminal.verbose:
+        terminal.print(f"  and {len(changed) - _MOST} more; --verbose shows them")
     for attempt in one.attempts:
         if attempt.result != "restored":
             terminal.print(f"  {attempt.candidate} was {attempt.result}: {printable(attempt.why)}")
     for reason in one.reasons:
         terminal.print(f"  {printable(reason)}")
+    if one.resume is not None and one.resume.in_flight is not None:
+        for line in in_flight.lines(one.resume.in_flight.to_json(), verbose=terminal.verbose):
+            terminal.print(f"  {line}")
     if one.pid is not None:
         terminal.print(f"  {'started as' if one.started else 'runs as'} process {one.pid}")
-    places = list(dict.fromkeys(item.quarantine for item in restored if item.quarantine is not None))
+    places = list(dict.fromkeys(item.quarantine for item in changed if item.quarantine is not None))
     for place in places:
         name = f"{one.service}/{place.rstrip('/').rpartition('/')[2]}"
         terminal.print(f"  replaced state is in {printable(place)}")
@@ -213,8 +218,11 @@ def _service(one: ServiceRestore, terminal: Terminal, *, dry_run: bool) -> None:
 
 def _item(item: ItemOutcome, would: str) -> str:
     name = f"{item.item}: {printable(item.document)}" if item.document else item.item
+    migrated = f"migrated from version {item.migrated[0]} to {item.migrated[1]}" if item.migrated is not None else ""
+    if item.source == "live":
+        return f"{name} was {would}{migrated}"
     was = f"{name} was {item.verdict_before}; {would}"
     if item.source in _MADE:
         return was + _MADE[item.source]
     age = f", {duration(item.age_s)} old" if item.age_s is not None else ""
-    return f"{was}restored from {item.candidate}{age}"
+    return f"{was}restored from {item.candidate}{age}{', ' if migrated else ''}{migrated}"

@@ -73,11 +73,19 @@ def _row(one: ServiceProcess, now_ns: int, terminal: Terminal) -> tuple[str, ...
 
 
 def _resumed(one: ServiceProcess, now_ns: int, terminal: Terminal) -> list[str]:
-    """How it came back, where something was restored for it or its last run did not end in order."""
+    """How it came back, where something was restored for it, was in flight, or its last run did not end in order."""
     report = one.resumed
-    if report is None or (report.get("outcome") == "untouched" and report.get("clean_shutdown") is not False):
+    if report is None:
+        return []
+    found = report.get("in_flight") or {}
+    told = found.get("count") or found.get("warnings") or found.get("notes")
+    if report.get("outcome") == "untouched" and report.get("clean_shutdown") is not False and not told:
         return []
     time = str(report.get("time"))
     when = relative_time(clock.parse_rfc3339(time), now_ns) if terminal.interactive else f"at {time}"
     after = " after an unclean end" if report.get("clean_shutdown") is False else ""
-    return [f"resumed {when}{after}: {printable(str(report.get('outcome')))}, #{report.get('restart_count')}"]
+    shown = [f"resumed {when}{after}: {printable(str(report.get('outcome')))}, #{report.get('restart_count')}"]
+    if found.get("count"):
+        shown.append(printable(str(found.get("summary"))))
+    shown += [f"warning: {printable(str(text))}" for text in found.get("warnings", [])]
+    return shown

@@ -15,8 +15,11 @@ from typing import Any
 import recoverd
 from recoverd.config import matching, places, trust
 from recoverd.config.database_model import DatabaseRules
+from recoverd.config.dump_model import Dump
 from recoverd.config.hook_model import Hook
+from recoverd.config.in_flight_model import InFlight
 from recoverd.config.keeping import Limits, Watch
+from recoverd.config.migration_model import MigrationStep
 from recoverd.config.model import (
     Autosave,
     CheckThresholds,
@@ -179,10 +182,12 @@ _item = _object(
     allow=frozenset,
     guards=_object(Guards, require=tuple),
     version=_object(VersionRule),
+    migrate=_list(_object(MigrationStep, patch=tuple, command=tuple)),
     validate=_object(Validation, command=tuple),
     siblings=tuple,
     rebuild=_object(Rebuild, compute=_by_name(_object(Computed)), command=tuple),
     initial=_object(Initial),
+    dump=_object(Dump, save=tuple, load=tuple),
     database=_object(DatabaseRules, require_tables=tuple, assertions=tuple),
 )
 _run = _object(Run, kind=RunKind, command=tuple, env=_by_name(_text_or_secret), start=tuple, stop=tuple, status=tuple)
@@ -214,6 +219,7 @@ _service = _object(
     check=_object(CheckThresholds),
     processes=_object(Processes),
     instances=_object(Instances, command=tuple),
+    in_flight=_list(_object(InFlight, show=tuple)),
     hooks=_list(_hook),
 )
 _config = _object(

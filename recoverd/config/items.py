@@ -7,6 +7,8 @@ from collections.abc import Sequence
 
 from recoverd.config.database_model import COMPANIONS
 from recoverd.config.databases import build_database
+from recoverd.config.dumps import build_dump
+from recoverd.config.migrations import build_migrations
 from recoverd.config.model import Format, ItemKind, Place, StateItem
 from recoverd.config.origins import build_initial, build_rebuild, build_siblings
 from recoverd.config.schema_files import load_schema
@@ -98,6 +100,10 @@ def build_item(
     before."""
     if reason := why_no_name(name):
         item.problem(None, reason)
+    if item.section("dump").present:
+        return (*build_dump(item, name), None)
+    if item.has("max_bytes"):
+        item.problem("max_bytes", "is for dumps: other state is captured whatever its size")
     kind = next((kind for kind in ItemKind if kind is not ItemKind.DUMP and item.has(kind)), None)
     if kind is None:
         return None
@@ -115,6 +121,7 @@ def build_item(
     path = _state_path(item, kind, root, own)
     if path is None:
         return None
+    version = build_version(item)
     built = StateItem(
         name=name,
         kind=kind,
@@ -126,7 +133,8 @@ def build_item(
         optional=item.flag("optional", default=False),
         allow=frozenset(item.texts("allow")),
         guards=build_guards(item),
-        version=build_version(item),
+        version=version,
+        migrate=build_migrations(item, version),
         name_field=build_name_field(item, kind),
         magic=build_magic(item),
         validate=build_validation(item),

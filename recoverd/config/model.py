@@ -13,8 +13,11 @@ from types import MappingProxyType
 from typing import Any
 
 from recoverd.config.database_model import COMPANIONS, DatabaseRules
+from recoverd.config.dump_model import Dump
 from recoverd.config.hook_model import Hook
+from recoverd.config.in_flight_model import InFlight
 from recoverd.config.keeping import Limits, Watch
+from recoverd.config.migration_model import MigrationStep
 from recoverd.config.process_model import Instances, Processes
 from recoverd.values import dataclass, field
 
@@ -217,12 +220,14 @@ class StateItem:
     allow: frozenset[str] = frozenset()
     guards: Guards | None = None
     version: VersionRule | None = None
+    migrate: tuple[MigrationStep, ...] = ()
     name_field: str | None = None
     magic: str = ""  # the first bytes of every document, in hexadecimal
     validate: Validation | None = None
     siblings: tuple[str, ...] | None = None  # patterns; None: the usual ones
     rebuild: Rebuild | None = None
     initial: Initial | None = None
+    dump: Dump | None = None  # of a dump, always
     database: DatabaseRules | None = None  # sqlite items
 
     @property
@@ -333,8 +338,14 @@ class Service:
     check: CheckThresholds = CheckThresholds()
     processes: Processes | None = None
     instances: Instances | None = None
+    in_flight: tuple[InFlight, ...] = ()
     hooks: tuple[Hook, ...] = ()  # who is told of its events, besides those of the host
     match: str | None = None  # the path that `for_each` found, of a service that was made for it
+
+    @property
+    def dumps(self) -> tuple[str, ...]:
+        """The names of its dump items."""
+        return tuple(name for name, item in self.state.items() if item.dump is not None)
 
 
 @dataclass(frozen=True, slots=True)

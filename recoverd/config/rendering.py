@@ -9,7 +9,10 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from recoverd.config.dumps import plain_dump
 from recoverd.config.hook_model import Hook
+from recoverd.config.in_flight_model import InFlight
+from recoverd.config.migration_model import MigrationStep
 from recoverd.config.model import (
     EMPTY,
     Computed,
@@ -139,6 +142,8 @@ def _service(service: Service, *, mask: bool) -> dict[str, Any]:
         plain["processes"] = {"item": named.item, "select": named.select, "pid": named.pid}
     if service.instances is not None:
         plain["instances"] = _instances(service.instances, mask=mask)
+    if service.in_flight:
+        plain["in_flight"] = [_in_flight(query) for query in service.in_flight]
     if service.hooks:
         plain["hooks"] = [_hook(hook, mask=mask) for hook in service.hooks]
     return plain
@@ -182,6 +187,19 @@ def _instances(rule: Instances, *, mask: bool) -> dict[str, Any]:
     )
 
 
+def _in_flight(query: InFlight) -> dict[str, Any]:
+    return _given(
+        item=query.item,
+        select=query.select,
+        where=dict(query.where) or None,
+        show=list(query.show) or None,
+        exists=query.exists,
+        **{"as": query.called},
+        message=query.message,
+        notify=query.notify,
+    )
+
+
 def _run(run: Run, *, mask: bool) -> dict[str, Any]:
     if run.kind is RunKind.SYSTEMD:
         return {"systemd": run.unit}
@@ -211,6 +229,8 @@ def _masked(text: str, *, mask: bool) -> str:
 
 
 def _item(item: StateItem) -> dict[str, Any]:
+    if item.dump is not None:
+        return plain_dump(item) | _signs(item)
     if item.database is not None:
         rules = item.database
         checks = {"check": rules.check, "require_tables": list(rules.require_tables), "assert": list(rules.assertions)}
@@ -237,6 +257,7 @@ def _signs(item: StateItem) -> dict[str, Any]:
             min_items=dict(guards.min_items),
         ),
         version=None if version is None else {"field": version.field, "current": version.current},
+        migrate=[_migration(step) for step in item.migrate] or None,
         name_field=item.name_field,
         magic=f"hex:{item.magic}" if item.magic else None,
         validate=None
@@ -246,6 +267,13 @@ def _signs(item: StateItem) -> dict[str, Any]:
         rebuild=None if item.rebuild is None else _rebuild(item.rebuild),
         initial=None if item.initial is None else item.initial.path or item.initial.document,
     )
+
+
+def _migration(step: MigrationStep) -> dict[str, Any]:
+    plain: dict[str, Any] = {"from": step.source, "to": step.target}
+    if step.command:
+        return plain | {"command": list(step.command), "timeout": format_duration(step.timeout_s)}
+    return plain | ({"rename": dict(step.rename)} if step.rename else {"patch": [dict(one) for one in step.patch]})
 
 
 def _rebuild(rebuild: Rebuild) -> dict[str, Any]:

@@ -11,7 +11,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from recoverd.config.addresses import why_no_address, why_no_url
+from recoverd.config.dumps import as_users_of, check_dumps
 from recoverd.config.hooks import build_hooks
+from recoverd.config.in_flight import build_in_flight
 from recoverd.config.items import Claim, Own, build_item, why_no_name
 from recoverd.config.keeping import Limits, Watch
 from recoverd.config.model import (
@@ -57,20 +59,22 @@ def build_service(name: str, section: Section, own: Sequence[Own]) -> tuple[Serv
         item_name = str(item.path[-1])
         if built := build_item(item, item_name, root, own):
             state[item_name] = built[0]
-            claims.append(Claim(name, item_name, built[0].kind, built[0].path, built[1], built[2]))
+            if built[0].path:  # a dump lies nowhere
+                claims.append(Claim(name, item_name, built[0].kind, built[0].path, built[1], built[2]))
     for item in section.sections("state"):
         rebuilt = state.get(str(item.path[-1]))
         if rebuilt is not None and rebuilt.rebuild is not None:
             check_rebuild(item, rebuilt.rebuild, rebuilt.name, {name: one.kind for name, one in state.items()})
     if not (section.section("state").node.content or section.has("run") or section.context.is_touched(section.path)):
         section.problem(None, "has neither state nor run: there is nothing to recover")
+    run = _run(section.section("run"))
     service = Service(
         name=name,
         place=section.node.place,
         enabled=section.flag("enabled", default=True),
-        run=_run(section.section("run")),
+        run=run,
         after=tuple(dict.fromkeys(section.texts("after"))),
-        state=state,
+        state=as_users_of(run, state),
         limits=_limits(section.section("limits")),
         consistency=_consistency(section.section("consistency")),
         autosave=_autosave(section.section("autosave")),
@@ -82,8 +86,10 @@ def build_service(name: str, section: Section, own: Sequence[Own]) -> tuple[Serv
         check=_check(section.section("check")),
         processes=build_processes(section.section("processes"), state),
         instances=build_instances(section.section("instances"), state),
+        in_flight=build_in_flight(section, state),
         hooks=build_hooks(section),
     )
+    check_dumps(section, service)
     return service, claims
 
 

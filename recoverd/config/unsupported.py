@@ -23,13 +23,7 @@ HOST = (
     Unsupported("heartbeat"),
     Unsupported("metrics"),
 )
-SERVICE = (
-    Unsupported("in_flight"),
-    Unsupported("restore.fallback.*", ("replicas",)),
-    Unsupported("state.*.dump"),
-    Unsupported("state.*.migrate"),
-    Unsupported("state.*.max_bytes"),
-)
+SERVICE = (Unsupported("restore.fallback.*", ("replicas",)),)
 
 
 @dataclass(frozen=True, slots=True)

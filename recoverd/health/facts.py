@@ -193,6 +193,7 @@ class ServiceFacts:
     drill: DrillFacts | None = None  # None: none is declared, and none was held
     resumed: ResumeFacts | None = None  # None: it never came back
     unproven: str | None = None  # the candidate that a restore wrote and nobody has proven; None: there is none
+    pending: tuple[str, ...] = ()  # what of its state waits for a migration, as clauses
     blocked: str | None = None  # why the last restore did not bring it up; None: it is not blocked
     open_intent: str | None = None  # of which restore, in words; None: none is open
     process: ProcessFacts | None = None  # None: the service has no process of its own

@@ -76,6 +76,17 @@ def intervention(service: ServiceFacts) -> list[Result]:
                 hint=f"`recoverd confirm {service.name}` proves it, or takes it back",
             )
         )
+    if service.pending:
+        results.append(
+            Result(
+                "migration",
+                service.name,
+                Status.WARNING,
+                f"waits for a migration: {'; '.join(service.pending)}",
+                hint=f"`recoverd migrate {service.name}` does it now, and shows with --dry-run what it changes; "
+                "a restore does it before the service starts",
+            )
+        )
     if service.unreadable_records:
         results.append(
             Result(

@@ -7,13 +7,13 @@ from typing import Any
 
 from recoverd.config.model import Service
 from recoverd.errors import StateError
-from recoverd.operations import unproven
+from recoverd.operations import pending_loads, unproven
 from recoverd.operations.assess import look
 from recoverd.operations.context import Context
 from recoverd.operations.snapshot import FAILED, SnapshotRequest, capture_locked
 from recoverd.recovery import swapping
 from recoverd.recovery.item_survey import ServiceSurvey
-from recoverd.repository.records import ABSENT
+from recoverd.repository.records import ABSENT, ServiceRecord
 from recoverd.state.verdicts import Verdict
 from recoverd.values import dataclass, replace
 
@@ -72,6 +72,8 @@ def accept(context: Context, request: AcceptRequest) -> AcceptResult:
                 name, newest.sequence, lambda marks: replace(marks, pinned=True, rejected={}, tries_left=None)
             )
         unproven.save(repository, name, None)  # somebody says that it is good
+        for item in service.dumps:
+            pending_loads.save(repository, name, item, None)
     accepted = tuple(
         (item.item, finding.document, finding.verdict.value)
         for item in before.items.values()
@@ -101,7 +103,7 @@ def remember_accepted(context: Context, service: Service, survey: ServiceSurvey)
     """Leave alone, from now on, exactly the damage that `survey` found, as long as its content does not change.
 
     Returns it: item -> document -> content hash, or ABSENT. What was accepted before counts no more, but for what
-    this very survey, a full read, found emptied and let pass.
+    this very survey, a full read, found emptied and let pass, and for items that it is not about.
     """
     found: dict[str, dict[str, str]] = {name: dict(item.accepted) for name, item in survey.items.items()}
     for name, item in survey.items.items():
@@ -110,5 +112,14 @@ def remember_accepted(context: Context, service: Service, survey: ServiceSurvey)
             if content is not None:
                 found.setdefault(name, {})[finding.document] = content
     found = {name: documents for name, documents in found.items() if documents}
-    context.repository().update_record(service.name, lambda record: replace(record, accepted=found))
+
+    def change(record: ServiceRecord) -> ServiceRecord:
+        others = {
+            name: documents
+            for name, documents in record.accepted.items()
+            if name in service.state and name not in survey.items
+        }
+        return replace(record, accepted={**others, **found})
+
+    context.repository().update_record(service.name, change)
     return found

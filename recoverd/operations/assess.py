@@ -9,6 +9,7 @@ from typing import Any
 from recoverd.config.model import EMPTY, Service
 from recoverd.errors import DamagedObject
 from recoverd.operations.context import Context
+from recoverd.recovery.dump_looks import ASK, DumpLook
 from recoverd.recovery.item_survey import ItemSurvey, ServiceSurvey, newest_records
 from recoverd.recovery.scratch import Scratch
 from recoverd.recovery.stores import Memo
@@ -56,6 +57,7 @@ def _item(item: ItemSurvey) -> dict[str, Any]:
         "files": item.files,
         "bytes": item.size_bytes,
         "unchecked": item.unchecked,
+        "older": {document: one.version for document, one in item.older.items()},
         "damaged": {f.document: f.verdict.value for f in item.findings},
     }
 
@@ -98,6 +100,7 @@ def look(
     *,
     full_read: bool = False,
     rows: Mapping[str, Mapping[str, bytes]] = EMPTY,
+    dumps: DumpLook = ASK,
 ) -> tuple[ServiceSurvey, Scratch]:
     """The survey of live state, and the trees of what it found. `rows`: by key of an item, a stat cache that is newer
     than the catalog's."""
@@ -116,6 +119,7 @@ def look(
                 full_read=full_read,
                 accepted=repository.record(service.name).accepted if repository is not None else EMPTY,
                 io_timeout_s=context.config.io_timeout_s,
+                dumps=dumps,
             )
             return survey, scratch
         except DamagedObject as error:

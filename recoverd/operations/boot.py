@@ -17,7 +17,7 @@ from recoverd.config.model import Service
 from recoverd.operations import blocking, resuming
 from recoverd.operations.context import Context
 from recoverd.operations.restoration import Restoration
-from recoverd.operations.restore import broken, guarded, in_order, result_of
+from recoverd.operations.restore import SIGNALS_S, broken, guarded, in_order, result_of
 from recoverd.operations.restore_endings import tell_unless_back
 from recoverd.operations.restore_results import FAILED, RestoreRequest, RestoreResult, ServiceRestore
 from recoverd.recovery.plan import Action
@@ -41,8 +41,11 @@ def boot(context: Context) -> tuple[RestoreResult, bool]:
     io_timeout_s = context.config.io_timeout_s
     under_way: dict[str, Restoration] = {}
     faults: list[BaseException] = []
+    interrupted = threading.Event()
 
     def work(service: Service) -> ServiceRestore:
+        if interrupted.is_set():
+            raise KeyboardInterrupt
         restoration = under_way[service.name] = Restoration(context, service, _REQUEST)
         result = guarded(context, service, _REQUEST, lambda: _locked(context, restoration))
         if result.outcome == FAILED and restoration.found is Action.RESTORE and not restoration.left_running:
@@ -53,23 +56,30 @@ def boot(context: Context) -> tuple[RestoreResult, bool]:
     def everything() -> None:
         try:
             # all of them at once: who hangs is known from here on, and waited for once
-            silent([item.path for one in services.values() for item in one.state.values()], within_s=io_timeout_s)
+            paths = [item.path for one in services.values() for item in one.state.values() if item.path]
+            silent(paths, within_s=io_timeout_s)
             in_order(context, services, work, done, flags=True)
         except BaseException as fault:  # told by the caller's thread
             faults.append(fault)
 
     thread = threading.Thread(target=everything, name="boot", daemon=True)
-    thread.start()
-    thread.join(max(0.0, context.config.boot_timeout_s - (time.monotonic() - began)))
+    try:
+        thread.start()
+        while (left_s := context.config.boot_timeout_s - (time.monotonic() - began)) > 0 and thread.is_alive():
+            thread.join(min(left_s, SIGNALS_S))
+    except KeyboardInterrupt:
+        interrupted.set()  # what was begun comes to a safe point before this process ends, nothing else is begun
+        raise
     if faults:
         raise faults[0]
-    late = [name for name in services if name not in done]
+    ended = dict(done)  # who is late goes on meanwhile, and may still be done
+    late = [name for name in services if name not in ended]
     for name in late:
-        done[name] = _late(context, name, under_way.get(name))
-        tell_unless_back(context, done[name])
-    resuming.remember(context, ((one.resume, one.healthy) for one in done.values() if one.resume is not None))
-    _remember_late(context.runtime_dir, [*late, *(name for name in done if _runs(under_way.get(name)))])
-    return result_of(context, done), not late
+        ended[name] = _late(context, name, under_way.get(name))
+        tell_unless_back(context, ended[name])
+    resuming.remember(context, ((one.resume, one.healthy) for one in ended.values() if one.resume is not None))
+    _remember_late(context.runtime_dir, [*late, *(name for name in ended if _runs(under_way.get(name)))])
+    return result_of(context, ended), not late
 
 
 def _locked(context: Context, restoration: Restoration) -> ServiceRestore:

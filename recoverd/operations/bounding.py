@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from recoverd.config.model import RepositoryConfig
 from recoverd.errors import StateError
 from recoverd.events.text import size
-from recoverd.operations import unproven
+from recoverd.operations import pending_loads, unproven
 from recoverd.operations.context import Context
 from recoverd.recovery import intents
 from recoverd.repository import bounds, pruning
@@ -136,6 +136,7 @@ def named_by_restores(context: Context, repository: Repository, service: str, se
     found = (_TAKEN_FROM.fullmatch(str(part.get("from", ""))) for part in plan)
     named = {int(match[1]) for match in found if match is not None}
     waiting = unproven.load(repository, service)
+    named |= {one.sequence for one in pending_loads.load(repository, service).values()}
     return named | ({part.sequence for part in waiting.parts} if waiting is not None else set())
 
 

@@ -2,11 +2,22 @@
 
 from __future__ import annotations
 
+from recoverd.config.model import Service
 from recoverd.errors import RecoverdError
+from recoverd.operations import children
 from recoverd.operations.context import Context
+from recoverd.operations.pending_migrations import note_pending
+from recoverd.recovery.item_survey import ServiceSurvey
 from recoverd.repository.store import Repository
 from recoverd.system import clock
 from recoverd.values import replace
+
+
+def note_live(context: Context, service: Service, survey: ServiceSurvey, *, whole: bool) -> None:
+    """What live state tells besides its content. `whole`: all of it was looked at."""
+    children.note(context, service)
+    if whole:
+        note_pending(context, service, survey)
 
 
 def note_run(repository: Repository, service: str, outcome: str, *, seconds: float = 0.0, detail: str = "") -> None:

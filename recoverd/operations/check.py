@@ -41,6 +41,7 @@ from recoverd.operations.context import Context
 from recoverd.operations.growth import growth_of
 from recoverd.operations.lingering import lingering_of
 from recoverd.operations.opening import changed_since_loaded
+from recoverd.operations.pending_migrations import waiting_migrations
 from recoverd.operations.process_facts import instances_facts, process_facts
 from recoverd.operations.quarantining import QUARANTINE, count_quarantine
 from recoverd.operations.restore_results import RESTORE
@@ -88,7 +89,7 @@ def check(context: Context, request: CheckRequest) -> CheckResult:
     repository, facts = _repository(context)
     confirmed = confirmations.confirmed(context.runtime_dir, repository) if repository is not None else {}
     intents = {intent.service: intent for intent in open_intents(context.state_dir)}
-    paths = [item.path for service in services for item in service.state.values()]
+    paths = [item.path for service in services for item in service.state.values() if item.path]
     patience_s = min(context.config.io_timeout_s, _MOST_PATIENCE_S)
     dead = dict.fromkeys(silent(paths, within_s=patience_s) if paths else (), patience_s)
     scheduler = _scheduler(context)
@@ -230,6 +231,7 @@ def _service(
         paths=tuple(
             _path(item, newest, record.accepted.get(item.name, {}) if record is not None else {}, dead.get(item.path))
             for item in service.state.values()
+            if item.path  # a dump lies nowhere
         ),
         newest=_snapshot(newest),
         confirmed_ns=confirmed.time_ns if confirmed is not None and current else None,
@@ -246,6 +248,7 @@ def _service(
         drill=drilled.facts(service, repository, context.config.timezone),
         unproven=unproven.waiting(context.state_dir, service.name, record),
         blocked=record.blocked if record is not None else None,
+        pending=waiting_migrations(service, record),
         open_intent=_intent(intent),
         process=process_facts(context, service, record) if record is not None else None,
         live=_live(context, service) if request.live else None,

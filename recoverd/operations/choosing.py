@@ -5,9 +5,10 @@ What decides is pure and stands in recovery.plan; here is remembered what was tr
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Mapping, Sequence
 
-from recoverd.config.model import Service
+from recoverd.config.model import Service, StateItem
 from recoverd.errors import StateError
 from recoverd.operations.context import Context
 from recoverd.operations.restore_only import Only
@@ -21,6 +22,8 @@ from recoverd.recovery.scratch import Scratch
 from recoverd.repository.records import Marks, ServiceRecord, Snapshot
 from recoverd.state.verdicts import Verdict
 from recoverd.system import clock
+from recoverd.system.mounts import mounts_below
+from recoverd.system.walk import UntrustedLink, open_declared_directory
 from recoverd.values import dataclass, field, replace
 
 
@@ -100,10 +103,11 @@ class Chooser:
         if self.explicit is not None:
             reason = f"asked for {self.explicit.id}"
             known = self.service, current.survey, current.trees, self.explicit, reason
+            mounts = {one.name: _mounts_in(one) for one in self.service.state.values()}
             if self.only is None:
-                choice = snapshot_choice(*known, asked=True)
+                choice = snapshot_choice(*known, asked=True, mounts=mounts)
             else:
-                choice = part_choice(*known, self.only.item, self.only.document)
+                choice = part_choice(*known, self.only.item, self.only.document, mounts=mounts)
             if not choice.parts:
                 what = "nothing that is declared for" if self.only is None else f"no good {self.only.item} of"
                 raise StateError(
@@ -171,3 +175,15 @@ class Chooser:
 
     def _untried(self, choices: Iterable[Choice]) -> Choice | None:
         return next((one for one in choices if one.key not in self.tried and not one.key & self.unusable), None)
+
+
+def _mounts_in(item: StateItem) -> list[str]:
+    """What is mounted below a state item, as paths relative to it."""
+    try:
+        fd = open_declared_directory(item.path)
+    except (OSError, UntrustedLink):
+        return []  # no directory, or none that can be entered: then it is not replaced as a whole either
+    try:
+        return mounts_below(fd)
+    finally:
+        os.close(fd)

@@ -18,7 +18,7 @@ from recoverd.repository import pruning
 from recoverd.repository.reserve import Reserve
 from recoverd.repository.store import Repository
 from recoverd.repository.trees import EMPTY_TREE, Entry
-from recoverd.values import dataclass
+from recoverd.values import dataclass, replace
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +80,8 @@ def clear(context: Context, request: ClearRequest) -> ClearResult:
             files, where, stopped = _clear_live(context, repository, service, dry_run=request.dry_run)
         removed: tuple[str, ...] = ()
         notes: tuple[str, ...] = ()
+        if request.live and service is not None and service.dumps:
+            notes = (f"{', '.join(service.dumps)}: left as it is, only the service's own tools can empty it",)
         pinned = freed = 0
         if request.snapshots:
             sequences = repository.sequences(name)
@@ -91,7 +93,7 @@ def clear(context: Context, request: ClearRequest) -> ClearResult:
                 with repository.writer(wait_s=context.wait_s, what="the repository") as writer:
                     pruned = reserve.spend(lambda: pruning.prune(repository, writer, {name: sequences}))
                 freed = pruned.freed_bytes
-                notes = (pruned.kept_data,) if pruned.kept_data is not None else ()
+                notes += (pruned.kept_data,) if pruned.kept_data is not None else ()
                 context.events.emit("prune.finished", service=name, removed=len(removed), freed_bytes=freed)
     return ClearResult(name, removed, pinned, freed, files, where, stopped, notes, request.dry_run)
 
@@ -100,8 +102,9 @@ def _clear_live(
     context: Context, repository: Repository, service: Service, *, dry_run: bool
 ) -> tuple[int, str | None, bool]:
     """Move what the items cover to quarantine: (files, where, whether the service was stopped for it)."""
+    service = replace(service, state={name: item for name, item in service.state.items() if item.dump is None})
     if not service.state:
-        raise UsageError(f"service {service.name} has no state", hint="nothing of it can be cleared")
+        raise UsageError(f"service {service.name} has no state on the disk", hint="nothing of it can be cleared")
     if not dry_run:
         swapping.finish_intent(service.name, context.state_dir)
     driver = driver_of(context, service)

@@ -60,7 +60,12 @@ def _one(context: Context, service: Service, *, unfinished: bool) -> ServiceRest
         up = bring_up(context, service, start=True)
         if up.healthy is False and service.restore.unhealthy == "fall-back":
             return Restoration(context, service, _REQUEST).run()
-        return _result(service, UNTOUCHED, up)
+        result = _result(service, UNTOUCHED, up)
+        if service.dumps:
+            from recoverd.operations.dump_loading import load_dumps  # late: few services have dumps
+
+            result = load_dumps(context, service, _REQUEST, result)
+        return result
 
 
 def _result(service: Service, outcome: str, up: Up) -> ServiceRestore:

@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from recoverd.state.judging import Judge
 
 DEFAULT_WAIT_S = 30.0
+# services whose state is looked at and written at the same time: they mostly wait for the disk, which syncs what many
+# wait for in one go; each more costs memory
+RESTORES_AT_ONCE = 8
 _USABLE = "00" * 32  # the hash of no document: under it the memo of verdicts keeps that a schema can be used
 
 
@@ -43,7 +46,8 @@ class Context:
     rest_until_s: float = 0.0  # monotonic: until then nobody tries to bring home what the spare holds
     observing: dict[str, Watch] = field(default_factory=dict)  # what was seen of services, by those that look
     opening: threading.Lock = field(default_factory=threading.Lock)
-    state_changes: threading.RLock = field(default_factory=threading.RLock)  # services are proven side by side
+    state_changes: threading.RLock = field(default_factory=threading.RLock)  # captures, prunes, starts: one at a time
+    restores: threading.Semaphore = field(default_factory=lambda: threading.Semaphore(RESTORES_AT_ONCE))
 
     def log_to(self, *sinks: Sink) -> None:
         """From now on events go to these, and to the hooks."""
@@ -100,16 +104,17 @@ class Context:
         """The judge of each state item, built once."""
         from recoverd.state.judging import build_judge
 
-        if service.name not in self._judges:
+        known = self._judges.setdefault(service.name, {})
+        if service.state.keys() - known.keys():  # the same service may be at hand with a part of its state
             repository = self.repository_if_any()
             proven = None if repository is None else partial(_is_usable, repository.catalog)
-            judges = {name: build_judge(item, proven) for name, item in service.state.items()}
+            judges = {name: build_judge(item, proven) for name, item in service.state.items() if name not in known}
             if repository is not None:
                 for judge in judges.values():
                     if judge.has_schema and not _is_usable(repository.catalog, judge.id):
                         repository.catalog.remember(judge.id, {_USABLE: b""})
-            self._judges[service.name] = judges
-        return self._judges[service.name]
+            known |= judges
+        return known
 
     def select(self, names: Sequence[str], *, enabled_only: bool = True) -> list[Service]:
         """The named services, or all enabled ones. Raises UsageError for a name that nothing is declared under."""

@@ -16,8 +16,9 @@ from recoverd.operations.drilled import DRILL, FAILED, PASSED
 from recoverd.operations.restore_results import RESTORED, Attempt
 from recoverd.operations.scratch_directory import ScratchDirectory
 from recoverd.recovery.candidates import eligible
+from recoverd.recovery.dump_looks import as_file
 from recoverd.recovery.item_survey import newest_records
-from recoverd.recovery.plan import Action, damages
+from recoverd.recovery.plan import Action, Target, damages
 from recoverd.recovery.scratch import Scratch
 from recoverd.recovery.staging import ENTRY_BYTES
 from recoverd.recovery.survey import survey_service
@@ -30,6 +31,7 @@ from recoverd.system import clock, locks
 from recoverd.values import dataclass, replace
 
 _LOCK_NAME = "drill.lock"
+_DUMPS = "dumps"  # where dumps lie in the scratch directory
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,12 +219,14 @@ def _candidates(repository: Repository, service: Service) -> Iterator[_Candidate
 
 
 def _extracted(reader: Reader, service: Service, candidate: _Candidate, scratch: ScratchDirectory) -> Service:
-    """Write the items into scratch, laid out as they are in their common directory; the service as it is there."""
+    """Write the items into scratch, laid out as they are in their common directory, dumps as files in `dumps`; the
+    service as it is there."""
     state = {}
-    common = os.path.commonpath([os.path.dirname(item.path) for item in service.state.values()])
+    above = [os.path.dirname(item.path) for item in service.state.values() if item.path]
+    common = os.path.commonpath(above) if above else "/"
     for name, item in sorted(service.state.items(), key=lambda each: each[1].path.count("/")):
-        relative = os.path.relpath(item.path, common)
-        state[name] = replace(item, path=os.path.join(scratch.path, relative))
+        relative = os.path.relpath(item.path, common) if item.path else f"{_DUMPS}/{name}"
+        state[name] = as_file(item, os.path.join(scratch.path, relative))
         record = candidate.records.get(name)
         entry = reader.item_entry(record.good) if record is not None and record.good is not None else None
         if entry is not None:
@@ -248,6 +252,18 @@ def _judged(context: Context, repository: Repository, service: Service) -> str:
             where = f"{damage.item}: {damage.document}" if damage.document else damage.item
             why = damage.problems[0].problem if damage.problems else damage.reason
             return f"{where} is {damage.verdict}: {why}"
+    older = [(name, document) for name, item in survey.items.items() for document in item.older]
+    return _migrated(context, service, older) if older else ""
+
+
+def _migrated(context: Context, service: Service, older: Sequence[Target]) -> str:
+    """Bring what was restored to the current version, as a restore would; a sentence where that fails."""
+    from recoverd.recovery.migrating import migrate_scratch
+
+    try:
+        migrate_scratch(service, context.judges(service), older)
+    except StateError as error:
+        return error.message
     return ""
 
 

@@ -8,7 +8,8 @@ from recoverd.config.model import ItemKind, Service
 from recoverd.errors import StateError, UsageError
 from recoverd.operations.context import Context
 from recoverd.operations.import_ import Copy, draft, survey_copy
-from recoverd.operations.snapshot import snapshot_verdict
+from recoverd.operations.what_changed import snapshot_verdict
+from recoverd.recovery.dump_looks import name_of
 from recoverd.recovery.item_survey import ServiceSurvey
 from recoverd.repository.records import Snapshot, SnapshotVerdict
 from recoverd.system import clock
@@ -24,7 +25,7 @@ def import_directory(context: Context, service: Service, directory: str) -> Snap
     now_ns = clock.now_ns()
     copies = []
     for name, item in service.state.items():
-        last = os.path.basename(item.path)
+        last = name_of(item)
         places = (os.path.join(service.name, name, last), os.path.join(name, last), last)
         for path in (os.path.join(os.path.abspath(directory), place) for place in places):
             is_there = os.path.isdir(path) if item.kind is ItemKind.DIRECTORY else os.path.isfile(path)
@@ -55,4 +56,4 @@ def import_directory(context: Context, service: Service, directory: str) -> Snap
 
 
 def _looked_for(service: Service) -> list[str]:
-    return [os.path.join(name, os.path.basename(item.path)) for name, item in service.state.items()]
+    return [os.path.join(name, name_of(item)) for name, item in service.state.items()]

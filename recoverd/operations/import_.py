@@ -11,9 +11,10 @@ from recoverd.config.crontab import zone_named
 from recoverd.config.model import ItemKind, Service, StateItem
 from recoverd.errors import UsageError
 from recoverd.operations.context import Context
-from recoverd.operations.snapshot import snapshot_verdict
+from recoverd.operations.what_changed import snapshot_verdict
 from recoverd.recovery.dated_names import asked_time, time_in_name
 from recoverd.recovery.differences import differ
+from recoverd.recovery.dump_looks import as_file, name_of
 from recoverd.recovery.item_survey import ItemSurvey, ServiceSurvey
 from recoverd.recovery.survey import survey_service
 from recoverd.repository.records import Snapshot, SnapshotDraft, SnapshotVerdict
@@ -233,7 +234,7 @@ def _looked_at(path: str) -> os.stat_result:
 def _item(service: Service, path: str, status: os.stat_result, wanted: str | None) -> StateItem:
     """The item that a path is a copy of: the one of its type, or the one whose name its name begins with."""
     kind = ItemKind.DIRECTORY if stat.S_ISDIR(status.st_mode) else ItemKind.FILE
-    kinds = {kind} if kind is ItemKind.DIRECTORY else {kind, ItemKind.SQLITE}
+    kinds = {kind} if kind is ItemKind.DIRECTORY else {kind, ItemKind.SQLITE, ItemKind.DUMP}
     items = [item for item in service.state.values() if item.kind in kinds and wanted in {None, item.name}]
     if not items:
         what = f"item {wanted}" if wanted is not None else f"no item of service {service.name}"
@@ -256,7 +257,7 @@ def _item(service: Service, path: str, status: os.stat_result, wanted: str | Non
 
 
 def _stem(item: StateItem) -> str:
-    return os.path.basename(item.path).split(".")[0] or os.path.basename(item.path)
+    return name_of(item).split(".")[0] or name_of(item)
 
 
 # --- looking at a copy
@@ -264,15 +265,16 @@ def _stem(item: StateItem) -> str:
 
 def survey_copy(context: Context, repository: Repository, writer: Writer, service: Service, copy: Copy) -> ItemSurvey:
     """The survey of a copy, as if it lay at the item's path."""
-    here = replace(service, state={copy.item.name: replace(copy.item, path=copy.path)})
+    here = replace(service, state={copy.item.name: as_file(copy.item, copy.path)})
     survey = survey_service(
         here, context.judges(service), store=writer, before={}, memo=None, now_ns=clock.now_ns(), full_read=True
     ).items[copy.item.name]
     like = _known_good(repository, writer, service, copy.item)
-    base = os.path.basename(copy.item.path)
+    base = name_of(copy.item)
     roots = {root: _moved(writer, root, base, like) for root in (survey.root, survey.good or EMPTY_TREE)}
     return replace(
         survey,
+        kind=copy.item.kind,
         path=copy.item.path,
         root=roots[survey.root],
         good=None if survey.good is None else roots[survey.good],

@@ -52,6 +52,7 @@ class ServiceProcess:
             "restart_count": None if self.resumed is None else self.resumed.get("restart_count"),
             "clean_shutdown": None if self.resumed is None else self.resumed.get("clean_shutdown"),
             "resumed": None if self.resumed is None else self.resumed.get("time"),
+            "in_flight": None if self.resumed is None else self.resumed.get("in_flight"),
         }
 
 

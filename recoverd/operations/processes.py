@@ -8,7 +8,7 @@ from functools import partial
 from typing import Any
 
 from recoverd.config.model import Service
-from recoverd.errors import ServiceError
+from recoverd.errors import ServiceError, StartError
 from recoverd.operations import blocking, children
 from recoverd.operations.context import Context
 from recoverd.operations.dependants import claimed
@@ -42,6 +42,7 @@ class Up:
     why: str = ""
     pid: int | None = None
     started: bool = False  # by this call
+    was_tried: bool = True  # False: recoverd could not even start it, which tells nothing about its state
 
 
 def driver_of(context: Context, service: Service) -> Driver | None:
@@ -99,7 +100,7 @@ def bring_up(context: Context, service: Service, *, start: bool) -> Up:
                     ended = children.told(children.end_survivors(context, service))
                 begun = _start(context, service, driver)
         except ServiceError as error:
-            return Up(False, error.message)
+            return Up(False, error.message, was_tried=not isinstance(error, StartError))
         started, pid = not begun.already, begun.pid
         if started:
             context.events.emit("service.started", service=service.name, message=f"pid {pid}", pid=pid)

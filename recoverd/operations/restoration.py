@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import time
 
+from recoverd.config.model import Service
 from recoverd.errors import RecoverdError, StateError
-from recoverd.operations import rejecting, unproven
+from recoverd.operations import migrating, rejecting, unproven
 from recoverd.operations import restore_endings as endings
 from recoverd.operations import restore_results as results
 from recoverd.operations import restore_words as told
@@ -27,7 +28,7 @@ from recoverd.recovery.gathered import Nothing
 from recoverd.recovery.plan import Action
 from recoverd.repository.objects import Reader
 from recoverd.system import clock
-from recoverd.values import dataclass
+from recoverd.values import dataclass, replace
 
 _UNHEALTHY = "the service was not healthy on it"
 CONFIRM = "confirm"  # why a restore happens: the second phase of a boot
@@ -38,11 +39,50 @@ class Restoration(RestoreRun):
     """Carries one restore through; `run` gives its result. Raises RecoverdError and OSError for what stops it."""
 
     def run(self) -> ServiceRestore:
+        whole = self.service
+        if not whole.dumps:
+            return self._of_files()
+        from recoverd.operations.dump_loading import load_dumps  # late: few services have dumps
+        from recoverd.operations.dump_looking import without_dumps
+
+        self.service = without_dumps(whole)
+        done = self._of_files() if self._has_files(whole) else self._up_only()
+        return load_dumps(self.context, whole, self.request, done, explicit=self.explicit, only=self.only)
+
+    def _has_files(self, whole: Service) -> bool:
+        """Whether this is about any state that lies on the disk."""
+        if self.only is not None:
+            return self.only.item not in whole.dumps
+        if self.explicit is None:
+            return True
+        records = self.explicit.items
+        return any(name in records and records[name].good is not None for name in self.service.state)
+
+    def _up_only(self) -> ServiceRestore:
+        """Nothing but the service is brought up, so that it can be asked for its dumps."""
+        name = self.service.name
+        if self.request.dry_run:
+            return ServiceRestore(name, results.UNTOUCHED)
+        with self.context.state_changes:
+            self._finish_before()
+        up = self.bring_up(results.UNTOUCHED, ())
+        return ServiceRestore(
+            name,
+            results.UNTOUCHED,
+            healthy=up.healthy,
+            reasons=(*self.notes, *((up.why,) if up.why else ())),
+            pid=up.pid,
+            started=up.started,
+            exit_status=1 if up.healthy is False else 0,
+            resume=self.resume,
+        )
+
+    def _of_files(self) -> ServiceRestore:
         with self.chooser.gathered:
             result = self._run()
         if result.exit_status == 1 and self.rejected and not self.others:
-            with self.context.state_changes:  # none of them helped: the cause is elsewhere
-                rejecting.withdraw(self.context, self.service.name, dict.fromkeys(self.rejected))
+            # none of them helped: the cause is elsewhere
+            rejecting.withdraw(self.context, self.service.name, dict.fromkeys(self.rejected))
         return result
 
     def _run(self) -> ServiceRestore:
@@ -50,7 +90,7 @@ class Restoration(RestoreRun):
         if repository is None:  # a dry run creates none
             first = self.asked_for(self.look(None))
             return endings.dry_run(self, first, self.chooser.next(Nothing(), first))
-        with self.context.state_changes:
+        with self.context.restores:
             if not self.request.dry_run:
                 self._finish_before()
                 if self._runs_too_early():
@@ -60,6 +100,7 @@ class Restoration(RestoreRun):
             with repository.reader() as reader:
                 first = self._first(reader)
                 if self.request.dry_run:
+                    migrating.would(self, first)
                     return endings.dry_run(self, first, self.chooser.next(reader, first))
         self.found = first.action
         items = first.survey.items.values()
@@ -81,7 +122,11 @@ class Restoration(RestoreRun):
             first = unhealthy
         if first.action is Action.BLOCK:
             return endings.blocked(self, first, endings.blocking(first))
-        if first.action is Action.LEAVE and self.explicit is None:
+        migrating.tell_if_it_fails(self, first.survey)
+        if self.request.why == migrating.MIGRATE:
+            return self._migrate(first)
+        migrates = migrating.decide(self, first)
+        if first.action is Action.LEAVE and self.explicit is None and not migrates:
             return self._leave(first)
         return self._restore(first)
 
@@ -99,13 +144,28 @@ class Restoration(RestoreRun):
             check_document(self.only, plain.trees, (live, record.good if record is not None else None))
         return self.asked_for(plain)
 
+    def _migrate(self, first: Look) -> ServiceRestore:
+        """Only what waits for a migration: damage is for a restore, which migrates as well."""
+        if first.action is not Action.LEAVE:
+            reasons = tuple(told.sentence(one) for one in first.damage)
+            hint = f"`recoverd restore {self.service.name}` repairs it, and migrates it in the same transaction"
+            return replace(endings.result(self, first, results.FAILED, reasons=reasons, exit_status=1), hint=hint)
+        with self.context.state_changes:
+            migrating.allow_again(self)
+        if migrating.decide(self, first):
+            return self._restore(first)
+        left = tuple(told.sentence(one) for one in first.damage)
+        waits = migrating.unfit(self.service, first.survey) is not None
+        outcome = results.FAILED if waits else results.UNTOUCHED
+        return endings.result(self, first, outcome, reasons=left, exit_status=1 if waits else 0)
+
     def _restore(self, first: Look, up: Up | None = None) -> ServiceRestore:
         """One choice after the other, until the service is healthy on one. `up`: how it was on state that is ok."""
         most = 1 if self.explicit is not None else self.service.restore.attempts
         current, by_hand = first, self.request.why == "restore" and self.explicit is None and up is None
         while most > 0:
             try:
-                with self.context.state_changes, self.context.repository().reader() as reader:
+                with self.context.restores, self.context.repository().reader() as reader:
                     written = write_next(self, reader, current)
                     if written is None and by_hand and not self.applied and not self.chooser.given_up:
                         by_hand = False
@@ -113,6 +173,11 @@ class Restoration(RestoreRun):
                             self.notes.append("candidates whose tries were used up are tried again")
                             continue
             except (RecoverdError, OSError) as error:
+                if not self.applied and self.migrates:
+                    migrating.give_up(self, error.message if isinstance(error, RecoverdError) else str(error))
+                    if current.wrong or self.explicit is not None:
+                        continue
+                    return endings.not_migrated(self, current, self.unmigrated)
                 if not self.applied:
                     raise
                 # a candidate that does not work must not stay only because the next one can't be tried
@@ -125,10 +190,11 @@ class Restoration(RestoreRun):
             most -= 1
             current, choice = written
             tried = self.bring_up(results.RESTORED, self.items(current, choice, clock.now_ns()), written=True)
+            if not tried.was_tried:
+                return endings.not_started(self, current, choice, tried)
             if tried.healthy is not False or self.others:
                 return endings.restored(self, current, choice, tried)
-            with self.context.state_changes:
-                self._reject(choice, tried)
+            self._reject(choice, tried)
         if self.applied:
             return endings.put_back(self, current)
         return endings.nothing_left(self, current) if up is None else endings.untouched(self, current, up)
@@ -137,7 +203,8 @@ class Restoration(RestoreRun):
         """State that is ok, or is to be left alone. Only `restore.unhealthy: fall-back` goes on where a probe fails."""
         up = self.bring_up(results.UNTOUCHED, told.live(first.survey))
         asked = self.request.origin is not None or self.only is not None or self.request.boot
-        if up.healthy is not False or self.service.restore.unhealthy != "fall-back" or first.damage or asked:
+        falls_back = self.service.restore.unhealthy == "fall-back" and up.was_tried
+        if up.healthy is not False or not falls_back or first.damage or asked:
             return endings.untouched(self, first, up)
         self.chooser.falls_back = True
         self.was_running = True  # it is up now, and so it is to be if nothing helps
@@ -245,27 +312,26 @@ class Restoration(RestoreRun):
         if not self._is_counted(note) and not self.runs():
             unproven.save(repository, name, unproven.counted(note))
         up = self.bring_up(results.UNTOUCHED, told.live(first.survey))
-        if self.request.boot:
+        if not up.was_tried:
+            unproven.save(repository, name, note)  # the start that was counted did not happen
+        if self.request.boot or not up.was_tried:
             return endings.untouched(self, first, up)
         if up.healthy is not False:
             return endings.proven(self, first, note, up)
         why = up.why or _UNHEALTHY
         self._tell_rejected(note.candidate, why)
-        with self.context.state_changes:
-            if not note.asked:
-                rejecting.reject(self.context, name, note.parts, why)
-                self.rejected += note.parts
-            try:
-                self._take_back(note)
-            except StateError as error:  # what was replaced is gone: what was restored stays, and it goes on with that
-                unproven.save(repository, name, None)
-                again = self.bring_up(results.UNTOUCHED, told.live(first.survey))
-                return endings.result(
-                    self, first, results.FAILED, up=again, reasons=(why, error.message), exit_status=1
-                )
+        if not note.asked:
+            rejecting.reject(self.context, name, note.parts, why)
+            self.rejected += note.parts
+        try:
+            self._take_back(note)
+        except StateError as error:  # what was replaced is gone: what was restored stays, and it goes on with that
             unproven.save(repository, name, None)
-            self.note = None
-            with repository.reader() as reader:
-                before = self.look(reader)
+            again = self.bring_up(results.UNTOUCHED, told.live(first.survey))
+            return endings.result(self, first, results.FAILED, up=again, reasons=(why, error.message), exit_status=1)
+        unproven.save(repository, name, None)
+        self.note = None
+        with self.context.restores, repository.reader() as reader:
+            before = self.look(reader)
         self.damaged, self.found = before.action is not Action.LEAVE, before.action
         return before

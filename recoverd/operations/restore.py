@@ -6,7 +6,7 @@ import logging
 import os
 import time
 from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 
 from recoverd.config.model import FailedService, Service
 from recoverd.errors import LockHeld, RecoverdError, UsageError
@@ -29,11 +29,14 @@ from recoverd.operations.restore_results import (
 from recoverd.operations.tidying import tidy_if_any
 from recoverd.recovery.plan import ORIGINS
 from recoverd.repository.records import Snapshot
-from recoverd.services.ordering import blocked_by, start_order
+from recoverd.services.ordering import held_by, start_order
 from recoverd.system import clock
 from recoverd.values import replace
 
 _SIDE_BY_SIDE = 16  # services that are proven at the same time; most of that is waiting
+SIGNALS_S = (
+    0.5  # for so long at most the main thread waits: Ctrl-C does not wake it where another thread took the signal
+)
 _LOG = logging.getLogger("recoverd.operations")
 
 
@@ -121,30 +124,48 @@ def in_order(
     *,
     flags: bool,
 ) -> None:
-    """Do `work` for each service in the order of `after`, independent ones side by side; results go into `done`.
+    """Do `work` for each service once those that it comes `after` have come to an end, independent ones side by side:
+    who hangs keeps nobody waiting but these. Each result goes into `done` when it is there.
 
     What comes after a service that is blocked or has failed is blocked too; with `flags` systemd hears of it, and
-    events tell of that and of what was `done` before.
+    events tell of that and of what was `done` before. What `work` raises ends all: what was begun comes to its end,
+    nothing else is begun.
     """
     for broken_one in done.values() if flags else ():
         tell_unless_back(context, broken_one)
     blocked = {failed.name: "its configuration is broken" for failed in context.config.failed}
-    for wave in start_order(services):
-        held = blocked_by(services, blocked)
-        ready = [services[name] for name in wave if name not in held]
-        for name in wave:
-            if name in held:
-                done[name] = ServiceRestore(name, BLOCKED, reasons=(held[name],), exit_status=1)
+    waiting = [name for wave in start_order(services) for name in wave]
+    open_ends = set(waiting)
+    running: dict[Future[None], str] = {}
+
+    def do(name: str) -> None:
+        done[name] = work(services[name])
+
+    def end(name: str) -> None:
+        open_ends.discard(name)
+        one = done[name]
+        if one.outcome in {BLOCKED, FAILED}:
+            blocked[name] = one.reasons[0] if one.reasons else one.outcome
+
+    pool = ThreadPoolExecutor(max_workers=max(1, min(_SIDE_BY_SIDE, len(services))))
+    try:
+        while open_ends:
+            for name in [name for name in waiting if open_ends.isdisjoint(services[name].after)]:
+                waiting.remove(name)
+                held = held_by(services[name], blocked)
+                if held is None:
+                    running[pool.submit(do, name)] = name
+                    continue
+                done[name] = ServiceRestore(name, BLOCKED, reasons=(held[1],), exit_status=1)
                 if flags:
-                    cause = next(other for other in services[name].after if other in held)
-                    blocking.block(context.runtime_dir, name, held[name], because=cause)
+                    blocking.block(context.runtime_dir, name, held[1], because=held[0])
                     tell_unless_back(context, done[name])
-        blocked.update(held)
-        with ThreadPoolExecutor(max_workers=max(1, min(_SIDE_BY_SIDE, len(ready)))) as pool:
-            for one in pool.map(work, ready):
-                done[one.service] = one
-                if one.outcome in {BLOCKED, FAILED}:
-                    blocked[one.service] = one.reasons[0] if one.reasons else one.outcome
+                end(name)
+            for future in wait(running, SIGNALS_S, return_when=FIRST_COMPLETED).done:
+                future.result()
+                end(running.pop(future))
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
 def result_of(context: Context, done: Mapping[str, ServiceRestore], *, dry_run: bool = False) -> RestoreResult:

@@ -3,52 +3,70 @@
 from __future__ import annotations
 
 from recoverd.errors import RecoverdError, ServiceError
-from recoverd.operations import rejecting, unproven
+from recoverd.operations import migrating, rejecting, unproven
 from recoverd.operations import restore_records as records
 from recoverd.operations import restore_results as results
 from recoverd.operations import restore_words as told
 from recoverd.operations.choosing import Look
 from recoverd.operations.context import Context
+from recoverd.operations.pending_migrations import note_pending
 from recoverd.operations.processes import Up, driver_of
 from recoverd.operations.restore_results import Attempt, ItemOutcome, ServiceRestore
 from recoverd.operations.restore_run import RestoreRun
+from recoverd.operations.telling import finished
 from recoverd.recovery import quarantine
 from recoverd.recovery.choices import Choice
-from recoverd.recovery.plan import Action, accepting_resets
+from recoverd.recovery.plan import Action, Origin, accepting_resets
 from recoverd.state.verdicts import worst
 from recoverd.system import clock
+from recoverd.values import replace
 
 
 def restored(run: RestoreRun, current: Look, choice: Choice, up: Up) -> ServiceRestore:
     """State was written, and the service was not found unhealthy on it."""
     now_ns = clock.now_ns()
+    reason = "migration" if all(part.origin is Origin.LIVE for part in choice.parts) else "restore"
     try:
-        with run.context.state_changes:
-            if run.request.boot:
-                records.remember_blocked(run.context, run.service.name, None)  # others start and prove it, later
-            else:
-                seen = run.after.survey if run.after is not None else None
-                kept = run.service
-                if run.chooser.is_asked and seen is not None:
-                    kept = accepting_resets(kept)
-                    records.remember_emptied(run.context, kept.name, seen)
-                records.keep(run.context, kept, choice.sequences, up, now_ns, seen=seen, whole=not run.others)
+        if run.request.boot:
+            records.remember_blocked(run.context, run.service.name, None)  # others start and prove it, later
+        else:
+            seen = run.after.survey if run.after is not None else None
+            kept = run.service
+            if run.chooser.is_asked and seen is not None:
+                kept = accepting_resets(kept)
+                records.remember_emptied(run.context, kept.name, seen)
+            whole = not run.others
+            records.keep(run.context, kept, choice.sequences, up, now_ns, seen=seen, whole=whole, reason=reason)
     except (RecoverdError, OSError) as error:  # the state is back and proven: that stands, also on a full disk
         run.notes.append(f"it could not be recorded: {error}")
     run.attempts.append(Attempt(choice.candidate, "restored"))
     items = run.items(current, choice, now_ns)
+    if run.migrated and run.after is not None:
+        migrating.tell_done(run)
+        note_pending(run.context, run.service, run.after.survey)
     _tell_restored(run, choice, items, up)
     reasons = (*told.left_alone(current.damage, choice), *((up.why,) if up.why else ()))
     outcome = results.DEGRADED if choice.is_partial else results.RESTORED
     return result(run, current, outcome, up=up, items=items, reasons=reasons)
 
 
+def not_started(run: RestoreRun, current: Look, choice: Choice, up: Up) -> ServiceRestore:
+    """State was written, and recoverd could not start the service on it: the next restore does, and proves it."""
+    if run.note is not None and run.note.starts:  # the start that was counted did not happen
+        unproven.save(run.context.repository(), run.service.name, replace(run.note, starts=run.note.starts - 1))
+    items = run.items(current, choice, clock.now_ns())
+    reasons = (up.why, f"its state was restored from {choice.candidate}, and is not proven yet")
+    return result(run, current, results.FAILED, up=up, items=items, reasons=reasons, exit_status=1)
+
+
 def _tell_restored(run: RestoreRun, choice: Choice, items: tuple[ItemOutcome, ...], up: Up) -> None:
     after = run.after.survey.items.values() if run.after is not None else ()
+    message, level, returned = finished(run.resume, f"from {choice.candidate}")
     run.context.events.emit(
         "restore.finished",
         service=run.service.name,
-        message=f"from {choice.candidate}",
+        message=message,
+        level=level,
         candidate=choice.candidate,
         items=len({part.item for part in choice.parts}),
         files=sum(one.files for one in after),
@@ -57,6 +75,12 @@ def _tell_restored(run: RestoreRun, choice: Choice, items: tuple[ItemOutcome, ..
         seconds=round(clock.monotonic_s() - run.began_s, 3),
         attempts=len(run.attempts),
         healthy=up.healthy,
+        restart_count=returned.restart_count,
+        clean_shutdown=returned.clean_shutdown,
+        in_flight=returned.in_flight,
+        warnings=returned.warnings,
+        messages=returned.messages,
+        resume=returned.resume,
     )
 
 
@@ -65,21 +89,55 @@ def untouched(run: RestoreRun, current: Look, up: Up | None = None) -> ServiceRe
     if up is None:
         up = run.bring_up(results.UNTOUCHED, told.live(current.survey))
     remember_blocked(run, None)
+    _tell_resumed(run, up)
     left = tuple(told.sentence(one) for one in current.damage)
     reasons = (*left, up.why) if up.why else left
     return result(run, current, results.UNTOUCHED, up=up, reasons=reasons)
 
 
+def not_migrated(run: RestoreRun, current: Look, why: str) -> ServiceRestore:
+    """Everything stays as it was, and the service starts on it."""
+    if run.migrates:
+        migrating.give_up(run, why)
+    up = run.bring_up(results.FAILED, told.live(current.survey))
+    remember_blocked(run, None)
+    left = tuple(told.sentence(one) for one in current.damage)
+    reasons = ("its state is as it was before", *left, *((up.why,) if up.why else ()))
+    return result(run, current, results.FAILED, up=up, reasons=reasons, exit_status=1)
+
+
 def proven(run: RestoreRun, current: Look, note: unproven.Unproven, up: Up) -> ServiceRestore:
     """What an earlier restore wrote lies there, and the service is not unhealthy on it."""
     if up.healthy or not run.is_provable:
-        with run.context.state_changes:
-            sequences = {part.sequence for part in note.parts if part.sequence}
-            records.keep(run.context, run.service, sequences, up, clock.now_ns(), seen=current.survey)
+        sequences = {part.sequence for part in note.parts if part.sequence}
+        records.keep(run.context, run.service, sequences, up, clock.now_ns(), seen=current.survey)
     remember_blocked(run, None)
+    _tell_resumed(run, up)
     run.attempts.append(Attempt(note.candidate, "restored"))
     left = tuple(told.sentence(one) for one in current.damage)
     return result(run, current, results.RESTORED, up=up, reasons=(*left, *((up.why,) if up.why else ())))
+
+
+def _tell_resumed(run: RestoreRun, up: Up) -> None:
+    """A service is back on state that was left alone: told where it says what is to be resumed."""
+    report = run.resume
+    if report is not None and report.in_flight is not None and not report.again and up.healthy is not False:
+        message, level, returned = finished(report, "its state was left as it is")
+        run.context.events.emit(
+            "restore.finished",
+            service=run.service.name,
+            message=message,
+            level=level,
+            items=0,
+            seconds=round(clock.monotonic_s() - run.began_s, 3),
+            healthy=up.healthy,
+            restart_count=returned.restart_count,
+            clean_shutdown=returned.clean_shutdown,
+            in_flight=returned.in_flight,
+            warnings=returned.warnings,
+            messages=returned.messages,
+            resume=returned.resume,
+        )
 
 
 def left_running(run: RestoreRun, current: Look) -> ServiceRestore:
@@ -101,18 +159,19 @@ def put_back(run: RestoreRun, current: Look) -> ServiceRestore:
     """Healthy on none: the cause is elsewhere. The original state comes back, rejections are withdrawn."""
     driver = driver_of(run.context, run.service)
     name = run.service.name
-    with run.context.state_changes:
-        if driver is not None:
-            driver.stop()
-        take_back(run)
-        rejecting.withdraw(run.context, name, dict.fromkeys(run.rejected))
-        unproven.save(run.context.repository(), name, None)
+    if driver is not None:
+        driver.stop()
+    take_back(run)
+    rejecting.withdraw(run.context, name, dict.fromkeys(run.rejected))
+    unproven.save(run.context.repository(), name, None)
     if run.was_running and driver is not None:
         try:
             driver.start()
         except ServiceError as error:
             run.notes.append(error.message)
     last = run.attempts[-1].why if run.attempts else ""
+    if run.before is not None:
+        migrating.tell_failed(run, f"not healthy on migrated state, which was taken back: {last}")
     reasons = (
         f"not healthy on any of {len(run.attempts)} candidate{'s' if len(run.attempts) != 1 else ''}: {last}",
         "the original state was put back",

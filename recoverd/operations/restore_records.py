@@ -43,6 +43,22 @@ def remember_emptied(context: Context, service: str, survey: ServiceSurvey) -> N
         )
 
 
+def remember_left(context: Context, service: str, survey: ServiceSurvey) -> int:
+    """Exactly what is damaged in `survey`, which holds some of the items, is left alone from now on; how much it is."""
+    found = {
+        name: {one.document: one.content for one in item.findings if one.content is not None}
+        for name, item in survey.items.items()
+    }
+    context.repository().update_record(
+        service,
+        lambda record: replace(
+            record,
+            accepted={name: documents for name, documents in {**record.accepted, **found}.items() if documents},
+        ),
+    )
+    return sum(len(documents) for documents in found.values())
+
+
 def keep(
     context: Context,
     service: Service,
@@ -52,6 +68,7 @@ def keep(
     *,
     seen: ServiceSurvey | None,
     whole: bool = True,
+    reason: str = "restore",
 ) -> None:
     """Not blocked any more; a snapshot of what is there now; proven what it came from, if it is.
 
@@ -60,7 +77,7 @@ def keep(
     if whole:
         remember_blocked(context, service.name, None)
         unproven.save(context.repository(), service.name, None)
-    saved = _capture(context, service, up, seen)
+    saved = _capture(context, service, up, seen, reason)
     if up.healthy and whole:
         mark_proven(context, service.name, sequences | ({saved} if saved is not None else set()), now_ns)
 
@@ -73,7 +90,7 @@ def mark_proven(context: Context, service: str, sequences: Iterable[int], now_ns
         )
 
 
-def _capture(context: Context, service: Service, up: Up, seen: ServiceSurvey | None) -> int | None:
+def _capture(context: Context, service: Service, up: Up, seen: ServiceSurvey | None, reason: str) -> int | None:
     """Snapshot what was restored and started; the sequence of the new snapshot, if there is one.
 
     Where nothing runs, and the last look (`seen`) has found exactly what the newest snapshot holds, another one would
@@ -87,6 +104,18 @@ def _capture(context: Context, service: Service, up: Up, seen: ServiceSurvey | N
             for item, record in ((item, newest.items[name]) for name, item in found.items())
         ):
             return None
-    made = capture_locked(context, [service], SnapshotRequest(reason="restore", prune=False))
-    saved = made[service.name].id
+    whole = replace(service, state=context.config.services.get(service.name, service).state)
+    return _captured(context, whole, ask_dumps=False, reason=reason)  # those are loaded later, if at all
+
+
+def keep_loaded(context: Context, service: Service, sequences: set[int], up: Up, now_ns: int) -> None:
+    """A snapshot of what is there after dumps were loaded; proven what they came from, if the service is healthy."""
+    saved = _captured(context, service, ask_dumps=True)
+    if up.healthy:
+        mark_proven(context, service.name, sequences | ({saved} if saved is not None else set()), now_ns)
+
+
+def _captured(context: Context, service: Service, *, ask_dumps: bool, reason: str = "restore") -> int | None:
+    request = SnapshotRequest(reason=reason, prune=False, ask_dumps=ask_dumps)
+    saved = capture_locked(context, [service], request)[service.name].id
     return int(saved.rpartition("/")[2]) if saved is not None else None

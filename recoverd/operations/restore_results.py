@@ -45,6 +45,7 @@ class ItemOutcome:
     age_s: float | None = None  # how old the restored content is: what was written since is lost
     quarantine: str | None = None  # where the replaced state is
     reason: str = ""
+    migrated: tuple[str, str] | None = None  # from this version to that one, as it was brought back
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -56,6 +57,7 @@ class ItemOutcome:
             "age_seconds": None if self.age_s is None else round(self.age_s, 3),
             "quarantine": self.quarantine,
             "reason": self.reason,
+            "migrated": None if self.migrated is None else {"from": self.migrated[0], "to": self.migrated[1]},
         }
 
 
@@ -85,6 +87,10 @@ class ServiceRestore:
             "verdict_before": self.verdict,
             "attempts": [{"candidate": a.candidate, "result": a.result, "why": a.why} for a in self.attempts],
             "resume": None if self.resume is None else self.resume.path,
+            "restart_count": None if self.resume is None else self.resume.restart_count,
+            "in_flight": None
+            if self.resume is None or self.resume.in_flight is None
+            else self.resume.in_flight.to_json(),
             "items": [one.to_json() for one in self.items],
             "reasons": list(self.reasons),
             "hint": self.hint,

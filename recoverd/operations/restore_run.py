@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 from recoverd.config.model import EMPTY, Service
+from recoverd.operations import migrating, resuming
 from recoverd.operations import restore_words as told
-from recoverd.operations import resuming
 from recoverd.operations.assess import look
 from recoverd.operations.choosing import Chooser, Look
 from recoverd.operations.context import Context
@@ -23,6 +24,9 @@ from recoverd.repository.objects import Reader
 from recoverd.repository.records import Snapshot
 from recoverd.system import clock
 from recoverd.values import dataclass, field
+
+if TYPE_CHECKING:
+    from recoverd.recovery.migrating import Migrated
 
 
 @dataclass(slots=True)
@@ -47,6 +51,10 @@ class RestoreRun:
     note: Unproven | None = None  # what was written and not proven yet
     began_s: float = field(default_factory=clock.monotonic_s)
     others: tuple[Damage, ...] = ()  # what stays damaged because only another part was asked for
+    migrates: bool = False  # live documents of older versions are migrated too
+    unmigrated: str = ""  # why they could not be
+    before: Snapshot | None = None  # what live state was before it was migrated
+    migrated: Sequence[Migrated] = ()  # documents of what was staged last
     _chooser: Chooser | None = None
 
     @property
@@ -95,6 +103,8 @@ class RestoreRun:
         """
         if self.others and not self.was_running and not self.runs():
             return Up(None, "it is not started, because other state of it is damaged")
+        if self.request.why == migrating.MIGRATE and not self.was_running:
+            return Up(None)  # nothing was stopped for it
         self.resume = resuming.announce(self.context, self.service, self.request, outcome, items, written=written)
         return bring_up(self.context, self.service, start=self.request.start)
 
@@ -105,4 +115,5 @@ class RestoreRun:
 
     def items(self, current: Look, choice: Choice, now_ns: int) -> tuple[ItemOutcome, ...]:
         where = self.applied[-1].quarantine if self.applied else None
-        return told.outcomes(current.survey, current.damage, choice, now_ns=now_ns, quarantine=where)
+        found = told.outcomes(current.survey, current.damage, choice, now_ns=now_ns, quarantine=where)
+        return told.with_versions(found, self.migrated)

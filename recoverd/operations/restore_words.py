@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from recoverd.operations.restore_results import ItemOutcome
 from recoverd.recovery.choices import Choice
 from recoverd.recovery.item_survey import ServiceSurvey
 from recoverd.recovery.plan import Action, Damage, Origin
+from recoverd.values import replace
+
+if TYPE_CHECKING:
+    from recoverd.recovery.migrating import Migrated
 
 
 def sentence(damage: Damage) -> str:
@@ -24,7 +28,7 @@ def left_alone(found: Sequence[Damage], choice: Choice) -> tuple[str, ...]:
     return (*alone, *choice.without, *choice.left)
 
 
-def evidence(survey: ServiceSurvey, choice: Choice) -> dict[str, Any]:
+def evidence(survey: ServiceSurvey, choice: Choice, migrated: Sequence[Migrated] = ()) -> dict[str, Any]:
     """What goes to quarantine beside the replaced state: why it was replaced, and by what."""
     return {
         "service": survey.service,
@@ -44,6 +48,9 @@ def evidence(survey: ServiceSurvey, choice: Choice) -> dict[str, Any]:
             {"item": part.item, "document": part.document, "from": choice.named(part), "reason": part.reason}
             for part in choice.parts
         ],
+        "migrated": [
+            {"item": one.item, "document": one.document, "from": one.before, "to": one.after} for one in migrated
+        ],
     }
 
 
@@ -59,7 +66,7 @@ def outcomes(
             verdict_before=verdicts.get(part.target, survey.items[part.item].verdict.value),
             source=part.origin.value,
             candidate=choice.named(part),
-            age_s=None if part.origin is Origin.EMPTY else max(0.0, (now_ns - part.time_ns) / 1e9),
+            age_s=None if part.origin in {Origin.EMPTY, Origin.LIVE} else max(0.0, (now_ns - part.time_ns) / 1e9),
             quarantine=quarantine,
             reason=part.reason,
         )
@@ -67,6 +74,21 @@ def outcomes(
     ]
     restored = {part.item for part in choice.parts}
     return (*found, *(one for one in live(survey) if one.item not in restored))
+
+
+def with_versions(found: Sequence[ItemOutcome], migrated: Sequence[Migrated]) -> tuple[ItemOutcome, ...]:
+    """The same, with what was migrated: of an item that came back as a whole, the first of its documents tells."""
+    versions: dict[tuple[str, str], tuple[str, str]] = {}
+    for one in migrated:
+        for document in (one.document, ""):
+            versions.setdefault((one.item, document), (one.before, one.after))
+    changed = {(one.item, one.document) for one in found if one.candidate is not None}
+    return tuple(
+        replace(one, migrated=versions[one.item, one.document])
+        if (one.item, one.document) in changed and (one.item, one.document) in versions
+        else one
+        for one in found
+    )
 
 
 def live(survey: ServiceSurvey) -> tuple[ItemOutcome, ...]:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from contextlib import ExitStack
 
-from recoverd.errors import DamagedObject, ServiceError, StateError
+from recoverd.errors import DamagedObject, RepositoryError, ServiceError, StateError
+from recoverd.operations import migrating, unproven
 from recoverd.operations import restore_endings as endings
 from recoverd.operations import restore_words as told
 from recoverd.operations import staged_judging as judging
-from recoverd.operations import unproven
 from recoverd.operations.choosing import Look
 from recoverd.operations.processes import driver_of
 from recoverd.operations.rejecting import taken
@@ -20,6 +21,7 @@ from recoverd.recovery import staging, swapping
 from recoverd.recovery.choices import Choice, damaged_targets
 from recoverd.recovery.plan import Action, Origin, Target
 from recoverd.repository.objects import Reader
+from recoverd.repository.records import Snapshot
 from recoverd.system import clock
 from recoverd.values import replace
 
@@ -28,17 +30,57 @@ _MOST_LOOKS = 3  # how often live state may change under a restore before it giv
 
 def write_next(run: RestoreRun, reader: Reader, current: Look) -> tuple[Look, Choice] | ServiceRestore | None:
     """Bring the next choice onto the disk, validated. None: there is none left; a result ends the restore."""
+    with ExitStack() as readers:
+        return _write_next(run, reader, current, readers)
+
+
+def _write_next(
+    run: RestoreRun, reader: Reader, current: Look, readers: ExitStack
+) -> tuple[Look, Choice] | ServiceRestore | None:
     driver = driver_of(run.context, run.service)
     for _ in range(_MOST_LOOKS):
         if run.applied:  # the last choice lies there now: what was wrong before is what is to be replaced
             now = run.look(reader)
             current = replace(now, damage=current.damage)
-        while (choice := run.chooser.next(reader, current)) is not None:
-            staged = _stage(run, reader, choice)
+        before: Snapshot | None = None
+        if older := migrating.older(run, current):
+            if current.wrong and run.chooser.next(reader, current) is None:
+                return None  # what is damaged can't be repaired: nothing is stopped, and nothing migrated
+            try:  # what is saved before a migration is what the service left behind when it stopped
+                if driver is not None and not run.request.boot:
+                    run.was_running = driver.stop().was_running or run.was_running
+                now = run.asked_for(run.look(reader))
+                if run.explicit is None and now.action is Action.BLOCK:
+                    return endings.blocked(run, now, endings.blocking(now))
+                if not migrating.decide(run, now):
+                    if not now.wrong and run.explicit is None:
+                        return endings.untouched(run, now)
+                    current = now
+                    continue
+                before = run.before = migrating.save_before(run, older)
+            except ServiceError as error:
+                return endings.blocked(run, current, (f"{run.service.name} could not be stopped: {error.message}",))
+            except (RepositoryError, StateError) as error:
+                if not current.wrong and run.explicit is None:
+                    return endings.not_migrated(run, current, error.message)
+                migrating.give_up(run, error.message)
+                older = {}
+            else:
+                reader = readers.enter_context(run.context.repository().reader())
+                current, older = now, migrating.older(run, now)
+        while True:
+            choice = plain = run.chooser.next(reader, current)
+            if older and before is not None and (plain is not None or not current.wrong):
+                choice = migrating.joined(run, plain, older, before, reader)
+            if choice is None:
+                return None
+            staged = _stage(run, reader, choice, plain)
             if staged is not None:
                 break
-        else:
-            return None
+            if not run.migrates and older:
+                older = {}
+                if plain is None:
+                    return endings.not_migrated(run, current, run.unmigrated)
         if not choice.replacements:
             staged.discard()
             run.notes += (f"live state is what {choice.candidate} holds", *choice.left)
@@ -52,9 +94,10 @@ def write_next(run: RestoreRun, reader: Reader, current: Look) -> tuple[Look, Ch
                 stopped = driver.stop()  # also what would start it, where it does not run
                 run.was_running = run.was_running or (stopped.was_running and not run.applied)
             again = run.asked_for(run.look(reader))
-            if not run.applied and run.explicit is None and again.wrong != current.wrong:
+            is_other = run.explicit is None and again.wrong != current.wrong
+            if not run.applied and (is_other or migrating.older(run, again) != migrating.older(run, current)):
                 staged.discard()
-                if again.action is not Action.RESTORE:
+                if again.action is not Action.RESTORE and run.explicit is None and not migrating.older(run, again):
                     return endings.became(run, again)
                 current = again
                 continue
@@ -65,7 +108,7 @@ def write_next(run: RestoreRun, reader: Reader, current: Look) -> tuple[Look, Ch
                 candidate=choice.candidate,
                 items=len({part.item for part in choice.parts}),
             )
-            evidence = told.evidence(current.survey, choice)
+            evidence = told.evidence(current.survey, choice, run.migrated)
             rows = judging.rows(run.context, run.service, staged, clock.now_ns())
             _note(run, choice, staged)
             applied = swapping.apply(staged, state_dir=run.context.state_dir, evidence=evidence)
@@ -76,7 +119,7 @@ def write_next(run: RestoreRun, reader: Reader, current: Look) -> tuple[Look, Ch
             staged.discard()
             raise
         run.applied.append(applied)
-        run.chooser.tried.add(choice.key)
+        run.chooser.tried |= {one.key for one in (choice, plain) if one is not None}
         after = run.look(reader, rows, service=run.meant(choice))
         written = {part.target for part in choice.parts if part.origin is not Origin.EMPTY}
         bad = sorted(one for one in after.wrong if one in written or (one[0], "") in written)
@@ -106,8 +149,12 @@ def _note(run: RestoreRun, choice: Choice, staged: staging.Staging) -> None:
     unproven.save(run.context.repository(), run.service.name, run.note)
 
 
-def _stage(run: RestoreRun, reader: Reader, choice: Choice) -> staging.Staging | None:
-    """Stage and judge; None when the choice turned out to be damaged, or not to be valid today."""
+def _stage(run: RestoreRun, reader: Reader, choice: Choice, plain: Choice | None) -> staging.Staging | None:
+    """Stage, migrate and judge; None when the choice turned out to be damaged, or not to be valid today.
+
+    `plain`: the choice without the live documents that are only to be migrated.
+    """
+    known = plain or choice
     try:
         staged = staging.stage(
             run.chooser.source(reader),
@@ -117,10 +164,13 @@ def _stage(run: RestoreRun, reader: Reader, choice: Choice) -> staging.Staging |
             at_most_bytes=at_most_bytes(choice, run.context.repository().snapshots(run.service.name)),
         )
     except DamagedObject as error:
-        _pass_over(run, choice, "damaged", damaged_targets(run.chooser.source(reader), choice), error.message)
+        _pass_over(run, known, "damaged", damaged_targets(run.chooser.source(reader), known), error.message)
         return None
     try:
-        problems = judging.problems(run.context, run.meant(choice), staged, choice)
+        problems = migrating.bring_to_current(run, staged, choice)
+        if not problems:
+            changed = {one.item for one in run.migrated}
+            problems = judging.problems(run.context, run.meant(choice), staged, choice, changed)
     except BaseException:
         staged.discard()
         raise
@@ -128,7 +178,11 @@ def _stage(run: RestoreRun, reader: Reader, choice: Choice) -> staging.Staging |
         return staged
     staged.discard()
     why = "; ".join(f"{item}{'/' if document else ''}{document} {text}" for (item, document), text in problems.items())
-    _pass_over(run, choice, "invalid", list(problems), why)
+    live = {part.target for part in choice.parts if part.origin is Origin.LIVE}
+    if live.intersection(problems):
+        migrating.give_up(run, why)
+    else:
+        _pass_over(run, known, "invalid", list(problems), why)
     return None
 
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import logging
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
 
 from recoverd.config.model import RunKind, Service
 from recoverd.errors import RecoverdError
@@ -14,11 +16,14 @@ from recoverd.operations.context import Context
 from recoverd.operations.processes import driver_of
 from recoverd.operations.restore_results import ItemOutcome, RestoreRequest
 from recoverd.operations.resume_files import history_path, load_history, report_path
-from recoverd.recovery.resume import ResumeReport, Shutdown, encode_history, followed
+from recoverd.recovery.resume import History, ResumeReport, Shutdown, encode_history, followed
 from recoverd.services.process_record import ProcessRecord
 from recoverd.system import clock, durable
 from recoverd.system.walk import UntrustedLink, open_parent
 from recoverd.values import replace
+
+if TYPE_CHECKING:
+    from recoverd.recovery.in_flight import Found
 
 FAILURE = "failure"  # why a restore happens: the unit has failed
 _log = logging.getLogger("recoverd.operations")
@@ -48,16 +53,22 @@ def announce(
     shutdown = lifetimes.last_shutdown(record, lifetime, service.name, this_boot, is_own=is_own)
     if request.why == FAILURE and shutdown.clean is None:
         shutdown = Shutdown(False, "its unit has failed")
+    first_phase = _first_phase(history, request, this_boot)
+    if first_phase is not None:
+        shutdown = Shutdown(first_phase["clean_shutdown"], first_phase["shutdown"])
+    now_ns = clock.now_ns()
     report = ResumeReport(
         service.name,
-        clock.now_ns(),
+        now_ns,
         request.why,
         this_boot,
-        0 if is_first else history.restart_count + 1,
+        history.restart_count if first_phase is not None else 0 if is_first else history.restart_count + 1,
         shutdown,
         outcome,
         [item.to_json() for item in items],
         path=report_path(context.runtime_dir, service.name),
+        in_flight=_in_flight(context, service, now_ns),
+        again=first_phase is not None,
     )
     path = report.path
     try:
@@ -67,6 +78,22 @@ def announce(
     except OSError as error:
         _log.warning("%s can't be told how it comes back: %s", service.name, error)
     return report
+
+
+def _first_phase(history: History, request: RestoreRequest, this_boot: str) -> Mapping[str, Any] | None:
+    """The report of this boot's first phase, where the second goes on with it: both are one return."""
+    newest = history.reports[-1] if history.reports else {}
+    told = (newest.get("why"), newest.get("boot_id"), newest.get("healthy"))
+    return newest if request.why == "confirm" and told == ("boot", this_boot, None) else None
+
+
+def _in_flight(context: Context, service: Service, now_ns: int) -> Found | None:
+    """What its documents say was in flight; None where it declares no queries."""
+    if not service.in_flight:
+        return None
+    from recoverd.recovery.in_flight_documents import look  # late: few services ask
+
+    return look(service, now_ns=now_ns, io_timeout_s=context.config.io_timeout_s)
 
 
 def _is_about_to_start(context: Context, service: Service, record: ProcessRecord, *, boot: bool) -> bool:
@@ -82,7 +109,10 @@ def _is_about_to_start(context: Context, service: Service, record: ProcessRecord
 
 
 def remember(context: Context, reports: Iterable[tuple[ResumeReport, bool | None]]) -> None:
-    """Add reports, and whether their service was healthy, to the histories: all of them with one sync. Best effort."""
+    """Add reports, and whether their service was healthy, to the histories: all of them with one sync. Best effort.
+
+    What one that was killed has left half written goes, whether or not there is anything to add.
+    """
     directory = os.path.join(context.state_dir, "resume")
     pending: list[tuple[str, str]] = []
     try:
@@ -93,17 +123,17 @@ def remember(context: Context, reports: Iterable[tuple[ResumeReport, bool | None
             with open(temporary, "wb", opener=_private) as file:
                 file.write(encode_history(history))
             pending.append((temporary, history_path(context.state_dir, report.service)))
-        if not pending:
-            return
-        fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            durable.syncfs(fd)
-            for temporary, path in pending:
-                os.replace(temporary, path)
-            durable.fsync_directory(fd)
-            _sweep(fd)
-        finally:
-            os.close(fd)
+        if pending:
+            fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            try:
+                durable.syncfs(fd)
+                for temporary, path in pending:
+                    os.replace(temporary, path)
+                durable.fsync_directory(fd)
+            finally:
+                os.close(fd)
+        for one in (directory, os.path.dirname(report_path(context.runtime_dir, ""))):
+            _sweep(one)
     except OSError as error:
         _log.warning("how services came back can't be kept: %s", error)
 
@@ -112,25 +142,33 @@ def _private(path: str, flags: int) -> int:
     return os.open(path, flags | os.O_EXCL, 0o600)
 
 
-def _sweep(fd: int) -> None:
-    for name in os.listdir(fd):
+def _sweep(directory: str) -> None:
+    """Remove what processes that are gone have left half written."""
+    if not os.path.isdir(directory):
+        return
+    for name in os.listdir(directory):
         if durable.is_leftover(name):
-            os.unlink(name, dir_fd=fd)
+            os.unlink(os.path.join(directory, name))
 
 
 def _write_for(service: Service, path: str, data: bytes) -> None:
     """In memory, readable for the group of the service."""
     temporary = os.path.join(os.path.dirname(path), durable.temporary_name())
-    with open(temporary, "wb", opener=_private) as file:
-        file.write(data)
-        gid = _group_of(service)
-        if gid is not None:
-            try:
-                os.fchown(file.fileno(), -1, gid)
-            except PermissionError:
-                pass  # a plain user's own service reads it as that user
-        os.fchmod(file.fileno(), 0o640)
-    os.replace(temporary, path)
+    try:
+        with open(temporary, "wb", opener=_private) as file:
+            file.write(data)
+            gid = _group_of(service)
+            if gid is not None:
+                try:
+                    os.fchown(file.fileno(), -1, gid)
+                except PermissionError:
+                    pass  # a plain user's own service reads it as that user
+            os.fchmod(file.fileno(), 0o640)
+        os.replace(temporary, path)
+    except OSError:
+        with suppress(FileNotFoundError):
+            os.unlink(temporary)
+        raise
 
 
 def _group_of(service: Service) -> int | None:
@@ -143,6 +181,8 @@ def _group_of(service: Service) -> int | None:
         except RecoverdError:
             return None  # its start will say so
     for item in service.state.values():
+        if not item.path:
+            continue  # a dump lies nowhere
         try:
             fd, name = open_parent(item.path)
         except (OSError, UntrustedLink):

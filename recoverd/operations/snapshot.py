@@ -8,25 +8,33 @@ from contextlib import ExitStack
 from functools import partial
 from typing import Any
 
-from recoverd.config.model import EMPTY, ItemKind, Service
-from recoverd.errors import DamagedObject, LockHeld, RecoverdError, RepositoryError, ServiceError, os_hint
-from recoverd.operations import children, confirmations
-from recoverd.operations.capture_notes import forget_failures, note_failure, note_run
+from recoverd.config.model import EMPTY, Service
+from recoverd.errors import DamagedObject, LockHeld, RecoverdError, RepositoryError, ServiceError, StateError, os_hint
+from recoverd.operations import confirmations
+from recoverd.operations.capture_notes import forget_failures, note_failure, note_live, note_run
 from recoverd.operations.confirmations import Confirmation
 from recoverd.operations.consistency import held_still
 from recoverd.operations.context import Context
+from recoverd.operations.dump_asking import dump_look
 from recoverd.operations.full_read import FULL_READ, full_read_due
 from recoverd.operations.making_room import keep_free, make_room, prune_after
 from recoverd.operations.quarantining import tend_if_due
 from recoverd.operations.telling import tell_state
-from recoverd.operations.what_changed import is_changed, is_good_changed, is_nothing
+from recoverd.operations.what_changed import (
+    is_changed,
+    is_good_changed,
+    is_nothing,
+    snapshot_verdict,
+    touched_only,
+    usable,
+    without_failed,
+)
 from recoverd.recovery.item_survey import ServiceSurvey, newest_records
-from recoverd.recovery.partial import Hints, ServiceHints, unlike
+from recoverd.recovery.partial import Hints, ServiceHints
 from recoverd.recovery.survey import save_rows, survey_service
-from recoverd.repository.records import ItemRecord, Snapshot, SnapshotDraft, SnapshotVerdict
+from recoverd.repository.records import Snapshot, SnapshotDraft, SnapshotVerdict
 from recoverd.repository.store import Repository
 from recoverd.repository.writer import Writer
-from recoverd.state.verdicts import Verdict
 from recoverd.system import clock
 from recoverd.values import dataclass, field, replace
 
@@ -44,6 +52,7 @@ class SnapshotRequest:
     dry_run: bool = False
     time_ns: int | None = None  # live state is of this time: an import, which never is the newest
     hints: Mapping[str, ServiceHints] = field(default_factory=lambda: EMPTY)  # services that were watched; see recovery
+    ask_dumps: bool = True  # False: dumps stay as the newest snapshot has them
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +126,7 @@ class _Capture:
     changed: bool
     seconds: float
     touched: Mapping[str, Hints] = field(default_factory=lambda: EMPTY)
+    failed: tuple[str, ...] = ()  # dumps that could not be taken, a sentence each
 
 
 def snapshot(context: Context, request: SnapshotRequest) -> SnapshotResult:
@@ -229,11 +239,15 @@ def _capture_together(
             return results, error
         fresh: dict[str, Confirmation] = {}
         for name, capture in captures.items():
+            if capture.failed and not capture.changed:  # what can't be dumped is no snapshot
+                results[name] = _failed(context, repository, name, StateError("; ".join(capture.failed)))
+                continue
+            late[name] += capture.failed
             made = committed.get(name)
             results[name] = _outcome(context, repository, capture, made, late[name], dry_run=request.dry_run)
             if not request.dry_run:
                 save_rows(capture.survey, repository.catalog, committed.get(name) or capture.parent)
-                children.note(context, capture.service)
+                note_live(context, capture.service, capture.survey, whole=name not in request.hints)
                 if not capture.changed and capture.parent is not None:
                     fresh[name] = Confirmation(now_ns, capture.parent.sequence)
     for name in confirmations.save(context.runtime_dir, repository, fresh):
@@ -269,11 +283,13 @@ def _capture(
                 now_ns=now_ns,
                 full_read=full_read or damage is not None,
                 accepted=accepted,
-                hints=_usable(request, service, parent, before) if damage is None else None,
+                hints=usable(request.hints.get(service.name), parent, before) if damage is None else None,
                 io_timeout_s=context.config.io_timeout_s,
+                dumps=dump_look(context, service, request),
             )
-            changed = is_changed(writer, survey, parent)
-            good_changed = is_good_changed(writer, survey, before)
+            seen = without_failed(survey, before)
+            changed = is_changed(writer, seen, parent)
+            good_changed = is_good_changed(writer, seen, before)
             if changed or good_changed:
                 writer.complete(service.name, {name: (item.root, item.good) for name, item in survey.items.items()})
         except DamagedObject as error:
@@ -284,40 +300,14 @@ def _capture(
         verdict = snapshot_verdict(survey, good_changed=good_changed)
         forced = parent is not None and (request.label is not None or bool(request.tags))
         forced = forced or request.time_ns is not None
-        wanted = (changed or good_changed or damage is not None or forced) and not is_nothing(survey, parent)
+        failed = tuple(item.failure for item in survey.items.values() if item.failure is not None)
+        wanted = changed or good_changed or damage is not None or (forced and not failed)
+        wanted = wanted and not is_nothing(seen, parent)
         if full_read and not request.dry_run:
             repository.catalog.record_run(service.name, FULL_READ, now_ns, time.monotonic() - started, "done", "")
-        touched = _touched(writer, service, survey, before) if parent is not None and not wanted else {}
-        return _Capture(service, parent, survey, verdict, wanted, time.monotonic() - started, touched)
+        touched = touched_only(writer, service, survey, before) if parent is not None and not wanted else {}
+        return _Capture(service, parent, survey, verdict, wanted, time.monotonic() - started, touched, failed)
     raise damage or AssertionError("the last round has no parent")
-
-
-def _usable(
-    request: SnapshotRequest, service: Service, parent: Snapshot | None, before: Mapping[str, ItemRecord]
-) -> Mapping[str, Hints] | None:
-    """The hints, if they tell all that happened since `parent`; an older one does not stand for what was seen."""
-    hints = request.hints.get(service.name)
-    if hints is None or parent is None or parent.sequence < hints.since:
-        return None
-    return hints.items if all(parent.items.get(name) is record for name, record in before.items()) else None
-
-
-def _touched(
-    writer: Writer, service: Service, survey: ServiceSurvey, before: Mapping[str, ItemRecord]
-) -> dict[str, Hints]:
-    """What differs from the newest snapshot without being worth another one, by directory item."""
-    found = {}
-    for name, item in survey.items.items():
-        if service.state[name].kind is ItemKind.DIRECTORY and name in before and item.root != before[name].root:
-            found[name] = unlike(writer, before[name].root, item.root)
-    return found
-
-
-def snapshot_verdict(survey: ServiceSurvey, *, good_changed: bool) -> SnapshotVerdict:
-    """`ok` when everything is; else `partial` when something good is new, `invalid` when nothing is."""
-    if survey.verdict in {Verdict.OK, Verdict.NEW}:
-        return SnapshotVerdict.OK
-    return SnapshotVerdict.PARTIAL if good_changed else SnapshotVerdict.INVALID
 
 
 def _draft(capture: _Capture, request: SnapshotRequest, now_ns: int) -> SnapshotDraft:

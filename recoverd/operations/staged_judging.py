@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
 from recoverd.config.model import Service
 from recoverd.operations.context import Context
@@ -21,18 +21,20 @@ from recoverd.state.verdicts import Verdict
 _BLOCK_BYTES = 1 << 20
 
 
-def problems(context: Context, service: Service, staged: Staging, choice: Choice) -> dict[Target, str]:
+def problems(
+    context: Context, service: Service, staged: Staging, choice: Choice, changed: Collection[str] = ()
+) -> dict[Target, str]:
     """What is wrong with the staged documents, a sentence for each.
 
     A verdict on the very bytes (their hashes were checked when they were staged) by the very same rules stands. What
-    was emptied passes where the service's policy accepts that.
+    was emptied passes where the service's policy accepts that. `changed`: items that are not what they were taken from.
     """
     passes = {Verdict.OK}
     if service.restore.verdicts.get(Verdict.RESET) == "accept":
         passes.add(Verdict.RESET)
     found: dict[Target, str] = {}
     judges = context.judges(service)
-    settled = _settled(context, service, choice)
+    settled = _settled(context, service, choice).difference(changed)
     for replacement, document, fd in staged.files(lambda one: one.item not in settled):
         item = service.state[replacement.item]
         judgement = kind_of(item.kind).judge_staged(judges[item.name], document, fd)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from recoverd.config.model import Service
@@ -12,9 +12,14 @@ from recoverd.operations import unproven
 from recoverd.operations.accept import remember_accepted
 from recoverd.operations.assess import look
 from recoverd.operations.context import Context
+from recoverd.operations.migrating import remember_undone
+from recoverd.operations.pending_migrations import note_pending
 from recoverd.operations.processes import bring_up, driver_of
-from recoverd.recovery import quarantine, swapping
+from recoverd.recovery import aside, quarantine, swapping
+from recoverd.recovery.dump_looks import DO_NOT_ASK
+from recoverd.recovery.item_survey import ServiceSurvey
 from recoverd.recovery.quarantine import Quarantined
+from recoverd.state.verdicts import worst
 from recoverd.values import dataclass
 
 
@@ -64,15 +69,27 @@ def undo(context: Context, request: UndoRequest) -> UndoResult:
         )
     repository = context.repository()
     what = f"service {service.name}"
+    if found.evidence.get("kind") == aside.KIND:
+        from recoverd.operations.undo_dumps import undo_dumps
+
+        with repository.service_lock(service.name, wait_s=context.wait_s, what=what):
+            return undo_dumps(context, service, found, request)
     with repository.service_lock(service.name, wait_s=context.wait_s, what=what):
-        swapping.finish_intent(service.name, context.state_dir)
-        driver = driver_of(context, service)
-        running = driver is not None and driver.stop().was_running
-        applied = quarantine.undo(service.name, found.id, state_dir=context.state_dir)
-        unproven.save(repository, service.name, None)  # it was about what was undone
-        verdict, accepted = _accept(context, service)
-        context.events.emit("restore.finished", service=service.name, message=f"{found.id} was undone")
-        up = bring_up(context, service, start=running and request.start)
+        return undo_files(context, service, found, request)
+
+
+def undo_files(context: Context, service: Service, found: Quarantined, request: UndoRequest) -> UndoResult:
+    """What lies on the disk comes back; the caller holds the service's lock. Raises StateError, ServiceError."""
+    repository = context.repository()
+    swapping.finish_intent(service.name, context.state_dir)
+    driver = driver_of(context, service)
+    running = driver is not None and driver.stop().was_running
+    applied = quarantine.undo(service.name, found.id, state_dir=context.state_dir)
+    unproven.save(repository, service.name, None)  # it was about what was undone
+    touched = {str(step["item"]) for step in found.evidence.get("steps", ())}
+    verdict, accepted = _accept(context, service, touched)
+    context.events.emit("restore.finished", service=service.name, message=f"{found.id} was undone")
+    up = bring_up(context, service, start=running and request.start)
     count = sum(len(documents) for documents in accepted.values())
     return UndoResult(service.name, found.id, applied.quarantine, verdict, count, up.healthy, up.why)
 
@@ -99,8 +116,14 @@ def _find(context: Context, wanted: str | None) -> tuple[str, Quarantined]:
     raise UsageError(f"there is no quarantine {wanted!r}", hint=f"the newest is {newest[0]}/{newest[1].id}")
 
 
-def _accept(context: Context, service: Service) -> tuple[str, Mapping[str, Mapping[str, str]]]:
+def _accept(
+    context: Context, service: Service, touched: Collection[str]
+) -> tuple[str, Mapping[str, Mapping[str, str]]]:
     """Call what lies there now good enough to be left alone, as long as its content does not change."""
     with context.repository().reader() as reader:
-        survey, _ = look(context, service, reader, full_read=True)
-    return survey.verdict.value, remember_accepted(context, service, survey)
+        survey, _ = look(context, service, reader, full_read=True, dumps=DO_NOT_ASK)
+    found = {name: item for name, item in survey.items.items() if name not in service.dumps}
+    survey = ServiceSurvey(service.name, found)
+    remember_undone(context, service, survey, touched)
+    note_pending(context, service, survey)
+    return worst(item.verdict for item in found.values()).value, remember_accepted(context, service, survey)

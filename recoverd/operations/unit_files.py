@@ -67,6 +67,8 @@ class Layout:
     keeps: bool = False  # the scheduler also restores state, starts and probes services: `watch`, `drill.cron`
     tells: bool = False  # hooks are declared, which may need the network
     validates: bool = False  # captures and restores start processes as the owners of state: `validate`, databases
+    migrates: bool = False  # the same of restores alone: commands of `migrate`
+    dumps: bool = False  # captures ask servers for dumps
     drills: bool = False  # and so does the scheduler: `drill.command`
 
 
@@ -240,7 +242,7 @@ def _captures(layout: Layout, *, captures: bool = True) -> str:
     writable = "".join(f"ReadWritePaths=-{path_word(path)}\n" for path in own)
     tmp = "" if layout.has_state_in_tmp else "PrivateTmp=yes\n"
     rights = _READS | _BECOMES_OWNERS if layout.validates and captures else _READS
-    network = _IN_TOUCH if layout.tells and captures else _ALONE
+    network = _IN_TOUCH if (layout.tells or layout.dumps) and captures else _ALONE
     text = _CAPTURES.format(capabilities=" ".join(sorted(rights)), network=network)
     return text + writable + tmp + _EVERY.format(setuid="yes")
 
@@ -255,7 +257,7 @@ def _runs(layout: Layout) -> str:
 def _restores(layout: Layout, *, network: str, private_network: bool, drills: bool = False) -> str:
     if layout.user:
         return ""
-    rights = _WRITES | _BECOMES_OWNERS if layout.validates or drills else _WRITES
+    rights = _WRITES | _BECOMES_OWNERS if layout.validates or layout.migrates or drills else _WRITES
     private = "PrivateNetwork=yes\nIPAddressDeny=any\n" if private_network else ""
     # files with a setuid bit come back with it
     text = _RESTORES.format(capabilities=" ".join(sorted(rights)), network=network)

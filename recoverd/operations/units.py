@@ -36,7 +36,9 @@ def layout_of(config: Config, command: Sequence[str], runtime_dir: str, *, user:
         has_state_in_tmp=any(item.path.startswith(_TEMPORARY) for item in items),
         tells=bool(config.hooks) or any(service.hooks for service in config.services.values()),
         keeps=any(_is_kept(service) for service in config.services.values()),
-        validates=any(item.validate is not None or item.database is not None for item in items),
+        validates=any(item.validate or item.dump or item.database for item in items),
+        migrates=any(step.command for item in items for step in item.migrate),
+        dumps=any(item.dump is not None for item in items),
         drills=any(bool(one.drill and one.drill.cron and one.drill.command) for one in config.services.values()),
     )
 

@@ -19,6 +19,7 @@ from recoverd.recovery.staging import Staged, Staging, is_mount_root
 from recoverd.recovery.steps import Node, Step, StepKind
 from recoverd.repository.trees import Entry
 from recoverd.system.durable import syncfs
+from recoverd.system.mounts import mounts_below
 from recoverd.system.walk import lstat_at, open_directory_at, open_parent
 
 
@@ -55,8 +56,8 @@ class _Assembly:
         if one.assembled:
             raise StateError(f"{replacement.path}: directories appeared there during the restore")
         live = self._live(replacement.target, replacement.relative)
-        by_file = not replacement.whole or one.slot in self._expand or self._is_root(replacement)
-        if replacement.entry.type == "dir" and live is not None and stat.S_ISDIR(live.st_mode) and by_file:
+        both = replacement.entry.type == "dir" and live is not None and stat.S_ISDIR(live.st_mode)
+        if both and (not replacement.whole or one.slot in self._expand or self._has_mounts(replacement)):
             self._by_file(one, one.slot, replacement.relative)
         else:
             self._step(one, one.slot, replacement.relative, live)
@@ -94,8 +95,11 @@ class _Assembly:
         except (FileNotFoundError, NotADirectoryError):
             return None
 
-    def _is_root(self, replacement: Replacement) -> bool:
-        return not replacement.relative and is_mount_root(replacement.target)
+    def _has_mounts(self, replacement: Replacement) -> bool:
+        """Whether it can't be renamed, or something is mounted below that would go with it."""
+        if not replacement.relative and is_mount_root(replacement.target):
+            return True
+        return bool(self._mounts_below(replacement.target, replacement.relative))
 
     def _step(self, one: Staged, slot: str, relative: str, live: os.stat_result | None) -> None:
         directory, _, name = slot.rpartition("/")
@@ -118,12 +122,8 @@ class _Assembly:
         old: os.stat_result | None,
     ) -> None:
         replacement = one.replacement
-        if old is not None and old.st_dev != self._board.device(one.place):
-            path = f"{replacement.target}/{relative}" if relative else replacement.target
-            raise StateError(
-                f"{path}: another file system is mounted there, so it can't be swapped",
-                hint="declare what lies on another file system as an item of its own",
-            )
+        if old is not None:
+            self._refuse_mounts(replacement.target, relative, old, self._board.device(one.place))
         step = Step(
             kind,
             replacement.item,
@@ -140,6 +140,21 @@ class _Assembly:
             if beside is not None:
                 self.steps.append(step.companion(ending, Node(beside.st_dev, beside.st_ino)))
         self.steps.append(step)
+
+    def _refuse_mounts(self, target: str, relative: str, old: os.stat_result, device: int) -> None:
+        """Raises StateError where a rename could not work, or would take along what is mounted below a directory."""
+        where = "there" if old.st_dev != device else ""
+        if not where and stat.S_ISDIR(old.st_mode) and self._mounts_below(target, relative):
+            where = "below it"
+        if where:
+            path = f"{target}/{relative}" if relative else target
+            raise StateError(
+                f"{path}: another file system is mounted {where}, so it can't be swapped",
+                hint="declare what lies on another file system as an item of its own",
+            )
+
+    def _mounts_below(self, target: str, relative: str) -> list[str]:
+        return mounts_below(self._board.target_directory(target, relative))
 
     # -- directories --------------------------------------------------------------------------------------
 

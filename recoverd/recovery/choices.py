@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from recoverd.config.model import Service, StateItem
+from recoverd.config.model import EMPTY, Service, StateItem
 from recoverd.errors import DamagedObject
 from recoverd.recovery.candidates import find
 from recoverd.recovery.differences import Difference, differences
@@ -54,7 +54,7 @@ class Choice:
     @property
     def candidate(self) -> str:
         """The newest snapshot that it takes from, and what else it takes from."""
-        newest = max(part.sequence for part in self.parts)
+        newest = max((part.sequence for part in self.parts if part.origin is Origin.SNAPSHOT), default=0)
         labels = [part.label for part in self.parts if part.origin is not Origin.SNAPSHOT]
         return " + ".join(dict.fromkeys((*((f"{self.service}/{newest}",) if newest else ()), *labels)))
 
@@ -107,13 +107,21 @@ def item_choice(service: Service, plan: Plan) -> Choice:
 
 
 def snapshot_choice(
-    service: Service, survey: ServiceSurvey, trees: Trees, snapshot: Snapshot, reason: str, *, asked: bool = False
+    service: Service,
+    survey: ServiceSurvey,
+    trees: Trees,
+    snapshot: Snapshot,
+    reason: str,
+    *,
+    asked: bool = False,
+    mounts: Mapping[str, Sequence[str]] = EMPTY,
 ) -> Choice:
     """All the state of a service as one snapshot has it. `trees` reads those of the survey and of the repository.
 
     Items that the snapshot does not have, or has as another kind, are left alone. `asked`: somebody asked for this
     snapshot, so directories get their own owner, mode and attributes back too, by being replaced as a whole; where
-    they may hold what is no state, they are left as they are. Raises DamagedObject.
+    they may hold what is no state, or something of `mounts` (by item, paths below it), they are left as they are: what
+    is mounted there would go with them. Raises DamagedObject.
     """
     parts: list[Part] = []
     replacements: list[Replacement] = []
@@ -135,7 +143,7 @@ def snapshot_choice(
                 or {difference.before.type, difference.after.type} != {"dir"}
             ):
                 replacements += _replacements(item, difference, trees)
-            elif asked and whole:
+            elif asked and whole and not _holds_mount(path, mounts.get(name, ())):
                 above = path
                 replacements.append(Replacement(name, item.path, path, difference.after, whole=True))
             elif asked:
@@ -143,15 +151,28 @@ def snapshot_choice(
     return Choice(service.name, tuple(parts), tuple(replacements), left=tuple(left))
 
 
+def _holds_mount(path: str, mounts: Sequence[str]) -> bool:
+    """Whether something is mounted on a directory below an item, or below it; the item itself may be a mount."""
+    return any(not path or f"{one}/".startswith(f"{path}/") for one in mounts)
+
+
 def part_choice(
-    service: Service, survey: ServiceSurvey, trees: Trees, snapshot: Snapshot, reason: str, item: str, document: str
+    service: Service,
+    survey: ServiceSurvey,
+    trees: Trees,
+    snapshot: Snapshot,
+    reason: str,
+    item: str,
+    document: str,
+    *,
+    mounts: Mapping[str, Sequence[str]] = EMPTY,
 ) -> Choice:
     """One state item as a snapshot has it, or with `document` one path below it, and nothing else.
 
     What the snapshot lacks there is taken away. Raises DamagedObject.
     """
     declared = replace(service, state={item: service.state[item]})
-    whole = snapshot_choice(declared, survey, trees, snapshot, reason, asked=not document)
+    whole = snapshot_choice(declared, survey, trees, snapshot, reason, asked=not document, mounts=mounts)
     if not document or not whole.parts:
         return whole
     target = service.state[item].path

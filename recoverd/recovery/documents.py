@@ -38,6 +38,14 @@ class Known:
     good: str | None
 
 
+@dataclass(frozen=True, slots=True)
+class Older:
+    """A document that is good, and of an older version from which migrations lead to the current one."""
+
+    version: str
+    content: str
+
+
 @dataclass(slots=True)
 class Tree:
     """What one directory, with all below it, came to."""
@@ -49,6 +57,7 @@ class Tree:
     files: int = 0
     size_bytes: int = 0
     unchecked: int = 0
+    older: dict[str, Older] = field(default_factory=dict)  # documents that are to be migrated
 
     def add(self, child: Tree) -> None:
         self.findings += child.findings
@@ -56,6 +65,7 @@ class Tree:
         self.files += child.files
         self.size_bytes += child.size_bytes
         self.unchecked += child.unchecked
+        self.older |= child.older
 
 
 @dataclass(slots=True)
@@ -342,6 +352,8 @@ class Documents:
             own.notes += [_placed(place.label(entry.name), note) for note in judgement.notes]
         if judgement.verdict is Verdict.OK:
             place.good.append(entry)
+            if judgement.version is not None and self._judge.is_older(judgement):
+                own.older[place.path(entry.name)] = Older(judgement.version, content)
             return
         placed = tuple(_placed(place.label(entry.name), problem) for problem in judgement.problems)
         self._damaged(place, entry.name, Finding(place.path(entry.name), judgement.verdict, placed, content))

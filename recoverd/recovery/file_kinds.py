@@ -138,6 +138,7 @@ def _present(outline: ItemSurvey, store: Store, fd: int, tree: Tree, only: str |
         files=tree.files,
         size_bytes=tree.size_bytes,
         unchecked=tree.unchecked,
+        older=tree.older,
         notes=tuple(tree.notes)[:MOST_PROBLEMS],
     )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 from recoverd.config.model import EMPTY, ItemKind, Service, StateItem
 from recoverd.recovery.stat_rows import Finding, Row
@@ -11,6 +12,9 @@ from recoverd.repository.records import ItemRecord, Snapshot
 from recoverd.repository.trees import EMPTY_TREE
 from recoverd.state.verdicts import Problem, Verdict, worst
 from recoverd.values import dataclass, field, replace
+
+if TYPE_CHECKING:
+    from recoverd.recovery.documents import Older
 
 MOST_PROBLEMS = 200  # of one item; every damaged document is listed, its sentences are not without end
 
@@ -37,6 +41,8 @@ class ItemSurvey:
     as_known: frozenset[str] = frozenset()  # directories below the item whose trees are those of `before`
     mount: str | None = None  # where its file system is mounted; None: it is the root file system
     listed: int = 0  # directories that were listed
+    older: Mapping[str, Older] = field(default_factory=lambda: EMPTY)  # documents that are to be migrated
+    failure: str | None = None  # why a dump could not be taken at all
 
     def record(self) -> ItemRecord:
         """The item as a snapshot records it."""

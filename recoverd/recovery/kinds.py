@@ -17,4 +17,8 @@ def kind_of(kind: ItemKind) -> Kind:
         from recoverd.recovery.databases import Databases
 
         return Databases()
+    if kind is ItemKind.DUMP:
+        from recoverd.recovery.dumps import Dumps
+
+        return Dumps()
     raise AssertionError(f"state items of kind {kind} are refused when the configuration is read")

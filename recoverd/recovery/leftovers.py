@@ -25,13 +25,13 @@ def clean_leftovers(service: str, state_dir: str) -> None:
     except FileNotFoundError:
         return
     try:
-        named = {intent.id for intent in intents.open_intents(state_dir)}
-        unreadable = any(intent.problem for intent in intents.open_intents(state_dir))
+        unfinished = intents.open_intents(state_dir)
+        named = {intent.id for intent in unfinished}
+        unreadable = any(intent.problem for intent in unfinished)
         for name in sorted(os.listdir(base)):
             if not name.startswith(TEMPORARY_PREFIX) and name not in named and not unreadable:
                 _clean(base, base_path, name, service)
         sweep(base)
-        os.fsync(base)
     finally:
         os.close(base)
     try:

@@ -7,6 +7,7 @@ from typing import Protocol
 
 from recoverd.config.model import StateItem
 from recoverd.recovery.comparing import Accepted
+from recoverd.recovery.dump_looks import ASK, DumpLook
 from recoverd.recovery.item_survey import ItemSurvey, item_key
 from recoverd.recovery.partial import Hints
 from recoverd.recovery.stat_rows import Row, decode
@@ -31,6 +32,7 @@ class Look:
     full_read: bool  # believe no cached stat
     accepted: Accepted
     hints: Hints | None  # what may have changed since `before`; None: anything
+    dumps: DumpLook = ASK
 
     def rows(self, directories: Collection[str] | None = None) -> dict[str, Row]:
         """The item's stat cache, by directory below it; only those of `directories` if they are given."""

@@ -54,6 +54,7 @@ class Damage:
 class Origin(StrEnum):
     """Where a version comes from."""
 
+    LIVE = "live"  # what lies there, migrated
     SNAPSHOT = "snapshot"
     SIBLING = "sibling"
     REBUILD = "rebuild"

@@ -8,11 +8,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from recoverd.repository.fields import canonical
 from recoverd.system.clock import rfc3339
 from recoverd.values import dataclass, field
+
+if TYPE_CHECKING:
+    from recoverd.recovery.in_flight import Found
 
 MOST_REPORTS = 20  # kept of each service
 
@@ -39,6 +42,14 @@ class ResumeReport:
     items: Sequence[Mapping[str, Any]] = ()
     healthy: bool | None = None  # known only once it runs: in the history
     path: str = ""  # where the service finds it
+    in_flight: Found | None = None  # None: nothing is declared that could be
+    again: bool = False  # of the return that the newest report in the history tells of: it takes that one's place
+
+    @property
+    def message(self) -> str:
+        """ "restarted (#2), resuming 3 tasks and 1 conversation": what whoever looks after the service is told."""
+        head = f"restarted (#{self.restart_count})" if self.restart_count else "started for the first time"
+        return head if self.in_flight is None else f"{head}, {self.in_flight.summary}"
 
     def to_json(self) -> dict[str, Any]:
         """Times are RFC 3339 in UTC; ages are seconds before `time`, and what was written since is lost."""
@@ -54,6 +65,8 @@ class ResumeReport:
             "outcome": self.outcome,
             "healthy": self.healthy,
             "items": [dict(item) for item in self.items],
+            "message": self.message,
+            "in_flight": None if self.in_flight is None else self.in_flight.to_json(),
             "lost": [sentence for item in self.items if (sentence := _lost(item, self.time_ns)) is not None],
         }
 
@@ -85,8 +98,15 @@ def _lost(item: Mapping[str, Any], time_ns: int) -> str | None:
 
 
 def followed(history: History, report: ResumeReport) -> History:
-    """The history with one more report."""
-    return History(report.restart_count, (*history.reports, report.to_json())[-MOST_REPORTS:])
+    """The history with one more report. What was in flight is listed in the newest only, and counted in all."""
+    others = history.reports[:-1] if report.again else history.reports
+    before = (_counted(each) for each in others[1 - MOST_REPORTS :])
+    return History(report.restart_count, (*before, report.to_json()))
+
+
+def _counted(report: Mapping[str, Any]) -> Mapping[str, Any]:
+    found = report.get("in_flight")
+    return {**report, "in_flight": {**found, "entries": []}} if isinstance(found, dict) else report
 
 
 def encode_history(history: History) -> bytes:

@@ -8,6 +8,7 @@ import os
 import stat
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
+from functools import partial
 from types import TracebackType
 
 from recoverd.errors import StateError
@@ -16,6 +17,7 @@ from recoverd.recovery.early_sync import EarlySync
 from recoverd.recovery.extraction import Extraction, Source
 from recoverd.recovery.intents import encode
 from recoverd.recovery.places import PLACE_PREFIX, Place, create_at, opened, remove_place, same_file_system
+from recoverd.recovery.promised import NoRoom, promised
 from recoverd.recovery.replacement import Replacement
 from recoverd.recovery.written import WrittenDirectory
 from recoverd.repository.trees import Entry
@@ -107,9 +109,11 @@ def stage(
     try:
         for number, replacement in enumerate(replacements, 1):
             staging.staged.append(Staged(replacement, _place_for(staging, replacement), f"{number:05d}"))
-        if at_most_bytes is None or not _is_ample(staging, at_most_bytes):
-            _check_room(source, staging)
-        _write(source, staging)
+        with promised(_needed(source, staging, at_most_bytes), partial(_free, staging)):
+            _write(source, staging)
+    except NoRoom as error:
+        staging.discard()
+        raise _no_room(staging, error) from None
     except OSError as error:
         staging.discard()
         where = f" at {error.filename}" if error.filename else ""
@@ -257,31 +261,36 @@ def _make_beside(staging: Staging, replacement: Replacement, beside: int, where:
     raise refused or OSError(errno.EXDEV, os.strerror(errno.EXDEV), replacement.target)
 
 
-def _is_ample(staging: Staging, at_most_bytes: int) -> bool:
-    """Whether there is no need to look closely: twice the room, as directories are not in the sum, and some more."""
-    return all(free_bytes(place.fd)[0] >= 2 * at_most_bytes + _SPARE_BYTES for place in staging.places)
-
-
-def _check_room(source: Source, staging: Staging) -> None:
+def _needed(source: Source, staging: Staging, at_most_bytes: int | None) -> dict[int, int]:
+    """Bytes that will be written to each device; no more than roughly where there is far more room than that."""
+    if at_most_bytes is not None:
+        ample = 2 * at_most_bytes  # as directories are not in the sum
+        if all(free_bytes(place.fd)[0] >= ample + _SPARE_BYTES for place in staging.places):
+            written = {one.place for one in staging.staged if one.replacement.entry is not None}
+            return {staging.places[number].device: ample for number in written}
     needed: dict[int, int] = {}
-    targets: dict[int, str] = {}
     linked: set[tuple[str, str]] = set()
     for one in staging.staged:
         if one.replacement.entry is not None:
             device = staging.places[one.place].device
-            targets.setdefault(device, one.replacement.target)
             size = _size(source, one.replacement.entry, one.replacement.target, linked)
             needed[device] = needed.get(device, 0) + size
-    for place in staging.places:
-        wanted = needed.pop(place.device, 0)
-        free, _ = free_bytes(place.fd)
-        if wanted > free:
-            wanted_kib, free_kib = (wanted + 1023) >> 10, free >> 10
-            raise StateError(
-                f"{staging.service}: there is no room to restore {targets[place.device]}: {wanted_kib - free_kib} KiB "
-                f"more are needed on its file system ({wanted_kib} KiB to write, {free_kib} KiB free)",
-                hint="make room there and restore again; nothing was changed",
-            )
+    return needed
+
+
+def _free(staging: Staging, device: int) -> int:
+    return free_bytes(next(place.fd for place in staging.places if place.device == device))[0]
+
+
+def _no_room(staging: Staging, error: NoRoom) -> StateError:
+    on_it = (one.replacement for one in staging.staged if staging.places[one.place].device == error.device)
+    target = next(one.target for one in on_it if one.entry is not None)
+    wanted_kib, free_kib = (error.needed_bytes + 1023) >> 10, error.free_bytes >> 10
+    return StateError(
+        f"{staging.service}: there is no room to restore {target}: {wanted_kib - free_kib} KiB "
+        f"more are needed on its file system ({wanted_kib} KiB to write, {free_kib} KiB free)",
+        hint="make room there and restore again; nothing was changed",
+    )
 
 
 def _size(source: Source, entry: Entry, item: str, linked: set[tuple[str, str]]) -> int:

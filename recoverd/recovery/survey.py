@@ -12,6 +12,7 @@ from collections.abc import Mapping
 
 from recoverd.config.model import EMPTY, Service
 from recoverd.recovery.comparing import Accepted
+from recoverd.recovery.dump_looks import ASK, DumpLook
 from recoverd.recovery.item_survey import MOST_PROBLEMS, ItemSurvey, ServiceSurvey, absent, damaged, item_key
 from recoverd.recovery.kinds import kind_of
 from recoverd.recovery.looking import Look
@@ -41,17 +42,18 @@ def survey_service(
     accepted: Mapping[str, Mapping[str, str]] = EMPTY,
     hints: Mapping[str, Hints] | None = None,
     io_timeout_s: float | None = None,
+    dumps: DumpLook = ASK,
 ) -> ServiceSurvey:
     """Look at every state item of `service`. `before`: its `newest_records`; `now_ns`: the start of this look.
     `accepted`: item -> document -> content that its operator called good. `hints`: item -> what of it may have changed
     since `before`; None: anything may have. What lies on a file system that does not answer within `io_timeout_s` is
-    unreadable.
+    unreadable. `dumps`: whether dump items are asked for one.
 
     Never raises for what is on disk: that is what verdicts are for. Raises RepositoryError when the
     repository can't take what is put, DamagedObject when it can't give what is in `before`.
     """
     items = {}
-    paths = [item.path for item in service.state.values()]
+    paths = [item.path for item in service.state.values() if item.path]
     dead = silent(paths, within_s=io_timeout_s) if io_timeout_s is not None and paths else frozenset()
     for name, item in service.state.items():
         look = Look(
@@ -65,6 +67,7 @@ def survey_service(
             full_read,
             Accepted(accepted.get(name, EMPTY), service.restore.verdicts.get(Verdict.RESET) == "accept"),
             None if hints is None else hints.get(name, Hints()),
+            dumps,
         )
         items[name] = found = _survey(look, io_timeout_s if item.path in dead else None)
         _LOG.debug(

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 from recoverd.errors import StateError
@@ -20,7 +21,7 @@ from recoverd.recovery.leftovers import clean_leftovers, sweep
 from recoverd.recovery.places import Place, remove_place, reopen, same_file_system
 from recoverd.recovery.staging import RECORD, Staging
 from recoverd.recovery.steps import Outcome, Step, decide
-from recoverd.system.durable import make_directories, write_file, write_path
+from recoverd.system.durable import make_directories, sync_directory, write_file, write_path
 from recoverd.values import dataclass
 
 
@@ -63,35 +64,42 @@ def apply(staging: Staging, *, state_dir: str, evidence: Mapping[str, Any]) -> A
     """
     board = Board(staging.places)
     expand: set[str] = set()
-    quarantined = False
+    swapped = False
     try:
         refuse_open(state_dir, staging.service)
         while True:
             steps = assemble(staging, board, expand)
             if not steps:
                 return Applied(staging.id, "", ())
+            intent = _intent(staging, steps, state_dir, evidence)
             try:
-                applied = run(_intent(staging, steps, state_dir, evidence), board, state_dir)
+                _swap(intent, board, state_dir)
             except WholeRefused as refused:
                 slot = refused.step.slot
                 if slot in expand or slot not in {one.slot for one in staging.staged}:
                     raise _failed(staging.service, refused.cause) from refused
                 expand.add(slot)  # file by file then
                 continue
-            quarantined = True
-            return applied
+            swapped = True  # the places hold what was replaced now, wherever they lie: they stay, whatever fails
+            return _end(intent, board, state_dir)
     except OSError as error:
         raise _failed(staging.service, error) from error
     finally:
         board.close()
-        if quarantined or _names(state_dir, staging):
+        if swapped or _names(state_dir, staging):
             staging.close()
         else:
             staging.discard()
 
 
 def run(intent: Intent, board: Board, state_dir: str) -> Applied:
-    """Carry out an intent: used by `apply` and by undo.
+    """Carry out an intent. Raises as `_swap` and `_end`."""
+    _swap(intent, board, state_dir)
+    return _end(intent, board, state_dir)
+
+
+def _swap(intent: Intent, board: Board, state_dir: str) -> None:
+    """Every step of an intent; what is replaced waits in its places then.
 
     Raises StateError and OSError with everything taken back, StateError with a hint when that failed too and the
     intent stays, WholeRefused with everything taken back.
@@ -113,11 +121,15 @@ def run(intent: Intent, board: Board, state_dir: str) -> Applied:
             intents.clear(state_dir, intent.service)
         _rename_if_there(home, pending_name(intent), None)
         raise
+
+
+def _end(intent: Intent, board: Board, state_dir: str) -> Applied:
+    """Everything is swapped in. Raises StateError with a hint; what was replaced is in quarantine or in its places."""
     try:
         return _conclude(intent, board, state_dir)
     except OSError as error:
         raise StateError(
-            f"{intent.service}: everything was swapped in, but what it replaced did not get to quarantine: {error}",
+            f"{intent.service}: everything was swapped in, but the restore did not come to its end: {error}",
             hint=f"run `recoverd restore {intent.service}` again: it finishes that first",
         ) from error
 
@@ -134,7 +146,10 @@ def finish_intent(service: str, state_dir: str) -> Finished | None:
         finished = None if intent is None else _finish(intent, state_dir)
         clean_leftovers(service, state_dir)
     except OSError as error:
-        raise _failed(service, error) from error
+        raise StateError(
+            f"{service}: what an interrupted restore left could not be finished: {_what(error)}",
+            hint=f"run `recoverd restore {service}` again: it goes on with that; nothing was lost",
+        ) from error
     return finished
 
 
@@ -143,7 +158,9 @@ def _finish(intent: Intent, state_dir: str) -> Finished:
     if concluded is not None:
         # all that was missing is the end of the intent; make sure that the rename before it is on the disk
         concluded.close()
-        _sync_directory(os.path.dirname(intent.quarantine))
+        sync_directory(os.path.dirname(intent.quarantine))
+        with suppress(FileNotFoundError):  # somebody has cleared away the empty directory
+            sync_directory(os.path.dirname(intent.places[0].path))
         intents.clear(state_dir, intent.service)
         return _finished(intent, Outcome.FORWARD)
     places = [reopen(place.path, place.inode) for place in intent.places]
@@ -242,8 +259,8 @@ def _conclude(intent: Intent, board: Board, state_dir: str) -> Applied:
         sweep(home.fd)
         os.fsync(home.fd)
         os.rename(intent.places[0].path, intent.quarantine)
-        _sync_directory(os.path.dirname(intent.quarantine))
-        _sync_directory(os.path.dirname(intent.places[0].path))
+        sync_directory(os.path.dirname(intent.quarantine))
+        sync_directory(os.path.dirname(intent.places[0].path))
     intents.clear(state_dir, intent.service)
     return Applied(intent.id, intent.quarantine, tuple(steps))
 
@@ -275,8 +292,12 @@ def _stuck(intent: Intent, paths: Sequence[str]) -> StateError:
 
 
 def _failed(service: str, error: OSError) -> StateError:
+    return StateError(f"{service}: the restore failed and everything is as it was: {_what(error)}")
+
+
+def _what(error: OSError) -> str:
     where = f"{error.filename}: " if error.filename else ""
-    return StateError(f"{service}: the restore failed and everything is as it was: {where}{error.strerror or error}")
+    return f"{where}{error.strerror or error}"
 
 
 def _names(state_dir: str, staging: Staging) -> bool:
@@ -286,11 +307,3 @@ def _names(state_dir: str, staging: Staging) -> bool:
     except StateError:
         return True  # nobody can tell: keep everything
     return intent is not None and intent.id == staging.id
-
-
-def _sync_directory(path: str) -> None:
-    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)

@@ -30,35 +30,75 @@ def validate(validation: Validation, name: str, blocks: Iterable[bytes], *, uid:
     The copy has the last part of the document's `name`, in a directory that only the owner `uid` (and root) can
     enter. A tool that is missing, takes too long or is killed says nothing about the document.
     """
-    import shutil
-    import tempfile  # late, as the next: few documents have such a tool
-
-    from recoverd.services.commands import run_command
-
-    program = validation.command[0]
     try:
-        directory = tempfile.mkdtemp(prefix="recoverd-validate-")
-        try:
-            path = os.path.join(directory, name)
-            with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600), "wb") as copy:
-                copy.writelines(blocks)
-                if os.geteuid() == 0:
-                    os.fchown(copy.fileno(), uid, -1)
-            if os.geteuid() == 0:
-                os.chown(directory, uid, -1)
-            command = [word.replace("{path}", path) for word in validation.command]
-            ran = run_command(command, timeout_s=validation.timeout_s, env=_environment(directory), uid=uid)
-        finally:
-            # by descriptors, through no link; TemporaryDirectory of older Pythons would chmod what a link leads to
-            shutil.rmtree(directory, ignore_errors=True)
+        with PrivateCopy(name, uid) as copy:
+            for block in blocks:
+                copy.write(block)
+            return copy.judged(validation)
     except OSError as error:
-        sentence = f"could not be validated: {program} can't be run: {error.strerror or error}"
-        return Invalid(Verdict.UNREADABLE, sentence)
-    if ran.status == 0:
-        return None
-    if ran.status is None or ran.status < 0 or ran.status in _NOT_RUN:
-        return Invalid(Verdict.UNREADABLE, f"could not be validated: {program} {_ending(ran)}")
-    return Invalid(Verdict.CORRUPT, f"is refused by {program}: it {_ending(ran)}")
+        return _not_asked(validation, error)
+
+
+class PrivateCopy:
+    """A copy of a document for its tool, as `validate` makes it. Raises OSError where it can't be made."""
+
+    def __init__(self, name: str, uid: int) -> None:
+        self._name = name
+        self._uid = uid
+
+    def __enter__(self) -> PrivateCopy:
+        import shutil
+        import tempfile  # late: few documents have such a tool
+
+        self._directory = tempfile.mkdtemp(prefix="recoverd-validate-")
+        self._path = os.path.join(self._directory, self._name)
+        try:
+            flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+            self._file = open(os.open(self._path, flags, 0o600), "wb")
+        except BaseException:
+            shutil.rmtree(self._directory, ignore_errors=True)
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        import shutil
+        from contextlib import suppress
+
+        with suppress(OSError):  # a full disk was told when it was written to
+            self._file.close()
+        # by descriptors, through no link; TemporaryDirectory of older Pythons would chmod what a link leads to
+        shutil.rmtree(self._directory, ignore_errors=True)
+
+    def write(self, block: bytes) -> None:
+        self._file.write(block)
+
+    def judged(self, validation: Validation) -> Invalid | None:
+        """What the tool says of all that was written."""
+        from recoverd.services.commands import run_command
+
+        self._file.flush()
+        if os.geteuid() == 0:
+            os.fchown(self._file.fileno(), self._uid, -1)
+        self._file.close()
+        if os.geteuid() == 0:
+            os.chown(self._directory, self._uid, -1)
+        command = [word.replace("{path}", self._path) for word in validation.command]
+        try:
+            environment = _environment(self._directory)
+            ran = run_command(command, timeout_s=validation.timeout_s, env=environment, uid=self._uid)
+        except OSError as error:
+            return _not_asked(validation, error)
+        if ran.status == 0:
+            return None
+        program = validation.command[0]
+        if ran.status is None or ran.status < 0 or ran.status in _NOT_RUN:
+            return Invalid(Verdict.UNREADABLE, f"could not be validated: {program} {_ending(ran)}")
+        return Invalid(Verdict.CORRUPT, f"is refused by {program}: it {_ending(ran)}")
+
+
+def _not_asked(validation: Validation, error: OSError) -> Invalid:
+    sentence = f"could not be validated: {validation.command[0]} can't be run: {error.strerror or error}"
+    return Invalid(Verdict.UNREADABLE, sentence)
 
 
 def _ending(ran: Ran) -> str:

@@ -147,9 +147,11 @@ class Walk:
         place.own.notes = list(row.notes)
 
     def _may_remember(self, place: Place, device: int, names: Sequence[Looked]) -> bool:
-        """What could not be read is tried again next time; hard-link groups span directories, so their members are
-        looked at each time; and what is mounted on a single name need not keep its times."""
-        return not any(finding.verdict is Verdict.UNREADABLE for finding in place.own.findings) and all(
+        """What could not be read is tried again next time, and what waits for a migration is looked at each time;
+        hard-link groups span directories, so their members are too; and what is mounted on a single name need not keep
+        its times."""
+        unread = any(finding.verdict is Verdict.UNREADABLE for finding in place.own.findings)
+        return not (unread or place.own.older) and all(
             one.status.st_nlink < 2 and one.status.st_dev == device for one in names
         )
 

@@ -133,5 +133,10 @@ class ServiceRecord:
         default_factory=lambda: NOTHING
     )  # item -> content hash -> why: candidates from no snapshot on which the service was not healthy
     given_up: Mapping[str, Any] = field(default_factory=lambda: NOTHING)  # why nobody brings it back any more, and when
+    loads: Mapping[str, Any] = field(
+        default_factory=lambda: NOTHING
+    )  # dump items that are to be loaded, and from where
     children: tuple[Mapping[str, Any], ...] = ()  # identities of processes that its state named when it was captured
+    pending: Mapping[str, str] = field(default_factory=lambda: NOTHING)  # item -> what is to be migrated, in words
+    undone: Mapping[str, str] = field(default_factory=lambda: NOTHING)  # item -> version: its migration was taken back
     revision: int = 0  # counts changes where records are kept in two places: the higher one is the newer record

@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import logging
 import os
+import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -37,7 +38,10 @@ def encode_service_record(service: str, record: ServiceRecord) -> bytes:
         "failures": record.failures,
         "last_error": record.last_error,
         **({"given_up": dict(record.given_up)} if record.given_up else {}),
+        **({"loads": {item: dict(load) for item, load in record.loads.items()}} if record.loads else {}),
         **({"children": [dict(child) for child in record.children]} if record.children else {}),
+        **({"pending": dict(record.pending)} if record.pending else {}),
+        **({"undone": dict(record.undone)} if record.undone else {}),
         **({"revision": record.revision} if record.revision else {}),
     }
     return canonical(document).encode("ascii") + b"\n"
@@ -65,7 +69,10 @@ def decode_service_record(data: bytes, service: str) -> ServiceRecord:
         failures=fields.whole("failures"),
         last_error=fields.text_or_none("last_error"),
         given_up=fields.any_object("given_up", {}),
+        loads=fields.any_object("loads", {}),
         revision=fields.whole("revision", 0),
+        pending=_all_texts(Fields(fields.any_object("pending", {}))),
+        undone=_all_texts(Fields(fields.any_object("undone", {}))),
         children=_children(fields.rest().get("children")),
     )
 
@@ -83,6 +90,7 @@ class ServiceRecords:
 
     def __init__(self, directory: str) -> None:
         self._directory = directory
+        self._one_at_a_time = threading.Lock()  # threads queue up here rather than ask again and again for the file's
 
     def get(self, service: str) -> ServiceRecord:
         """The record; defaults when there is none or it is damaged. Raises RepositoryError for a newer version."""
@@ -102,22 +110,27 @@ class ServiceRecords:
         Raises RepositoryError for a newer version, and OSError.
         """
         durable.make_directories(self._directory)
-        with locks.acquire(f"{self._directory}/.lock", wait_s=30.0, what="the record of a service"):
+        lock = f"{self._directory}/.lock"
+        with self._one_at_a_time, locks.acquire(lock, wait_s=30.0, what="the record of a service"):
             remove_leftovers(self._directory)
             self._move_damaged_aside(service)
             before = self.get(service)
             after = change(before)
             if after != before:
-                durable.write_path(self._path(service), encode_service_record(service, after))
-            else:
-                durable.settle_directory(self._directory)
+                durable.replace_path(self._path(service), encode_service_record(service, after))
+        # without the locks: nobody need wait for the disk twice because of others
+        if after != before:
+            durable.sync_directory(self._directory)
+        else:
+            durable.settle_directory(self._directory)
         return after
 
     def remove(self, service: str) -> None:
         """Forget a service for good: durably, and harmless where there is no record. Raises LockHeld, OSError."""
         if not os.path.isdir(self._directory):
             return
-        with locks.acquire(f"{self._directory}/.lock", wait_s=30.0, what="the record of a service"):
+        lock = f"{self._directory}/.lock"
+        with self._one_at_a_time, locks.acquire(lock, wait_s=30.0, what="the record of a service"):
             try:
                 os.unlink(self._path(service))
             except FileNotFoundError:

@@ -146,7 +146,7 @@ class CommandDriver:
                 os.close(log_fd)
         except ServiceError as error:
             self._save(replace(record, phase=Phase.FAILED, identity=None, error=error.message))
-            raise ServiceError(f"{self._name} can't be started: {error.message}", hint=error.hint) from error
+            raise type(error)(f"{self._name} can't be started: {error.message}", hint=error.hint) from error
         self._save(replace(record, phase=Phase.RUNNING))
         return launch.identity
 

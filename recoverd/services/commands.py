@@ -58,16 +58,16 @@ def run_command(
     output_fd: int | None = None,
     most_bytes: int = OUTPUT_BYTES,
     uid: int | None = None,
-    stdout_fd: int | None = None,
     stdin_fd: int | None = None,
+    stdout_fd: int | None = None,
     end_fd: int | None = None,
 ) -> Ran:
     """Run a command in a session of its own, from /, its errors among its output.
 
     At the deadline its whole process group is killed. So is what it left running, unless its output goes to
     `output_fd`: then it may start something that stays. `env` replaces the environment. `uid`: the user it runs
-    as, with that user's groups, where recoverd is root. `stdout_fd`: where its output goes, apart from its errors.
-    `stdin_fd`: what it reads, else nothing. `end_fd`: when that becomes readable, the deadline has come.
+    as, with that user's groups, where recoverd is root. `stdin_fd`: what it reads, else nothing. `stdout_fd`: where
+    its output goes, apart from its errors. `end_fd`: when that becomes readable, the deadline has come.
     Raises OSError and ValueError when it can't be executed.
     """
     import subprocess
@@ -93,7 +93,7 @@ def run_command(
             if pipe is not None:
                 pipe.close()
         if output_fd is None or not ended:
-            _end_group(process.pid)
+            end_group(process.pid)
     try:
         status: int | None = process.wait(0.0 if ended else _REAPED_WITHIN_S)
     except subprocess.TimeoutExpired:
@@ -112,7 +112,7 @@ def _account(uid: int) -> tuple[int, list[int]]:
     return entry.pw_gid, os.getgrouplist(entry.pw_name, entry.pw_gid)
 
 
-def _end_group(leader: int) -> None:
+def end_group(leader: int) -> None:
     """The group can't be another's, as its leader was not waited for yet."""
     try:
         os.killpg(leader, signal.SIGKILL)

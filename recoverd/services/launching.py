@@ -13,7 +13,7 @@ from signal import SIGKILL
 from types import MappingProxyType
 from typing import Any
 
-from recoverd.errors import ServiceError
+from recoverd.errors import ServiceError, StartError
 from recoverd.services import launcher
 from recoverd.system.clock import monotonic_s
 from recoverd.system.processes import ProcessIdentity, identify, signal
@@ -42,7 +42,7 @@ class Launch:
     """A process that waits for `release`. As a context manager it is abandoned, and ends, unless released."""
 
     def __init__(self, spec: LaunchSpec, log_fd: int, *, deadline_s: float = DEADLINE_S) -> None:
-        """Create the process, detached from the caller, with `log_fd` as its output. Raises ServiceError."""
+        """Create the process, detached from the caller, its output to `log_fd`. Raises StartError, ServiceError."""
         self._spec = spec
         self._deadline_s = deadline_s
         self._waiting: ProcessIdentity | None = None  # exists, and has not executed the command yet
@@ -61,7 +61,7 @@ class Launch:
                 start_new_session=True,
             )
         except OSError as error:
-            raise ServiceError(
+            raise StartError(
                 f"no process can be started: {error.strerror}",
                 hint=f"see whether {sys.executable} is there, and what `ulimit -u` and the memory allow",
             ) from error

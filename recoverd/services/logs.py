@@ -6,7 +6,7 @@ import fcntl
 import os
 import stat
 
-from recoverd.errors import ServiceError, StateError
+from recoverd.errors import ServiceError, StartError, StateError
 from recoverd.system.durable import temporary_name
 from recoverd.system.walk import open_parent
 
@@ -21,7 +21,7 @@ def open_log(path: str, *, rotate_bytes: int = ROTATE_BYTES) -> int:
     becomes PATH.2, up to PATH.3. The caller closes the descriptor.
 
     The directory may belong to the service's user, so nothing but a plain file with one name is written to:
-    never what a symlink or a hard link leads to, a FIFO or a device. Raises ServiceError.
+    never what a symlink or a hard link leads to, a FIFO or a device. Raises StartError, ServiceError.
     """
     try:
         directory, name = open_parent(path)
@@ -32,7 +32,7 @@ def open_log(path: str, *, rotate_bytes: int = ROTATE_BYTES) -> int:
             os.close(directory)
     except (OSError, ValueError) as error:
         why = error.strerror if isinstance(error, OSError) else str(error)
-        raise ServiceError(
+        raise StartError(
             f"the log {path} can't be opened: {why}", hint="correct run.log, or create its directory"
         ) from error
 

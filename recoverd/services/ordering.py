@@ -38,7 +38,15 @@ def blocked_by(services: Mapping[str, Service], blocked: Mapping[str, str]) -> d
     reasons = dict(blocked)
     for wave in start_order(services):
         for name in wave:
-            held = next((other for other in services[name].after if other in reasons), None)
+            held = held_by(services[name], reasons)
             if name not in reasons and held is not None:
-                reasons[name] = f"it comes after {held}, which is blocked: {reasons[held]}"
+                reasons[name] = held[1]
     return reasons
+
+
+def held_by(service: Service, blocked: Mapping[str, str]) -> tuple[str, str] | None:
+    """The blocked service (service -> reason) that this one comes after, and the reason why it is held back then."""
+    for other in service.after:
+        if other in blocked:
+            return other, f"it comes after {other}, which is blocked: {blocked[other]}"
+    return None

@@ -27,6 +27,7 @@ from recoverd.state.formats.json_writing import to_json
 from recoverd.state.formats.opaque import OpaqueReader
 from recoverd.state.formats.reading import read_plain
 from recoverd.state.formats.text import Documents, Limits, Parsed, Unjudgeable
+from recoverd.state.migrating import Migrations, is_pure, migrate_value, migrations_of
 from recoverd.state.schema_applying import SchemaApplier
 from recoverd.state.schema_process import DEADLINE_S
 from recoverd.state.schemas import Closure, close
@@ -36,6 +37,9 @@ from recoverd.values import replace
 
 JUDGING_REVISION = 2
 """To be raised with every change of recoverd that can change a verdict: what was remembered is then judged again."""
+
+MIGRATION_TO = "its migration to"
+"""What the problem says of a document of an older version that can't be brought to the current one."""
 
 # What compressed data can begin with: a look at one byte settles it for nearly all documents.
 _COMPRESSED = frozenset((0x1F, 0x28, *range(0x50, 0x60)))
@@ -57,6 +61,7 @@ def build_judge(item: StateItem, proven: Callable[[str], bool] | None = None) ->
         signs=Signs(item.guards, item.version, item.name_field, bytes.fromhex(item.magic)),
         validation=item.validate.command if item.validate is not None else (),
         file_name=os.path.basename(item.path) if item.kind is ItemKind.FILE else "",
+        migrations=migrations_of(item),
         database=item.database,
     )
     if judge.has_schema and (proven is None or not proven(judge.id)):
@@ -81,6 +86,7 @@ class Judge:
         signs: Signs = NO_SIGNS,
         validation: tuple[str, ...] = (),
         file_name: str = "",
+        migrations: Migrations | None = None,
         database: DatabaseRules | None = None,
         limits: Limits | None = None,
         deadline_s: float = DEADLINE_S,
@@ -92,6 +98,7 @@ class Judge:
         self.is_structured = closure is not None or signs.of_values  # something is to be said of parsed content
         self.content_decides = format is not Format.AUTO or self.is_structured  # alone: a name is no hint to it
         self._file_name = file_name
+        self._migrations = migrations
         self._allow = allow
         self._limits = limits or Limits()
         # YAML and TOML have NaN whatever is allowed in JSON, and values reach a child as JSON
@@ -109,6 +116,7 @@ class Judge:
                     validation,
                     [self._limits.yaml_bytes, self._limits.toml_bytes, self._limits.values],
                     self.hint(""),
+                    *([migrations.to_plain()] if migrations is not None else []),
                     *([database.check, database.require_tables, database.assertions] if database is not None else ()),
                 ]
             ).encode()
@@ -159,6 +167,11 @@ class Judge:
     def begin(self, name: str) -> Examining:
         """The same for a document that comes block by block; opaque documents and JSON lines take bounded memory."""
         return Examining(self, name)
+
+    def is_older(self, judgement: Judgement) -> bool:
+        """Whether a document is good, of an older version, and steps lead from there to the current one."""
+        migrations = self._migrations
+        return judgement.verdict is Verdict.OK and migrations is not None and bool(migrations.of(judgement.version))
 
     @property
     def most_bytes(self) -> int:
@@ -230,6 +243,8 @@ class Judge:
         """What the content of a document says: too new first, for its schema of today would only misread it."""
         signs, value = self.signs, parsed.value
         version = version_of(signs.version, value) if signs.version is not None else None
+        if version is not None and self._migrations is not None and self._migrations.of(version):
+            return self._older(self._migrations, version, parsed, kind, check)
         if signs.version is not None and version is not None and (why := why_newer(signs.version, version)):
             problem = Problem(f"#/{signs.version.field}", why)
             return Judgement(Verdict.NEWER, (problem,), parsed.notes, version=version)
@@ -240,6 +255,31 @@ class Judge:
             judgement = self.made(Verdict.RESET, kind, tuple(gone), parsed.notes)
         name = name_of(signs.name_field, value) if signs.name_field is not None else None
         return replace(judgement, version=version, name=name) if version is not None or name is not None else judgement
+
+    def _older(
+        self, migrations: Migrations, version: str, parsed: Parsed, kind: Format, check: Check | None
+    ) -> Judgement:
+        """A document of an older version is as good as what its migration makes of it, where that can be told by
+        itself. If that is not valid, nobody can tell whether the document or the migration is wrong: it counts as one
+        of a version that does not fit, and is left alone."""
+        steps, current = migrations.of(version), migrations.rule.current
+        place = f"#/{migrations.rule.field}"
+        note = Problem(place, f"has version {version}, and is to be migrated to {current}")
+        found = Judgement(Verdict.OK, (), (*parsed.notes, note), unchecked=True, version=version)
+        if not is_pure(steps):
+            return found
+        try:
+            value = migrate_value(parsed.value, migrations.rule, steps)
+            later = self._by_value(Parsed(value), to_json(value).encode(), kind, check)
+        except (StateError, UnicodeEncodeError) as error:
+            later = Judgement(Verdict.CORRUPT, (Problem("", getattr(error, "message", str(error))),))
+        if later.verdict is Verdict.OK:
+            return replace(found, unchecked=later.unchecked, name=later.name)
+        if later.verdict is Verdict.UNREADABLE:
+            return later
+        why = "; ".join(map(str, later.problems[:3]))
+        problem = Problem(place, f"has version {version}, and {MIGRATION_TO} {current} fails: {why}")
+        return Judgement(Verdict.NEWER, (problem,), parsed.notes, version=version)
 
     def by_bytes(self, judgement: Judgement, head: bytes, size_bytes: int) -> Judgement:
         """What the first bytes and the size say, whatever the format."""

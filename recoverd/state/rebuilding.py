@@ -58,7 +58,7 @@ def compute(rule: Computed, documents: Documents, *, now_ns: int) -> Any:
 def matches(where: Mapping[str, Any], document: Any, *, now_ns: int) -> bool:
     """Whether a document has the wanted values: each field (a name, or a JSON pointer) equals the value, or one of a
     list of them, or holds a time within the last `{within: DURATION}`."""
-    return all(_is(wanted, _field(document, name), now_ns) for name, wanted in where.items())
+    return all(_is(wanted, field_of(document, name), now_ns) for name, wanted in where.items())
 
 
 def _is(wanted: Any, value: Any, now_ns: int) -> bool:
@@ -77,12 +77,13 @@ def _same(one: Any, other: Any) -> bool:
     return bool(one == other) and isinstance(one, bool) == isinstance(other, bool)
 
 
-def _field(document: Any, name: str) -> Any:
+def field_of(document: Any, name: str) -> Any:
+    """What a field of a document (a name, or a JSON pointer) holds; as `signs.at` where there is none."""
     return at(document, name if name.startswith("/") else "/" + name.replace("~", "~0").replace("/", "~1"))
 
 
 def _seconds(rule: Computed, document: Any) -> float | None:
-    first, last = (time_of(_field(document, name)) for name in (rule.seconds_from, rule.to))
+    first, last = (time_of(field_of(document, name)) for name in (rule.seconds_from, rule.to))
     return None if first is None or last is None else (last - first) / 1e9
 
 

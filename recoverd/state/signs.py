@@ -6,10 +6,10 @@ known-good version, and what a command says about it, is decided where those are
 
 from __future__ import annotations
 
-import re
 from typing import Any
 
 from recoverd.config.model import Guards, VersionRule
+from recoverd.config.versions import numbers
 from recoverd.state.formats.text import pointer, printable, value_words
 from recoverd.state.verdicts import Problem
 from recoverd.values import dataclass
@@ -46,7 +46,6 @@ class Signs:
 NO_SIGNS = Signs()
 NOT_IN_NAMES = '/\\:*?"<>|'
 _ABSENT = object()
-_NUMBERS = re.compile(r"v?([0-9]{1,18}(?:\.[0-9]{1,18})*)(?:[-+].*)?\Z", re.DOTALL)
 _WITHOUT = str.maketrans("", "", NOT_IN_NAMES)
 
 
@@ -67,19 +66,12 @@ def why_newer(rule: VersionRule, version: str) -> str | None:
     """
     if version == rule.current:
         return None
-    found, current = _NUMBERS.match(version), _NUMBERS.match(rule.current)
+    found, current = numbers(version), numbers(rule.current)
     if found is None or current is None:
         return f"has version {value_words(version)}, which is not known: {rule.current} is configured"
-    if _parts(found[1]) <= _parts(current[1]):
+    if found <= current:
         return None
     return f"has version {printable(version)}, newer than {rule.current}, which is configured"
-
-
-def _parts(numbers: str) -> list[int]:
-    parts = [int(part) for part in numbers.split(".")]
-    while len(parts) > 1 and not parts[-1]:
-        parts.pop()
-    return parts
 
 
 def name_of(field: str, value: Any) -> str | None:

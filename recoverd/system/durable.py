@@ -8,6 +8,8 @@ import os
 import re
 import stat
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import BinaryIO
 
 from recoverd.system.clock import boot_id
@@ -89,6 +91,12 @@ def write_file(dir_fd: int, name: str, data: bytes, *, mode: int = 0o600) -> Non
     Durable on return. On an error the old content stays and nothing is left behind; only when the last
     fsync fails may the new content be in place without being durable. Raises OSError.
     """
+    replace_file(dir_fd, name, data, mode=mode)
+    fsync_directory(dir_fd)
+
+
+def replace_file(dir_fd: int, name: str, data: bytes, *, mode: int = 0o600) -> None:
+    """The same without the last step: until the directory is synced, a power cut may bring the old content back."""
     temporary = temporary_name()
     fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, mode, dir_fd=dir_fd)
     try:
@@ -105,16 +113,33 @@ def write_file(dir_fd: int, name: str, data: bytes, *, mode: int = 0o600) -> Non
         except FileNotFoundError:
             pass  # the rename was done: an interruption arrived right after it
         raise
-    fsync_directory(dir_fd)
 
 
 def write_path(path: str, data: bytes, *, mode: int = 0o600) -> None:
     """`write_file` for recoverd's own files, named by path. Never for paths that a service user can change."""
-    dir_fd = os.open(os.path.dirname(path) or ".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
+    with _opened(os.path.dirname(path) or ".") as dir_fd:
         write_file(dir_fd, os.path.basename(path), data, mode=mode)
+
+
+def replace_path(path: str, data: bytes, *, mode: int = 0o600) -> None:
+    """`replace_file`, likewise."""
+    with _opened(os.path.dirname(path) or ".") as dir_fd:
+        replace_file(dir_fd, os.path.basename(path), data, mode=mode)
+
+
+def sync_directory(path: str) -> None:
+    """`fsync_directory` for recoverd's own directories, named by path. Raises OSError."""
+    with _opened(path) as dir_fd:
+        fsync_directory(dir_fd)
+
+
+@contextmanager
+def _opened(path: str) -> Iterator[int]:
+    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        yield fd
     finally:
-        os.close(dir_fd)
+        os.close(fd)
 
 
 def open_own_fd(path: str) -> int:
@@ -173,8 +198,4 @@ def _is_empty(directory: str) -> bool:
 
 
 def _sync_above(directory: str) -> None:
-    parent = os.open(os.path.dirname(directory), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        fsync_directory(parent)
-    finally:
-        os.close(parent)
+    sync_directory(os.path.dirname(directory))

@@ -35,6 +35,10 @@ class FileLock:
     def held(self) -> bool:
         return self._fd >= 0
 
+    def fileno(self) -> int:
+        """For a child that is to hold it too, for as long as it lives."""
+        return self._fd
+
     def __enter__(self) -> FileLock:
         return self
 

@@ -42,6 +42,12 @@ def mount_points() -> list[str]:
         return [_unescaped(line.split()[4]) for line in file]
 
 
+def mounts_below(fd: int) -> list[str]:
+    """What is mounted below an open directory, as paths relative to it. Raises OSError."""
+    base = os.path.join(os.readlink(f"/proc/self/fd/{fd}"), "")
+    return [point.removeprefix(base) for point in mount_points() if point.startswith(base) and point != base]
+
+
 def mount_point_of(fd: int) -> str | None:
     """Where the file system under `fd` is mounted; None for the root file system, or when it is not to be seen."""
     if os.fstat(fd).st_dev == os.stat("/").st_dev:

@@ -22,7 +22,15 @@ from tests.documentation.houses import HOUSES, House, Unavailable
 ROOT = Path(__file__).resolve().parents[2]
 DOCS = ROOT / "docs"
 MATRIX = ROOT / "tests" / "damage" / "matrix.toml"
-PAGES = ("recovery.md", "troubleshooting.md", "formats.md", "recipes/coding-agent.md", "recipes/session-manager.md")
+PAGES = (
+    "recovery.md",
+    "troubleshooting.md",
+    "formats.md",
+    "recipes/coding-agent.md",
+    "recipes/session-manager.md",
+    "recipes/orchestrator.md",
+    "recipes/conversation-store.md",
+)
 _PARTS = re.compile(
     r"<!-- house: (?P<house>\S+) -->"
     r"|<!-- as is -->\n+```.*?^```"

@@ -17,6 +17,7 @@ from pathlib import Path
 
 from recoverd.state.formats.compression import Compression, pack
 from tests.documentation.desks import DESKS
+from tests.documentation.stores import STORES
 
 _SMALL = 256 << 10  # bytes of the file system that is filled
 _LARGE = 32 << 20  # the same of one with a space reserve
@@ -131,6 +132,8 @@ class House:
         return (
             ("/var/lib/assistant", f"{root}/assistant"),
             ("/var/lib/coding-agent", f"{root}/coding-agent"),
+            ("~/.agentmux/", f"{root}/agentmux/"),
+            ("~/.helixcode/", f"{root}/helixcode/"),
             ("/home/ada/src", f"{root}/src"),
             ("/var/lib/recoverd", f"{root}/recoverd"),
             ("/etc/recoverd", f"{root}/etc"),
@@ -391,6 +394,15 @@ def saved_agent(house: House) -> None:
     house.must("recoverd restore && recoverd snapshot")
 
 
+def updated_agent(house: House) -> None:
+    """It was saved, and then updated to the version that writes 2.0.0."""
+    agent(house)
+    house.must("recoverd snapshot")
+    samples = Path(__file__).resolve().parents[2] / "config"
+    drop_in = house.root / "etc" / "conf.d" / "coding-agent.yaml.d" / "2.0.0.yaml"
+    shutil.copyfile(samples / "updates" / "coding-agent-2.0.0.yaml", drop_in)
+
+
 def partial_agent(house: House) -> None:
     """Two task files are torn; one of them was never saved."""
     saved_agent(house)
@@ -431,7 +443,8 @@ HOUSES: dict[str, Callable[[House], None]] = {
             bare,
             formats,
         ),
-        *(agent, torn_agent, saved_agent, partial_agent, bare_agent),
+        *(agent, torn_agent, saved_agent, updated_agent, partial_agent, bare_agent),
+        *STORES,
         *DESKS,
     )
 }

@@ -9,10 +9,14 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from benchmarks import pages
+from benchmarks.results import Results, Row, Sample
 
 ROOT = Path(__file__).resolve().parents[2]
 FULL = ("documents", "few", "starting", "boot", "many")
@@ -146,6 +150,26 @@ def test_the_table_shows_medians_ratios_and_what_was_missed(tmp_path: Path) -> N
     assert fields["cp -a"] == ["1234.50", "s", "617", *size[:-1]]
     assert re.search(r"missed +recoverd, nothing changed +0\.20 of restic, at most 0\.13", done.stdout)
     assert "borg is left out: not installed" in done.stdout
+
+
+def test_one_plan_measured_by_itself_joins_the_others(tmp_path: Path) -> None:
+    """Its rows replace those that were kept, the rest stays; the page says when; another machine is refused."""
+    before = Results.from_json(kept(tmp_path).read_text())
+    row = Row("boot", "good state", "recoverd restore --boot", (Sample(0.5, 30 << 20, None),), 4)
+    machine = {**before.machine, "load before": "0.10"}
+    now = replace(before, taken="2026-12-01T00:00:00+00:00", machine=machine, plans={"boot": "a boot"}, rows=(row,))
+    once = before.with_plans_of(now)
+    again = once.with_plans_of(replace(now, rows=(replace(row, syncs=5),)))
+    assert again.rows == (*before.rows, replace(row, syncs=5))
+    assert again.plans == {**before.plans, "boot": "a boot"}
+    assert Results.from_json(again.to_json()) == again
+    page = "<!-- figures: boot -->\n<!-- end -->"
+    assert "2026-12-01 with recoverd 1.2.3, load before 0.10" in pages.write(page, again)
+    assert "benchmarks/run --plan boot --write-docs" in pages.write(page, before)
+    with pytest.raises(ValueError, match="cores is 4 now, and was 2"):
+        before.with_plans_of(replace(now, machine={**machine, "cores": "4"}))
+    with pytest.raises(ValueError, match="quick"):
+        before.with_plans_of(replace(now, settled=False))
 
 
 def test_results_that_are_none_are_refused_with_a_sentence(tmp_path: Path) -> None:

@@ -1,12 +1,12 @@
 """A small coding agent: it works through tasks, one change after the other, and keeps its state below a directory.
 
     python coding_agent.py --port N --state DIR [--pace SECONDS] [--changes N] [--save-every SECONDS]
-        [--slow-write MILLISECONDS]
+        [--slow-write MILLISECONDS] [--writes 1.0.0|2.0.0]
 
 It is the kind of program that recoverd is for. It writes its files the naive way, on purpose: it empties a file,
 writes it piece by piece and never calls fsync. Killed in the middle, it leaves a torn file. It checks its state when it
-starts, and refuses to start on a damaged one. It saves at once when a task is created or changes, every 30 seconds
-with a backup of its own, and when it is told to stop.
+starts, and refuses to start on a damaged one, or on one of another version than it writes. It saves at once when a task
+is created or changes, every 30 seconds with a backup of its own, and when it is told to stop.
 
     DIR/state.json                  tasks, sessions, metrics
     DIR/state.backup.<time>.json    the last ten
@@ -33,7 +33,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-VERSION = "1.0.0"
+VERSIONS = ("1.0.0", "2.0.0")  # 2.0.0 has `agents` besides, and another name for the mean time of a task
 BACKUPS = 10
 OPEN_TASKS = 3  # in work at the same time
 KEPT_TASKS = 40
@@ -56,8 +56,9 @@ def seconds_between(start: str, end: str) -> float:
 
 
 class Agent:
-    def __init__(self, directory: Path, slow_write_s: float) -> None:
+    def __init__(self, directory: Path, slow_write_s: float, version: str) -> None:
         self.directory = directory
+        self.version = version
         self.slow_write_s = slow_write_s
         self.tasks: dict[str, dict[str, Any]] = {}
         self.session: dict[str, Any] = {}
@@ -74,8 +75,8 @@ class Agent:
         state_file = self.directory / "state.json"
         if state_file.exists():
             state = read_document(state_file, {"version", "tasks", "sessions", "metrics", "last_saved"})
-            if state["version"] != VERSION:
-                raise DamagedState(f"{state_file}: version {state['version']!r} is not {VERSION}")
+            if state["version"] != self.version or self.metrics().keys() != state["metrics"].keys():
+                raise DamagedState(f"{state_file}: version {state['version']!r} is not {self.version}")
             self.sessions = list(state["sessions"])
             self.numbers = itertools.count(1 + state["metrics"]["total_tasks"])
         for file in sorted((self.directory / "tasks").glob("task_*.json")):
@@ -104,9 +105,10 @@ class Agent:
         self.write(
             self.directory / "state.json",
             {
-                "version": VERSION,
+                "version": self.version,
                 "tasks": list(self.tasks.values()),
                 "sessions": self.sessions,
+                **({"agents": ["main"]} if self.version != VERSIONS[0] else {}),
                 "metrics": self.metrics(),
                 "last_saved": now(),
             },
@@ -197,11 +199,12 @@ class Agent:
     def metrics(self) -> dict[str, float]:
         tasks = list(self.tasks.values())
         took = [seconds_between(t["started_at"], t["completed_at"]) for t in tasks if t["status"] == "completed"]
+        mean = "average_completion_time" if self.version == VERSIONS[0] else "average_completion_seconds"
         return {
             "total_tasks": len(tasks),
             "completed_tasks": len(took),
             "failed_tasks": sum(task["status"] == "failed" for task in tasks),
-            "average_completion_time": round(sum(took) / len(took), 3) if took else 0.0,
+            mean: round(sum(took) / len(took), 3) if took else 0.0,
         }
 
 
@@ -267,9 +270,10 @@ def main() -> int:
         "--save-every", type=float, default=30.0, metavar="S", help="seconds between two saves without a change"
     )
     parser.add_argument("--slow-write", type=float, default=0.0, metavar="MS", help="what each file takes to write")
+    parser.add_argument("--writes", choices=VERSIONS, default=VERSIONS[0], help="the version of its state")
     options = parser.parse_args()
 
-    agent = Agent(options.state, options.slow_write / 1000)
+    agent = Agent(options.state, options.slow_write / 1000, options.writes)
     server = serve_health(agent, options.port)
     print(f"agent {os.getpid()}: http://127.0.0.1:{server.server_port}/health", flush=True)
     try:

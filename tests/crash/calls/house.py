@@ -250,7 +250,7 @@ class House:
 
     def held_locks(self) -> list[str]:
         """Locks that somebody holds now: nobody should."""
-        return [str(path) for path in self.made.rglob("*lock") if path.is_file() and _is_held(path)]
+        return [str(path) for path in self.made.rglob("*lock") if path.is_file() and is_held(path)]
 
 
 def _copy(source: str, target: str) -> None:
@@ -261,7 +261,7 @@ def _copy(source: str, target: str) -> None:
         shutil.copy2(source, target)
 
 
-def _is_held(path: Path) -> bool:
+def is_held(path: Path) -> bool:
     with path.open() as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

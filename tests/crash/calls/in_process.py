@@ -31,7 +31,7 @@ class Patched:
 
     def __init__(self, request: dict[str, Any], channel: socket.socket) -> None:
         self._request, self._channel = request, channel
-        self._root = str(request["root"])
+        self._roots = tuple(str(request["root"]).split(os.pathsep))
         self._number = 0
 
     def arm(self) -> None:
@@ -48,7 +48,7 @@ class Patched:
     def _watched(self, name: str, real: Callable[..., Any]) -> Callable[..., Any]:
         def call(*args: Any, **options: Any) -> Any:
             path = self._path(args[0], options)
-            if not path.startswith(self._root) or (name in OPENS and not args[1] & (os.O_CREAT | os.O_TRUNC)):
+            if not path.startswith(self._roots) or (name in OPENS and not args[1] & (os.O_CREAT | os.O_TRUNC)):
                 return real(*args, **options)
             self._number += 1
             at, fault = int(self._request.get("at", 0)), self._request.get("fault")
@@ -56,7 +56,7 @@ class Patched:
             error = int(self._request.get("error", 0))
             hit = bool(here) and (fault in {"kill", "tear"} or (fault == "short" and name == "write"))
             hit = hit or (bool(here) and fault == "error" and self._could_fail(name, path, error))
-            self._channel.send(f"{'!' * hit}{name} {path.removeprefix(self._root)}\n".encode())
+            self._channel.send(f"{'!' * hit}{name} {self._below(path)}\n".encode())
             if hit and name == "write" and fault in {"tear", "short"}:
                 args = args[0], bytes(args[1])[: max(1, len(args[1]) // 2)]
                 if fault == "tear":
@@ -70,6 +70,9 @@ class Patched:
             return real(*args, **options)
 
         return call
+
+    def _below(self, path: str) -> str:
+        return path.removeprefix(next(root for root in self._roots if path.startswith(root)))
 
     @staticmethod
     def _could_fail(name: str, path: str, error: int) -> bool:

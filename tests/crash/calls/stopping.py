@@ -128,12 +128,12 @@ def listen() -> int:
 
 
 class Call:
-    """One call under way: what it is, and the files below `root` that it is about."""
+    """One call under way: what it is, and the files below one of the `roots` that it is about."""
 
-    def __init__(self, data: bytes, root: str) -> None:
+    def __init__(self, data: bytes, roots: tuple[str, ...]) -> None:
         self.id, self.pid, _, number, _, _, *self.arguments = struct.unpack("QIIiIQ6Q", data)
         self.name = NUMBERS[number]
-        self.paths = [path for pair in CALLS[self.name][2] if (path := self._path(*pair)).startswith(root)]
+        self.paths = [path for pair in CALLS[self.name][2] if (path := self._path(*pair)).startswith(roots)]
         self.counts = bool(self.paths) or self.name == "sync"
 
     def _path(self, directory: int, path: int) -> str:
@@ -203,7 +203,8 @@ class Supervisor:
 
     def __init__(self, listener: int, pid: int, request: dict[str, Any]) -> None:
         self._listener, self._pid = listener, pid
-        self._root: str = request["root"]
+        self._roots = tuple(str(request["root"]).split(os.pathsep))
+        self._refused = int(request.get("refused", 0))  # flags that no rename of this disk knows
         self._fault, self._at = str(request.get("fault", "")), int(request.get("at", 0))
         self._error, self._lasting = int(request.get("error", 0)), bool(request.get("lasting"))
         self._ends = not request.get("endless")  # an endless one is told to end, once it has begun
@@ -226,19 +227,28 @@ class Supervisor:
                 fcntl.ioctl(self._listener, _RECEIVE, data, True)
             except FileNotFoundError:
                 continue  # a signal took the call back, or ended the child
-            self._decide(Call(bytes(data), self._root))
+            self._decide(Call(bytes(data), self._roots))
         os.close(pidfd)
 
     def _answer(self, call: Call, value: int = 0, error: int = 0, *, go_on: bool = False) -> None:
         with suppress(FileNotFoundError):  # the same
             fcntl.ioctl(self._listener, _ANSWER, struct.pack("QqiI", call.id, value, -error, go_on * _CONTINUE))
 
+    def _told(self, call: Call) -> str:
+        """A call in a word, with its paths as they are below their root."""
+        told = str(call)
+        for root in self._roots:
+            told = told.replace(root, "")
+        return told
+
     def _decide(self, call: Call) -> None:
         if not call.counts:
             return self._answer(call, go_on=True)
         if any(path.startswith(self._broken) for path in call.paths) and call.could_fail_with(errno.EROFS):
             return self._answer(call, error=errno.EROFS)
-        self.calls.append(str(call).replace(self._root, ""))
+        if call.name == "renameat2" and call.arguments[4] & self._refused:
+            return self._answer(call, error=errno.EINVAL)
+        self.calls.append(self._told(call))
         number = len(self.calls)
         here = number == self._at or (self._lasting and number > self._at > 0)
         if here and self._fault in {"kill", "tear"}:

@@ -28,7 +28,7 @@ _BEGUN = re.compile(r"(\d+) +(\w+)\((.*) <unfinished \.\.\.>")
 _ENDED = re.compile(r"(\d+) +<\.\.\. (\w+) resumed>(.*)\) += (-?\d+|0x[0-9a-f]+|\?)(.*)")
 _FD = re.compile(r"(AT_FDCWD|\d+)<(.*?)>(\(deleted\))?")
 _TEXT = re.compile(r'"((?:\\x[0-9a-f]{2})*)"(\.\.\.)?')
-_SYNCS = ("fsync", "fdatasync", "sync", "syncfs")
+SYNCS = ("fsync", "fdatasync", "sync", "syncfs")
 
 
 @dataclass(frozen=True)
@@ -105,7 +105,7 @@ class Recorder:
         if call.result < 0:
             self._syncs.pop(call.process, None)
             return
-        if name in _SYNCS:
+        if name in SYNCS:
             self._sync(call)
         elif name == "chdir":
             self._working[call.process] = os.fsdecode(_text(words[0]))
@@ -266,7 +266,7 @@ def parse(lines: Iterator[str]) -> Iterator[Call]:
     for line in lines:
         if match := _BEGUN.match(line):
             begun[match[1]] = match[3]
-            if match[2] in _SYNCS:
+            if match[2] in SYNCS:
                 yield Call(match[2], _split(match[3]), 0, "", match[1], began=True)
             continue
         if match := _ENDED.match(line):

@@ -13,6 +13,7 @@ import pytest
 
 from recoverd.config.model import Run, RunKind
 from recoverd.operations.boot import boot
+from recoverd.operations.confirm import confirm
 from recoverd.operations.lifetimes import begin, end
 from recoverd.operations.processes import driver_of
 from recoverd.operations.restore import restore
@@ -109,6 +110,24 @@ def test_at_boot_it_is_there_before_services_start(judged: House) -> None:
     assert result.services[0].outcome == "untouched"
     assert (told(judged)["why"], told(judged)["restart_count"]) == ("boot", 1)
     assert load_history(str(judged.state_dir), "app").restart_count == 1
+
+
+def test_a_boot_is_one_return(judged: House) -> None:
+    """The second phase goes on with what the first has restored: one report, counted once, that says how it went."""
+    judged.start()
+    judged.snapshot()
+    kill(judged)
+    judged.state.write_bytes(b"torn")
+    boot(judged.context)
+    first = told(judged)
+    confirm(judged.context)
+    history = load_history(str(judged.state_dir), "app")
+    assert (history.restart_count, len(history.reports)) == (1, 2)
+    assert (told(judged)["restart_count"], history.reports[-1]["healthy"]) == (1, True)
+    assert (told(judged)["clean_shutdown"], told(judged)["shutdown"]) == (first["clean_shutdown"], first["shutdown"])
+    kill(judged)
+    judged.restore()
+    assert load_history(str(judged.state_dir), "app").restart_count == 2
 
 
 def test_what_is_down_on_purpose_is_told_nothing(judged: House) -> None:
@@ -212,3 +231,14 @@ def test_a_shutdown_does_not_wait_for_who_does_not_answer(judged: House) -> None
     found = load(str(judged.state_dir))
     assert found is not None
     assert dict(found.down) == {"app": True}
+
+
+def test_what_a_killed_restore_left_half_told_goes(judged: House) -> None:
+    """In the memory that services are told in nothing piles up, boot after boot."""
+    judged.start()
+    told_in = judged.root / "runtime-resume"
+    left = told_in / ".tmp-00000000-0000-0000-0000-000000000000-1-1-0123456789abcdef"
+    left.write_bytes(b"half")
+    kill(judged)
+    judged.restore()
+    assert [one.name for one in told_in.iterdir()] == ["app.json"]

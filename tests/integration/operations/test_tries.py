@@ -142,6 +142,24 @@ def test_killed_again_and_again_the_same_one_is_not_tried_for_ever(
     assert note(poisoned)["candidate"] == "app/1"
 
 
+def test_that_recoverd_can_not_start_it_tells_nothing_about_a_candidate(poisoned: House) -> None:
+    """Its log can't be opened: the newest known-good stays, unproven and untried, however often that is asked for."""
+    poisoned.context.repository().set_marks("app", 2, lambda marks: replace(marks, rejected={"main": "test"}))
+    obstacle = poisoned.state_dir / "logs" / "app.log"
+    obstacle.unlink(missing_ok=True)
+    obstacle.mkdir(parents=True)
+    for _ in range(TRIES + 1):
+        result = poisoned.restore()
+        assert (result.healthy, result.exit_status) == (False, 1)
+        assert any("log" in reason and "can't be opened" in reason for reason in result.reasons)
+        assert (note(poisoned)["candidate"], note(poisoned)["starts"]) == ("app/1", 0)
+        assert poisoned.list()[-1].marks.rejected == {}
+    obstacle.rmdir()
+    result = poisoned.restore()
+    assert (result.outcome, result.healthy, result.exit_status) == ("restored", True, 0)
+    assert [one.candidate for one in result.attempts] == ["app/1"]
+
+
 def test_killed_before_the_swap_nothing_was_tried(poisoned: House, monkeypatch: pytest.MonkeyPatch) -> None:
     """A note without a swap counts for nothing: the candidate is neither proven nor rejected for it."""
     with monkeypatch.context() as patch:

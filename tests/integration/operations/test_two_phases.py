@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from recoverd.config.model import Health, Run, RunKind
+from recoverd.config.model import Health, Run, RunKind, Validation
 from recoverd.operations import blocking
 from recoverd.operations.boot import boot, late_services
 from recoverd.operations.confirm import confirm
@@ -139,25 +139,19 @@ def test_what_is_not_assessed_in_time(house: House, policy: str) -> None:
     """boot_late: it starts as it is, or not at all; either way `confirm` goes on with it."""
     house.write(1)
     house.snapshot()
+    hangs = house.root / "hangs"
+    command = ("sh", "-c", 'while [ -e "$1" ]; do sleep 0.02; done', "sh", str(hangs), "{path}")
+    main = replace(house.service.state["main"], validate=Validation(command, timeout_s=60))
+    house.change(state={**house.service.state, "main": main})
     context = house.context
     context.config = replace(context.config, boot_timeout_s=0.3, boot_late=policy)
-    hangs, go_on = threading.Event(), threading.Event()
-
-    def hang() -> None:
-        with context.state_changes:  # as a file system does that does not answer
-            hangs.set()
-            go_on.wait(20)
-
-    thread = threading.Thread(target=hang)
-    thread.start()
-    hangs.wait()
+    hangs.touch()
     result, ended = boot(context)
     assert not ended and result.exit_status == 1
     assert "not assessed within 0.3 s" in result.services[0].reasons[0]
     assert flag(house).exists() is (policy == "block")
     assert late_services(context.runtime_dir) == {"app"}
-    go_on.set()
-    thread.join()
+    hangs.unlink()
     for worker in threading.enumerate():
         if worker.name == "boot":
             worker.join()

@@ -255,12 +255,12 @@ def test_lines(text: str, lines: list[str], problems: Problems, tmp_path: Path) 
 def test_all_at_once(problems: Problems) -> None:
     """Problems of shape, of values, of several services and of what is not built yet are reported together."""
     text = (
-        "servces: {}\nservices:\n  a:\n    run: {command: [a], stop_signal: XX}\n    wach: {}\n    in_flight: []\n"
+        "servces: {}\nservices:\n  a:\n    run: {command: [a], stop_signal: XX}\n    wach: {}\n    restore: {fallback: [replicas]}\n"
         "    state: {m: {file: x}, n: {}}\n  b:\n    after: [z]\n    state: {m: {file: /srv/b, schema: no.json}}\n"
     )
     lines = problems(text)
     assert [line.split(": ")[1] for line in lines] == [
-        "servces", "services.a.run.stop_signal", "services.a.wach", "services.a.in_flight", "services.a.state.m.file",
+        "servces", "services.a.run.stop_signal", "services.a.wach", "services.a.restore.fallback[0]", "services.a.state.m.file",
         "services.a.state.n", "services.b.after", "services.b.state.m.schema",
     ]  # fmt: skip
 
@@ -277,8 +277,8 @@ def test_a_broken_part_makes_no_false_follow_ups(problems: Problems) -> None:
     assert problems(service("retention: {last: x}")) == [
         '6:23: services.web.retention.last: "x" is not a number, or forever'
     ]
-    (found,) = problems(service("in_flight: []"))
-    assert found.startswith("6:5: services.web.in_flight: is not supported yet")
+    (found,) = problems(service("restore: {fallback: [replicas]}"))
+    assert found.startswith('6:26: services.web.restore.fallback[0]: "replicas" is not supported yet')
 
 
 def test_duplicate_services_name_both_places(write: Callable[[Mapping[str, str]], Path]) -> None:

@@ -15,6 +15,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from recoverd.config import units, unsupported
+from recoverd.config.dump_model import Dump
 from recoverd.config.loading import Loaded
 from recoverd.config.model import (
     DEFAULT_RETENTION,
@@ -150,7 +151,9 @@ hooks: &hooks
 services:
   other: {run: {command: [other]}}
   unit: {run: {systemd: unit.service}}
-  pod: {run: {control: {start: [pod, up], stop: [pod, down], status: [pod, ask]}}}
+  pod:
+    run: {control: {start: [pod, up], stop: [pod, down], status: [pod, ask]}}
+    state: {backup: {dump: {save: [s, a], load: [l], timeout: 1h, user: root}, max_bytes: 10GiB}}
   web:
     enabled: false
     root: /srv/web
@@ -170,7 +173,9 @@ services:
          siblings: ["{name}.old"], initial: {tasks: []},
          rebuild: {collect: {/tasks: tasks}, constants: {/sessions: [1]}, compute: {/n: {count: tasks, where: {a: [1, 2]}},
            /mean: {mean: tasks, where: {t: {within: 1h}}, seconds_from: a, to: b}, /saved: now}},
-         guards: {min_bytes: 1kB, max_shrink: 90%, require: [/tasks], min_items: {/tasks: 1}}, version: {field: v, current: 3}}
+         guards: {min_bytes: 1kB, max_shrink: 90%, require: [/tasks], min_items: {/tasks: 1}}, version: {field: v, current: 3},
+         migrate: [{from: 0, to: 1, patch: [{op: add, path: /a, value: 1}, {op: move, path: /b, from: /a}]},
+                   {from: 1, to: 2, rename: {a: b}}, {from: 2, to: 3, command: [x], timeout: 3s}]}
       tasks: {directory: tasks, include: ["*.json"], exclude: ["x*"], name_field: id}
       other: {file: other.json, rebuild: {command: [make, it]}, initial: {a: {b: 1}}}
       dump: {file: dump.rdb, format: opaque, magic: REDIS, validate: {command: [check, "{path}"], timeout: 3s}}
@@ -197,6 +202,8 @@ services:
     check: {max_age: 1m, max_drill_age: 9d, max_failures: 9}
     processes: {item: main, select: /tasks, pid: process/id}
     instances: {item: main, select: /sessions, where: {a: [b]}, name: "{n}", command: [x, "{n}"], cwd: "{d}", most: 3}
+    in_flight:
+      - {item: main, select: /t, where: {a: {within: 1h}}, show: [a], exists: b, as: "t:{a}", message: m, notify: "{a}"}
     hooks: *hooks
 """
 # Given once and then fixed in every version so far, or looked up when loading: not in the model.
@@ -230,7 +237,7 @@ def generic(value: Any, path: tuple[str, ...] = ()) -> Iterator[str]:
             here = (*path, "*" if chosen else name)
             if not chosen:
                 yield ".".join(here)
-            if name not in {"schema", "initial", "constants", "where"}:
+            if name not in {"schema", "initial", "constants", "where", "value", "rename"}:
                 yield from generic(below, here)
     elif isinstance(value, list):
         for below in value:
@@ -260,6 +267,8 @@ def test_nothing_of_the_full_example_is_lost(load_text: Callable[..., Loaded]) -
     assert (web.state["tasks"].include, web.state["tasks"].name_field) == (("*.json",), "id")
     assert web.state["dump"].magic == b"REDIS".hex()
     assert web.state["dump"].validate == Validation(("check", "{path}"), 3.0)
+    backup = load_text(FULL).config.services["pod"].state["backup"]
+    assert backup.dump == Dump(("s", "a"), ("l",), 3600.0, "root", 10 << 30)
     assert web.retention.yearly == -1
     assert web.retention.tags == (("a",), ("b", "c"))
     assert web.restore.verdicts["missing"] == "alert"

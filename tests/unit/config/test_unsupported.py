@@ -17,11 +17,8 @@ HOST_USES = {
 }
 ITEM = "state: {m: {file: /srv/x/a}}"
 SERVICE_USES = {
-    "in_flight": "in_flight: []",
     "restore.fallback.*": "restore: {fallback: [VALUE]}",
-    "state.*.dump": "state: {m: {dump: {save: [a], load: [b]}}}",
     "state.*.migrate": "state: {m: {file: /srv/x/a, migrate: []}}",
-    "state.*.max_bytes": "state: {m: {file: /srv/x/a, max_bytes: 3}}",
 }
 
 

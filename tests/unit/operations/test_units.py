@@ -9,8 +9,10 @@ from dataclasses import replace
 import pytest
 
 from recoverd.config.database_model import DatabaseRules
+from recoverd.config.dump_model import Dump
 from recoverd.config.hook_model import Hook
 from recoverd.config.keeping import Watch
+from recoverd.config.migration_model import MigrationStep
 from recoverd.config.model import Config, Drill, ItemKind, Place, RepositoryConfig, Run, RunKind, Service, StateItem
 from recoverd.operations.unit_files import words
 from recoverd.operations.units import Directories, escape_path, layout_of, render, services_of_unit
@@ -136,6 +138,21 @@ def test_a_scheduler_that_brings_services_back_may_do_so() -> None:
     assert "ProtectSystem=strict" in rendered(config(by_hand))[path]
 
 
+def test_what_saves_dumps_may_reach_the_servers_and_become_their_users() -> None:
+    """A dump is asked of a server over a socket, as the user who may; what captures stays alone otherwise."""
+    dump = StateItem("backup", ItemKind.DUMP, "", dump=Dump(("save",), ("load",)))
+    plain = rendered(config(service("one", "one.service", "/srv/1")))
+    units = rendered(config(service("one", "one.service", "", state={"backup": dump})))
+    for name in ("recoverd.service", "recoverd-snapshot.service"):
+        path = f"{DIRECTORIES.units}/{name}"
+        assert "PrivateNetwork=yes" in plain[path] and "CAP_SETUID" not in plain[path]
+        assert "AF_INET AF_INET6" in units[path] and "PrivateNetwork" not in units[path]
+        assert "CAP_SETUID" in units[path] and "IPAddressDeny" not in units[path]
+    check = f"{DIRECTORIES.units}/recoverd-check.service"
+    assert units[check] == plain[check]
+    assert "CAP_SETUID" in units[f"{DIRECTORIES.units}/recoverd-confirm.service"]
+
+
 @pytest.mark.parametrize("where", ["host", "service"])
 def test_those_that_tell_hooks_may_use_the_network(where: str) -> None:
     """And only those: the first phase of a boot leaves webhooks to the second."""
@@ -154,6 +171,18 @@ def test_those_that_tell_hooks_may_use_the_network(where: str) -> None:
     assert "PrivateNetwork=yes\n" in told[restore]
     check = "/etc/systemd/system/recoverd-check.service"
     assert told[check] == silent[check]
+
+
+def test_what_restores_may_run_the_command_of_a_migration() -> None:
+    """As the owner of the state; what only captures never does."""
+    plain = config(service("one", "app", "/srv/x"))
+    (item,) = plain.services["one"].state.values()
+    migrating = replace(item, migrate=(MigrationStep("1", "2", command=("upgrade",)),))
+    files = rendered(config(replace(plain.services["one"], state={"main": migrating})))
+    units = "/etc/systemd/system"
+    assert "CAP_SETGID CAP_SETUID" in files[f"{units}/recoverd-restore.service"]
+    assert "CAP_SETUID" not in files[f"{units}/recoverd.service"]
+    assert "CAP_SETUID" not in rendered(plain)[f"{units}/recoverd-restore.service"]
 
 
 def test_what_looks_into_databases_becomes_their_owner() -> None:

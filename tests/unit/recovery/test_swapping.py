@@ -341,12 +341,34 @@ def test_a_quarantine_that_can_not_be_made_keeps_the_intent(bench: Any, monkeypa
         real(src, dst, **more)
 
     monkeypatch.setattr(os, "rename", failing)
-    with pytest.raises(StateError, match="did not get to quarantine"):
+    with pytest.raises(StateError, match="did not come to its end"):
         bench.restore(bench.of("a", b"A"))
+    with pytest.raises(StateError, match="could not be finished: Input/output error"):
+        finish_intent("svc", bench.state_dir)
     monkeypatch.undo()
     assert finish_intent("svc", bench.state_dir) is not None
     assert state_of(bench.live) == {"a": b"A"}
     assert len(list_quarantine(bench.state_dir, "svc")) == 1
+
+
+def test_what_was_replaced_stays_when_the_end_can_not_be_made_durable(
+    bench: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A disk error after the last rename: the quarantine is there by then, and is not taken for a staging to remove."""
+
+    def failing(_: int) -> None:
+        if not os.path.lexists(intents.intent_path(bench.state_dir, "svc")):
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    (bench.live / "a").write_bytes(b"old")
+    monkeypatch.setattr("recoverd.recovery.intents.fsync_directory", failing)
+    with pytest.raises(StateError, match="did not come to its end"):
+        bench.restore(bench.of("a", b"A"))
+    monkeypatch.undo()
+    assert finish_intent("svc", bench.state_dir) is None
+    assert state_of(bench.live) == {"a": b"A"}
+    undo("svc", None, state_dir=bench.state_dir)
+    assert state_of(bench.live) == {"a": b"old"}
 
 
 def test_no_room_for_the_evidence_changes_nothing(bench: Any, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -457,6 +479,26 @@ def test_a_mount_inside_a_directory_is_refused_not_broken(bench: Any, mount: Cal
     assert bench.left() == []
     bench.restore(bench.of("d", b"inside", "inner/x"))  # a document in it has a place of its own there
     assert (bench.live / "d" / "inner" / "x").read_bytes() == b"inside"
+
+
+def test_a_whole_directory_is_not_swapped_with_what_is_mounted_below(bench: Any, mount: Callable[..., None]) -> None:
+    """A rename would take the mounted file system along, to quarantine: such a directory is swapped file by file."""
+    (bench.live / "d" / "sub" / "inner").mkdir(parents=True)
+    mount(bench.live / "d" / "sub" / "inner", "tmpfs", "size=4m")
+    for name in ("a", "sub/b", "sub/inner/c"):
+        (bench.live / "d" / name).write_bytes(b"live")
+    with pytest.raises(StateError, match="another file system"):  # what it lacks there can't be taken away either
+        bench.restore(bench.of("d", {"a": b"new"}, whole=True))
+    bench.restore(bench.of("d", {"a": b"new", "sub": {"b": b"new"}}))
+    assert (bench.live / "d" / "sub" / "inner").is_mount()
+    assert state_of(bench.live / "d") == {
+        "a": b"new",
+        "sub": None,
+        "sub/b": b"new",
+        "sub/inner": None,
+        "sub/inner/c": b"live",
+    }
+    assert bench.left() == []
 
 
 def test_lower_directories_of_an_overlay(bench: Any, mount: Callable[..., None], tmp_path: Path) -> None:
