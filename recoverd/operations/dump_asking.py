@@ -15,10 +15,15 @@ if TYPE_CHECKING:
 SHUTDOWN = "shutdown"  # why a capture is made
 
 
+def may_ask(service: Service, request: SnapshotRequest) -> bool:
+    """Not because a file has changed: dumps follow times of their own."""
+    return bool(service.dumps) and request.ask_dumps and service.name not in request.hints
+
+
 def dump_look(context: Context, service: Service, request: SnapshotRequest) -> DumpLook:
-    """Not because a file has changed: dumps follow times of their own. Nor at a shutdown, once the service is down:
-    then the dump before is the last that there can be, and that nobody answers is no failure."""
-    if not service.dumps or not request.ask_dumps or service.name in request.hints:
+    """As `may_ask` has it; nor at a shutdown, once the service is down: then the dump before is the last that there can
+    be, and that nobody answers is no failure."""
+    if not may_ask(service, request):
         return DO_NOT_ASK
     if request.reason != SHUTDOWN or service.run is None:
         return ASK

@@ -11,7 +11,7 @@ from recoverd.config.model import Service
 from recoverd.errors import DamagedObject, ServiceError
 from recoverd.operations.context import Context
 from recoverd.recovery.aside import Kept
-from recoverd.recovery.dumps import said
+from recoverd.recovery.dump_saving import said
 from recoverd.recovery.quarantine_removing import finish_removals
 from recoverd.services import streaming
 from recoverd.system import durable, locks

@@ -12,10 +12,11 @@ from recoverd.config.model import EMPTY, Service
 from recoverd.errors import DamagedObject, LockHeld, RecoverdError, RepositoryError, ServiceError, StateError, os_hint
 from recoverd.operations import confirmations
 from recoverd.operations.capture_notes import forget_failures, note_failure, note_live, note_run
+from recoverd.operations.captures import Capture, draft
 from recoverd.operations.confirmations import Confirmation
-from recoverd.operations.consistency import held_still
 from recoverd.operations.context import Context
-from recoverd.operations.dump_asking import dump_look
+from recoverd.operations.dump_asking import may_ask
+from recoverd.operations.dump_taking import DumpsTaken
 from recoverd.operations.full_read import FULL_READ, full_read_due
 from recoverd.operations.making_room import keep_free, make_room, prune_after
 from recoverd.operations.quarantining import tend_if_due
@@ -29,10 +30,10 @@ from recoverd.operations.what_changed import (
     usable,
     without_failed,
 )
-from recoverd.recovery.item_survey import ServiceSurvey, newest_records
+from recoverd.recovery.item_survey import newest_records
 from recoverd.recovery.partial import Hints, ServiceHints
 from recoverd.recovery.survey import save_rows, survey_service
-from recoverd.repository.records import Snapshot, SnapshotDraft, SnapshotVerdict
+from recoverd.repository.records import Snapshot, SnapshotVerdict
 from recoverd.repository.store import Repository
 from recoverd.repository.writer import Writer
 from recoverd.system import clock
@@ -115,20 +116,6 @@ class SnapshotResult:
         return 3 if any(one.verdict == SnapshotVerdict.PARTIAL for one in self.services) else 0
 
 
-@dataclass(slots=True)
-class _Capture:
-    """One service under capture."""
-
-    service: Service
-    parent: Snapshot | None
-    survey: ServiceSurvey
-    verdict: SnapshotVerdict
-    changed: bool
-    seconds: float
-    touched: Mapping[str, Hints] = field(default_factory=lambda: EMPTY)
-    failed: tuple[str, ...] = ()  # dumps that could not be taken, a sentence each
-
-
 def snapshot(context: Context, request: SnapshotRequest) -> SnapshotResult:
     """Capture services: a new snapshot of each whose state changed, a confirmation of the others.
 
@@ -137,20 +124,18 @@ def snapshot(context: Context, request: SnapshotRequest) -> SnapshotResult:
     """
     services = [service for service in context.select(request.services) if service.state]
     repository = context.repository(create=True)
-    failed: dict[str, ServiceSnapshot] = {}
-    with ExitStack() as locks:
-        free = []
-        for service in services:
-            try:
-                what = f"service {service.name}"
-                locks.enter_context(repository.service_lock(service.name, wait_s=context.wait_s, what=what))
-                free.append(service)
-            except LockHeld as error:
-                failed[service.name] = ServiceSnapshot(
-                    service.name, FAILED, error=error.message, hint=error.hint, busy=True
-                )
-        done = capture_locked(context, free, request)
-    results = tuple(failed.get(service.name) or done[service.name] for service in services)
+    # those that are asked for dumps may be slow: each by itself, when the others are done
+    slow = [service for service in services if may_ask(service, request)]
+    quick = [service for service in services if service not in slow]
+    done: dict[str, ServiceSnapshot] = {}
+    for together in (*([quick] if quick or not slow else []), *([service] for service in slow)):
+        try:
+            done |= _lock_and_capture(context, repository, together, request)
+        except (RecoverdError, OSError) as error:
+            if not done:
+                raise
+            done |= {one.name: _not_begun(context, repository, one.name, error) for one in together}
+    results = tuple(done[service.name] for service in services)
     results = _with_health(context, request, results)
     pruned = 0
     if request.prune and not request.dry_run:
@@ -162,6 +147,22 @@ def snapshot(context: Context, request: SnapshotRequest) -> SnapshotResult:
             pruned += prune_spare(context, in_spare)
         tend_if_due(context)
     return SnapshotResult(results, pruned, request.dry_run)
+
+
+def _lock_and_capture(
+    context: Context, repository: Repository, services: Sequence[Service], request: SnapshotRequest
+) -> dict[str, ServiceSnapshot]:
+    failed: dict[str, ServiceSnapshot] = {}
+    with ExitStack() as locks:
+        free = []
+        for service in services:
+            try:
+                what = f"service {service.name}"
+                locks.enter_context(repository.service_lock(service.name, wait_s=context.wait_s, what=what))
+                free.append(service)
+            except LockHeld as error:
+                failed[service.name] = _not_begun(context, repository, service.name, error)
+        return failed | capture_locked(context, free, request)
 
 
 def _with_health(
@@ -190,12 +191,13 @@ def capture_locked(
         if has_spare:
             spare.take_over(context, repository)
         keep_free(context, held)
-    results, trouble = _attempt(context, services, request, repository)
-    if trouble is not None and not request.dry_run and make_room(context, trouble, held):
-        results, trouble = _attempt(context, services, request, repository)
-    if trouble is not None and has_spare:
-        attempt = partial(_attempt, context, services, request)
-        results, trouble = spare.capture(context, trouble, attempt, held, dry_run=request.dry_run)
+    with DumpsTaken(context, services, request) as dumps:
+        attempt = partial(_attempt, context, services, request, dumps)
+        results, trouble = attempt(repository)
+        if trouble is not None and not request.dry_run and make_room(context, trouble, held):
+            results, trouble = attempt(repository)
+        if trouble is not None and has_spare:
+            results, trouble = spare.capture(context, trouble, attempt, held, dry_run=request.dry_run)
     if trouble is not None:
         for service in services:
             results.setdefault(service.name, _failed(context, repository, service.name, trouble))
@@ -203,11 +205,12 @@ def capture_locked(
 
 
 def _attempt(
-    context: Context, services: Sequence[Service], request: SnapshotRequest, repository: Repository
+    context: Context, services: Sequence[Service], request: SnapshotRequest, dumps: DumpsTaken, repository: Repository
 ) -> tuple[dict[str, ServiceSnapshot], Exception | None]:
     """`_capture_together`; with a spare, a repository that can't be opened for writing is such trouble too."""
+    dumps.take()
     try:
-        return _capture_together(context, repository, services, request)
+        return _capture_together(context, repository, services, request, dumps)
     except (RepositoryError, OSError) as error:
         if context.config.repository.spare is None:
             raise
@@ -215,25 +218,25 @@ def _attempt(
 
 
 def _capture_together(
-    context: Context, repository: Repository, services: Sequence[Service], request: SnapshotRequest
+    context: Context, repository: Repository, services: Sequence[Service], request: SnapshotRequest, dumps: DumpsTaken
 ) -> tuple[dict[str, ServiceSnapshot], Exception | None]:
     """What became of each service. Where nothing could be written: of those that failed alone, and why it was."""
     now_ns = clock.now_ns()
-    captures: dict[str, _Capture] = {}
+    captures: dict[str, Capture] = {}
     results: dict[str, ServiceSnapshot] = {}
     committed: dict[str, Snapshot] = {}
     late: dict[str, list[str]] = {}  # what failed after the capture of a service
-    with context.state_changes, repository.writer(wait_s=context.wait_s, what="the repository") as writer:
+    with context.state_changes, repository.writer(wait_s=dumps.wait_s(), what="the repository") as writer:
         try:
             for service in services:
                 try:
-                    with held_still(service, dry_run=request.dry_run) as late[service.name]:
-                        captures[service.name] = _capture(context, repository, writer, service, request, now_ns)
+                    with dumps.held_still(service) as late[service.name]:
+                        captures[service.name] = _capture(context, repository, writer, service, request, dumps, now_ns)
                 except (DamagedObject, ServiceError) as error:
                     results[service.name] = _failed(context, repository, service.name, error)
             wanted = [one for one in captures.values() if one.changed]
             if not request.dry_run:
-                drafts = [_draft(one, request, now_ns) for one in wanted]
+                drafts = [draft(one, request, now_ns) for one in wanted]
                 committed = {one.service: one for one in writer.commit(drafts)}
         except (RecoverdError, OSError) as error:
             return results, error
@@ -261,10 +264,11 @@ def _capture(
     writer: Writer,
     service: Service,
     request: SnapshotRequest,
+    dumps: DumpsTaken,
     now_ns: int,
-) -> _Capture:
+) -> Capture:
     """Survey one service against its newest readable snapshot."""
-    started = time.monotonic()
+    started = time.monotonic() - dumps.seconds(service)
     judges = context.judges(service)
     full_read = request.full_read or full_read_due(repository, service.name, now_ns)
     snapshots = [one for one in repository.snapshots(service.name) if not one.imported]
@@ -285,7 +289,7 @@ def _capture(
                 accepted=accepted,
                 hints=usable(request.hints.get(service.name), parent, before) if damage is None else None,
                 io_timeout_s=context.config.io_timeout_s,
-                dumps=dump_look(context, service, request),
+                dumps=dumps.look(service),
             )
             seen = without_failed(survey, before)
             changed = is_changed(writer, seen, parent)
@@ -306,33 +310,14 @@ def _capture(
         if full_read and not request.dry_run:
             repository.catalog.record_run(service.name, FULL_READ, now_ns, time.monotonic() - started, "done", "")
         touched = touched_only(writer, service, survey, before) if parent is not None and not wanted else {}
-        return _Capture(service, parent, survey, verdict, wanted, time.monotonic() - started, touched, failed)
+        return Capture(service, parent, survey, verdict, wanted, time.monotonic() - started, touched, failed)
     raise damage or AssertionError("the last round has no parent")
-
-
-def _draft(capture: _Capture, request: SnapshotRequest, now_ns: int) -> SnapshotDraft:
-    items = {name: item.record() for name, item in capture.survey.items.items()}
-    return SnapshotDraft(
-        service=capture.service.name,
-        time_ns=now_ns if request.time_ns is None else request.time_ns,
-        boot_id=clock.boot_id(),
-        host=clock.host_name(),
-        verdict=capture.verdict,
-        items=items,
-        reason="change" if capture.service.name in request.hints else request.reason,
-        label=request.label,
-        tags=request.tags,
-        parent=capture.parent.sequence if capture.parent is not None else None,
-        files=sum(item.files for item in items.values()),
-        size_bytes=sum(item.size_bytes for item in items.values()),
-        imported=request.time_ns is not None,
-    )
 
 
 def _outcome(
     context: Context,
     repository: Repository,
-    capture: _Capture,
+    capture: Capture,
     made: Snapshot | None,
     late: Sequence[str],
     *,
@@ -387,3 +372,10 @@ def _failed(context: Context, repository: Repository, service: str, error: Excep
     sentence = error.message if isinstance(error, RecoverdError) else f"{error.__class__.__name__}: {error}"
     hint = error.hint if isinstance(error, RecoverdError) else os_hint(error) if isinstance(error, OSError) else None
     return ServiceSnapshot(service, FAILED, error=note_failure(context, repository, service, sentence), hint=hint)
+
+
+def _not_begun(context: Context, repository: Repository, service: str, error: Exception) -> ServiceSnapshot:
+    """That another recoverd is at work is no failure of the service, and noted nowhere."""
+    if not isinstance(error, LockHeld):
+        return _failed(context, repository, service, error)
+    return ServiceSnapshot(service, FAILED, error=error.message, hint=error.hint, busy=True)

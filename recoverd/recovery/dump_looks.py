@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING
 
-from recoverd.config.model import ItemKind, StateItem
-from recoverd.values import dataclass, replace
+from recoverd.config.model import EMPTY, ItemKind, StateItem
+from recoverd.values import dataclass, field, replace
+
+if TYPE_CHECKING:
+    from recoverd.recovery.dump_files import DumpFile
 
 Take = Callable[[bytes], None]
 
@@ -14,10 +18,12 @@ Take = Callable[[bytes], None]
 @dataclass(frozen=True, slots=True)
 class DumpLook:
     """`ask` False: not at all, they count as the newest snapshot has them, because their services may not run.
-    `keep`: begins a new copy of what is saved, and gives what takes it, as it comes; what that raises is raised."""
+    `keep`: begins a new copy of what is saved, and gives what takes it, as it comes; what that raises is raised.
+    `taken`: by item, what was asked for before, so that nobody is asked now."""
 
     ask: bool = True
     keep: Callable[[], Take] | None = None
+    taken: Mapping[str, DumpFile] = field(default_factory=lambda: EMPTY)
 
 
 ASK, DO_NOT_ASK = DumpLook(), DumpLook(ask=False)

@@ -6,30 +6,22 @@ was too slow, too large or empty is no dump, whatever had been written by then.
 
 from __future__ import annotations
 
-from contextlib import ExitStack
-
-from recoverd.config.dump_model import Dump
-from recoverd.config.model import StateItem
 from recoverd.errors import ServiceError
 from recoverd.recovery.comparing import Comparing
 from recoverd.recovery.dump_looks import Take
+from recoverd.recovery.dump_saving import NoDump, Saved, save_and_judge
 from recoverd.recovery.file_kinds import Files
 from recoverd.recovery.item_survey import ItemSurvey
 from recoverd.recovery.looking import Look
 from recoverd.recovery.stat_rows import Finding
 from recoverd.recovery.stores import Store
-from recoverd.recovery.validating import Invalid, PrivateCopy
 from recoverd.repository.records import ItemRecord
 from recoverd.repository.trees import BLOCK_SIZE, EMPTY_TREE, Entry
 from recoverd.services import streaming
-from recoverd.services.commands import Ran
 from recoverd.state.judging import Judge
 from recoverd.state.verdicts import Judgement, Problem, Verdict
 from recoverd.system.walk import owner_names
 from recoverd.values import replace
-
-_LAST_LINES = 2
-_MOST_WORDS = 400
 
 
 class Dumps:
@@ -47,74 +39,20 @@ class Dumps:
         item = look.item
         assert item.dump is not None, "a dump item has its commands"
         blocks = _Blocks(look.store, look.judge, look.dumps.keep() if look.dumps.keep is not None else None)
+        before = look.dumps.taken.get(item.name)
         try:
-            with ExitStack() as stack:
-                taken = _Taken(item, item.dump, blocks, stack)
-                taken.save()
-        except (ServiceError, _NoDump) as error:
+            saved = save_and_judge(item, blocks.take) if before is None else before.replay(blocks.take)
+        except (ServiceError, NoDump) as error:
             return _without(outline, Verdict.UNREADABLE, f"can't be dumped: {error}")
+        blocks.end()
         if not blocks.size_bytes:
             verdict = Verdict.NEW if outline.good in {None, EMPTY_TREE} else Verdict.CORRUPT
             return _without(outline, verdict, f"is empty: {item.dump.save[0]} succeeded and wrote nothing")
-        return _judged(look, outline, blocks, taken)
+        return _judged(look, outline, blocks, saved)
 
     def judge_staged(self, judge: Judge, document: str, fd: int) -> Judgement:
         """See `Kind`: a dump in a file is opaque content."""
         return Files().judge_staged(judge, document, fd)
-
-
-def said(ran: Ran) -> str:
-    """How a command ended, with its last words: tools of databases say in two lines what is wrong, and what helps."""
-    lines = [line.strip() for line in ran.output.splitlines()]
-    words = " ".join([line for line in lines if line][-_LAST_LINES:])[-_MOST_WORDS:]
-    shown = "".join(letter if letter.isprintable() else "?" for letter in words)
-    return f"{ran.ending}: {shown}" if shown else ran.ending
-
-
-class _NoDump(Exception):
-    """Why what came is no dump."""
-
-
-class _Taken:
-    """One dump under way, with a private copy where the item's own tool is to look at it."""
-
-    def __init__(self, item: StateItem, dump: Dump, blocks: _Blocks, stack: ExitStack) -> None:
-        self._item = item
-        self._dump = dump
-        self._blocks = blocks
-        self.invalid: Invalid | None = None
-        self.uid = streaming.account_of(dump.user).uid
-        self._copy: PrivateCopy | None = None
-        if item.validate is not None:
-            try:
-                self._copy = stack.enter_context(PrivateCopy(item.name, self.uid))
-            except OSError as error:
-                raise _NoDump(f"there is no place for a copy of it: {error.strerror or error}") from error
-
-    def save(self) -> None:
-        """Run the command to its end, and let the tool look at the copy. Raises _NoDump, ServiceError."""
-        dump = self._dump
-        try:
-            done = streaming.read_from(
-                dump.save, self._take, timeout_s=dump.timeout_s, most_bytes=dump.max_bytes, user=dump.user
-            )
-        except (OSError, ValueError) as error:
-            raise _NoDump(f"{dump.save[0]}: {getattr(error, 'strerror', None) or error}") from error
-        if done.too_large:
-            raise _NoDump(f"it has more than max_bytes, {dump.max_bytes} bytes")
-        if not done.whole or done.ran.status != 0:
-            raise _NoDump(f"{dump.save[0]} {said(done.ran)}")
-        self._blocks.end()
-        if self._copy is not None and self._item.validate is not None and self._blocks.size_bytes:
-            self.invalid = self._copy.judged(self._item.validate)
-
-    def _take(self, data: bytes) -> None:
-        if self._copy is not None:
-            try:
-                self._copy.write(data)
-            except OSError as error:
-                raise _NoDump(f"it can't be copied for its tool: {error.strerror or error}") from error
-        self._blocks.take(data)
 
 
 class _Blocks:
@@ -160,15 +98,15 @@ class _Blocks:
         self._hashes.append(self._store.put(block) if block.count(0) != len(block) else None)
 
 
-def _judged(look: Look, outline: ItemSurvey, blocks: _Blocks, taken: _Taken) -> ItemSurvey:
+def _judged(look: Look, outline: ItemSurvey, blocks: _Blocks, saved: Saved) -> ItemSurvey:
     """What a whole dump comes to, by itself, by its own tool, and against its known-good version."""
     item, store = look.item, look.store
-    entry = blocks.entry(item.name, taken.uid, look.now_ns)
+    entry = blocks.entry(item.name, saved.uid, look.now_ns)
     content = entry.hash or entry.blocks or ""
     root = store.put_tree([entry])
     judgement = blocks.judgement()
-    if judgement.verdict is Verdict.OK and taken.invalid is not None:
-        judgement = Judgement(taken.invalid.verdict, (Problem("", taken.invalid.sentence),), judgement.notes)
+    if judgement.verdict is Verdict.OK and saved.invalid is not None:
+        judgement = Judgement(saved.invalid.verdict, (Problem("", saved.invalid.sentence),), judgement.notes)
     comparing = Comparing(item, look.judge, store, look.accepted)
     judgement = comparing.compared("", entry, judgement, content, lambda: _file_in(store, outline.good))
     found = replace(
