@@ -23,6 +23,7 @@ from recoverd.scheduler.aside import Aside
 from recoverd.scheduler.changes import Changes, confirm_every_s, on_change
 from recoverd.scheduler.chores import PREFIX, Chores, schedules
 from recoverd.scheduler.due import after_step_s, due, next_s, scheduled, waits_s
+from recoverd.scheduler.dumper import Dumper
 from recoverd.scheduler.keeper import Keeper
 from recoverd.scheduler.matches import Matches
 from recoverd.scheduler.notify import Watchdog, notify
@@ -30,7 +31,7 @@ from recoverd.scheduler.signals import Changed, Mailbox, Request
 from recoverd.scheduler.timetable import Timetable
 from recoverd.scheduler.watching import Rhythm
 from recoverd.system import clock
-from recoverd.values import dataclass
+from recoverd.values import dataclass, replace
 
 Capture = Callable[[Context, SnapshotRequest], SnapshotResult]
 LastCaptures = Callable[[Context], Mapping[str, int]]
@@ -69,6 +70,7 @@ class Loop:
         environment: Mapping[str, str],
         asides: Sequence[Aside],
         keeper: Keeper,
+        dumper: Dumper,
     ) -> None:
         self._context, self._open_context, self._mailbox = context, open_context, mailbox
         self._capture, self._last_captures, self._chores = capture, last_captures, chores
@@ -78,7 +80,7 @@ class Loop:
         self._changes = Changes(mailbox.put, timings.rhythm)
         self._watchdog = Watchdog(self._is_alive, environment)
         self._matches = Matches(timings.matches_s)
-        self._asides, self._keeper = asides, keeper
+        self._asides, self._keeper, self._dumper = asides, keeper, dumper
         self._due: dict[str, str] = {}  # service -> why
         self._by_change: set[str] = set()  # those of them that are due only because they changed
         self._chores_due: dict[str, float] = {}  # name -> not before, monotonic
@@ -123,6 +125,7 @@ class Loop:
     def _stop_others(self) -> None:
         """What has threads or processes of its own. Harmless when done twice."""
         self._keeper.stop()
+        self._dumper.stop()
         for aside in self._asides:
             aside.stop()
 
@@ -139,6 +142,7 @@ class Loop:
             self._due.setdefault(name, self._held.pop(name) + ", and it was paused until now")
         if self._due and clock.monotonic_s() >= self._not_before_s:
             self._capture_due()
+        self._tend_dumps()
         self._do_chores()
         for aside in self._asides:
             aside.tend(self._context)
@@ -228,7 +232,16 @@ class Loop:
         left = self._timetable.remaining_s(offset_s=step_s)
         self._timetable.shift({name: after_step_s(wait_s, step_s) for name, wait_s in left.items()})
 
-    def _capture_due(self) -> None:
+    def _tend_dumps(self) -> None:
+        """Captures of services with dumps go on aside."""
+        due, changed = self._dumper.tend(self._context)
+        for name, why in due.items():
+            self._due[name] = why
+            self._by_change.discard(name)
+        for name, why in changed.items():
+            self._accept(Changed(name, why))
+
+    def _capture_due(self, *, stopping: bool = False) -> None:
         """One capture of all that is due; what can't begin is due again after a pause."""
         wanted, self._due = self._due, {}
         everything = self._context.config.services.values()
@@ -240,6 +253,12 @@ class Loop:
             return
         for name in names:
             self._context.events.emit("autosave.triggered", service=name, message=wanted[name])
+        if not stopping:
+            aside = self._dumper.take(self._context, {name: wanted[name] for name in names}, self._by_change)
+            self._by_change -= aside
+            names = tuple(name for name in names if name not in aside)
+            if not names:
+                return
         self._capturing = True
         result = None
         try:
@@ -282,6 +301,8 @@ class Loop:
         known = self._changes.take(names)
         hints = {name: known[name] for name in self._by_change & known.keys()}
         request = SnapshotRequest(services=names, reason=reason, full_read=last, prune=not last, hints=hints)
+        if not last and self._dumper.is_active:
+            request = replace(request, ask_dumps=False)
         return self._capture(self._context, request)
 
     def _try_again(self, names: Iterable[str], reasons: Mapping[str, str], pause_s: float) -> None:
@@ -346,7 +367,7 @@ class Loop:
         """The last capture of services that ask for one, and of those with `unsaved` changes. The exit status."""
         services = _on_shutdown(self._context.config.services.values())
         self._due = dict.fromkeys(set(unsaved) - {service.name for service in services}, "its state changed")
-        self._capture_due()
+        self._capture_due(stopping=True)
         names = tuple(service.name for service in services if not self._is_paused(service.name))
         if not names:
             return 0

@@ -17,6 +17,7 @@ from recoverd.operations.snapshot import snapshot as take_snapshot
 from recoverd.scheduler.alone import alone
 from recoverd.scheduler.chores import CHORES, Chores
 from recoverd.scheduler.driller import Driller
+from recoverd.scheduler.dumper import Dumper
 from recoverd.scheduler.keeper import Keeper
 from recoverd.scheduler.loop import Capture, LastCaptures, Loop, Timings
 from recoverd.scheduler.signals import AskedTwice, Mailbox, Signals
@@ -63,6 +64,7 @@ def run(
                     environment=os.environ if environment is None else environment,
                     asides=(Verifier(command), Driller(command)),
                     keeper=Keeper(command),
+                    dumper=Dumper(command),
                 )
                 lifetimes.begin(context)
                 status = loop.serve(announce)
