@@ -1,4 +1,4 @@
-"""Dump items: what the service's own tool saves goes, as it comes, into blocks, under judgement, and nowhere else.
+"""Dump items: what the service's own tool saves goes into blocks, under judgement, as it comes or as it came.
 
 A dump counts only when its command ended with status 0, in time, and its output came to its end: what died, was cut,
 was too slow, too large or empty is no dump, whatever had been written by then.

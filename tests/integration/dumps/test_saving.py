@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import tarfile
+import time
 from typing import Any
 
 from recoverd.config.model import Guards
@@ -234,3 +235,47 @@ def test_a_changed_file_makes_no_new_dump(dumped: Any) -> None:
     assert dumped.calls("save") == calls
     assert dumped.snapshot().outcome == "saved"
     assert dumped.calls("save") == calls + 1
+
+
+def test_files_and_dump_agree_where_the_service_is_held_still(dumped: Any) -> None:
+    """`consistency`: what is dumped before the capture belongs to the same stand-still, and to one that has ended."""
+    from recoverd.config.model import Consistency
+
+    def noted(word: str) -> tuple[str, ...]:
+        return ("/bin/sh", "-c", f"echo {word} >> {dumped.base}/calls")
+
+    (dumped.base / "calls").unlink()
+    dumped.change(consistency=Consistency(before=(noted("before"),), after=(noted("after"),)))
+    dumped.write(ROWS_LATER)
+    assert dumped.snapshot().outcome == "saved"
+    assert (dumped.base / "calls").read_text().split() == ["before", "save", "after"]
+    dumped.change(consistency=Consistency(before=(noted("before"), ("false",)), after=(noted("after"),)))
+    assert dumped.snapshot().outcome == "failed"
+    assert (dumped.base / "calls").read_text().split()[3:] == ["before", "after"]
+
+
+def test_while_the_repository_is_locked_the_dump_is_taken_and_waits_for_it(dumped: Any) -> None:
+    """What was dumped is not thrown away because somebody writes at that moment; where that goes on, it is."""
+    import threading
+
+    from recoverd.errors import LockHeld
+
+    dumped.write(ROWS_LATER)
+    repository, calls = dumped.context.repository(), dumped.calls("save")
+    held = repository.writer(wait_s=0.0, what="a test")
+    with held:
+        dumped.context.wait_s = 0.1
+        try:
+            made = dumped.snapshot()
+        except LockHeld:
+            made = None
+        assert made is None and dumped.calls("save") == calls + 1
+        dumped.context.wait_s = 60.0
+        results: list[Any] = []
+        waiting = threading.Thread(target=lambda: results.append(dumped.snapshot()))
+        waiting.start()
+        while dumped.calls("save") < calls + 2:
+            assert waiting.is_alive()
+            time.sleep(0.01)
+    waiting.join()
+    assert results[0].outcome == "saved" and dumped.calls("save") == calls + 2
