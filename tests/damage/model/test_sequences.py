@@ -360,6 +360,7 @@ def test_promises_hold_through_any_sequence(houses: Callable[[], House], torture
                 wait()
             came = [one.snapshot.sequence for one in self.house.listed().snapshots if one.snapshot.sequence > newest]
             if mine == "restore" and other == "snapshot" and came:
+                self.house.readable()
                 found = self.house.contents(max(came), "root")
                 if found == {name: content for name, (content, _) in before.items()} and before != self.live:
                     after, self.live = self.live, before  # it was captured before it was restored
