@@ -385,6 +385,8 @@ def test_promises_hold_through_any_sequence(houses: Callable[[], House], torture
             self.damaged = True
             if kind == 0 or not data:
                 path.unlink()
+                if path.suffix == ".json":  # who has lost the catalog as well can't know that there was such a number
+                    self.snapshots.pop(int(path.stem), None)
             elif kind == 1:
                 path.write_bytes(data[: dice.randrange(len(data))])
             else:
