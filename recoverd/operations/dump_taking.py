@@ -139,7 +139,7 @@ class DumpsTaken:
         if self._context.config.repository.spare is not None:
             from recoverd.operations.spare import state_of
 
-            found.append(state_of(self._context.config.repository.spare))
+            found += [path for path in [state_of(self._context.config.repository.spare)] if os.path.isdir(path)]
         return found
 
     def _forget(self, name: str) -> None:
