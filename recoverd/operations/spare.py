@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
@@ -319,6 +319,10 @@ def tidy(context: Context, repository: Repository, held: frozenset[str]) -> tupl
     Returns what is to be said of it.
     """
     told = take_over(context, repository)
+    if isinstance(repository, TwoPlaces) and repository.spare is not None:
+        with suppress(OSError):  # of captures that were killed there, also where nothing of them is to come home
+            layout.remove_leftovers(repository.spare.packs_path)
+            repository.spare.remove_leftovers()
     if isinstance(repository, TwoPlaces) and not repository.in_spare and repository.holds_captures():
         prune_spare(context, (), held=held)
     return told

@@ -74,6 +74,13 @@ class MarksDirectory:
             _log.warning("the marks %s can't be read, so the snapshot counts as pinned: %s", path, error)
             return Marks(pinned=True)
 
+    def highest(self) -> int:
+        """The highest sequence that has marks, also one that has no snapshot any more; 0 where there is none."""
+        try:
+            return max((sequence_of(name) or 0 for name in os.listdir(self._path)), default=0)
+        except OSError:
+            return 0
+
     def all(self) -> dict[int, Marks]:
         """The marks of every snapshot that has any, by sequence. Raises OSError when the directory can't be read."""
         try:

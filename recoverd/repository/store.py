@@ -247,8 +247,10 @@ class Repository:
             ) from None
 
     def next_sequence(self, service: str) -> int:
-        """The sequence of the next snapshot; never one that was used before. Raises RepositoryError."""
-        return max(self.record(service).next_sequence, max(self.sequences(service), default=0) + 1)
+        """The sequence of the next snapshot; never one that was used before, also where its record was lost since.
+        Raises RepositoryError."""
+        used = max(max(self.sequences(service), default=0), self.marks_of(service).highest())
+        return max(self.record(service).next_sequence, used + 1)
 
     def statistics(self) -> Statistics:
         """Bytes and numbers, from listing alone. Raises RepositoryError."""
@@ -385,6 +387,9 @@ class Repository:
         for key in [key for key in self._decoded if key[0] == service and key[1] not in sequences]:
             del self._decoded[key]
         gone = (cached or {}).keys() - sequences
+        if gone and self.record(service).next_sequence <= max(gone) > max(sequences, default=0):
+            with suppress(RepositoryError):  # its number must not be used again; on read-only media nobody will
+                self.update_record(service, lambda record: _past(record, max(gone)))
         if fresh or gone:
             self.catalog.cache_records(service, fresh, gone)
 

@@ -16,7 +16,11 @@ BROKEN = {
     "duplicate key": ("services:\n  notes: {}\n  notes: {}\n", "notes.yaml:3:", "notes.yaml:2"),
     "tag": ("services: !!python/object:os.system {}\n", "notes.yaml:1:", ""),
     "no schema": ("services:\n  n:\n    root: /x\n    state: {m: {file: f, schema: no.json}}\n", "no.json", ""),
-    "sqlite": ("services:\n  n:\n    root: /x\n    state: {m: {sqlite: f.db}}\n", "sqlite", "not supported yet"),
+    "fallback": (
+        "services:\n  n: {root: /x, state: {m: {file: f}}, restore: {fallback: [replicas]}}\n",
+        "fallback",
+        "not supported yet",
+    ),
     "replicas": ("replicas: {offsite: {url: 's3://x'}}\n", "replicas", "not supported yet"),
     "systemd": (
         "services:\n  n: {root: /x, run: {systemd: a.socket}, state: {m: {file: f}}}\n",

@@ -19,7 +19,7 @@ from benchmarks import pages
 from benchmarks.results import Results, Row, Sample
 
 ROOT = Path(__file__).resolve().parents[2]
-FULL = ("documents", "few", "starting", "boot", "many")
+FULL = ("documents", "few", "sqlite", "starting", "boot", "many")
 
 
 def compare(*words: str, environment: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:

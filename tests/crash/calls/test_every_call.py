@@ -8,11 +8,12 @@ leave no temporary file and no pack that nothing needs; nothing is damaged.
 
 from __future__ import annotations
 
+import errno
 import json
 import signal
 import traceback
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,7 +21,7 @@ import pytest
 
 from tests.conftest import Torture
 from tests.crash.calls.actions import ACTIONS, FAULTS, SAMPLE, Action
-from tests.crash.calls.house import SERVICES, House, Told
+from tests.crash.calls.house import BOUND, SERVICES, House, Told
 
 KILLS = ("killed", "killed half-way")
 EVERYWHERE = ("EIO once", "a full disk", "short")
@@ -71,13 +72,17 @@ def act(house: House, action: Action, **fault: Any) -> Any:
     )
 
 
-def afterwards(house: House, action: Action, usual: Undisturbed) -> bool:
-    """All that must hold whatever happened; whether anything is other than before."""
+def afterwards(house: House, action: Action, usual: Undisturbed, *, hopeless: bool = False) -> bool:
+    """All that must hold whatever happened; whether anything is other than before.
+
+    `hopeless`: a bound could not be met, so any snapshot may have gone but the newest of each service.
+    """
     assert house.held_locks() == []
     action.mend(house)
     records = house.records()
     ever = usual.before.keys() | records.keys()
-    assert usual.before.keys() - records.keys() <= usual.doomed
+    doomed = usual.doomed if not hopeless else usual.before.keys() - newest(usual.before)
+    assert usual.before.keys() - records.keys() <= doomed
     assert all(records[name] == record for name, record in usual.before.items() if name in records)
     fresh = records.keys() - usual.before.keys()
     assert len(fresh) <= len(SERVICES) * action.captures
@@ -102,6 +107,13 @@ def afterwards(house: House, action: Action, usual: Undisturbed) -> bool:
     return bool(fresh) or records.keys() != usual.before.keys()
 
 
+def newest(names: Iterable[str]) -> set[str]:
+    found: dict[str, str] = {}
+    for name in sorted(names, key=sequence_of):
+        found[name.partition("/")[0]] = name
+    return set(found.values())
+
+
 def sequence_of(name: str) -> int:
     return int(name.partition("/")[2])
 
@@ -114,8 +126,8 @@ def says_so(told: Told, action: Action) -> None:
         assert "error" in told.err  # it has its log
     elif told.status == 1:
         document = told.json
-        if document.get("damage"):
-            return  # a verify, which tells all there is to tell
+        if document.get("damage") or document.get("unmet"):
+            return  # a verify, or a prune that can't meet a bound, which tell all there is to tell
         failed = [document["error"]] if "error" in document else document["snapshots"]
         for one in failed:
             assert one.get("message") or one["outcome"] != "failed" or one["error"], one
@@ -139,7 +151,8 @@ def outcome_of(house: House, usual: Undisturbed, fault: dict[str, Any], at: int)
             if not told.status:
                 action.true(house, told)
         assert fault["fault"] != "short" or told.status == 0
-        changed = afterwards(house, action, usual)
+        is_full = fault["fault"] == "error" and fault.get("lasting") and fault["error"] in {errno.ENOSPC, errno.EDQUOT}
+        changed = afterwards(house, action, usual, hopeless=bool(is_full and action.keep == BOUND))
     except Exception as error:
         why = "".join(traceback.format_exception(error)[-2:])
         text = json.dumps({"status": told.status, "out": told.out, "err": told.err}, indent=1).replace("\\n", "\n")

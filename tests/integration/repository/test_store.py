@@ -326,6 +326,22 @@ def test_a_sequence_is_never_used_twice(bench: Any) -> None:
     assert bench.repository.sequences("svc") == [1, 4, 5, 100]
 
 
+@pytest.mark.parametrize("known_by", ["the catalog", "its marks"])
+def test_the_number_of_a_lost_snapshot_is_not_used_again(bench: Any, known_by: str) -> None:
+    """Somebody, or the disk, took the newest record: a new snapshot must not be taken for it, nor get its marks."""
+    bench.capture({"a": b"1"})
+    newest = bench.capture({"a": b"2"})
+    bench.repository.snapshots("svc")  # a listing, as every command makes one
+    if known_by == "its marks":
+        bench.repository.set_marks("svc", newest.sequence, lambda _: Marks(pinned=True))
+    Path(bench.repository.record_path("svc", newest.sequence)).unlink()
+    if known_by == "its marks":
+        bench.repository.close()
+        (bench.state_dir / "catalog.sqlite").unlink()
+    bench.reopen().snapshots("svc")  # as a capture does, to compare
+    assert bench.capture({"a": b"3"}).sequence == newest.sequence + 1
+
+
 def test_unreadable_records_are_told_never_skipped_in_silence(bench: Any, caplog: pytest.LogCaptureFixture) -> None:
     """A damaged record takes neither the others with it nor its sequence."""
     good = bench.capture({"a": b"1"})

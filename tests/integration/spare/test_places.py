@@ -338,3 +338,12 @@ def test_json_event_and_check_say_where_it_went(home: Any) -> None:
     assert "holds 1 snapshot that the repository does not have" in result.message
     assert result.hint is not None
     assert home.check()["repository"].status is Status.CRITICAL
+
+
+def test_what_a_killed_capture_left_in_the_spare_goes(home: Any) -> None:
+    """Also where it never came to a snapshot, so that nothing of it is to come home."""
+    assert home.capture(1) == "app/1"
+    left = home.spare / "packs" / ".tmp-00000000-0000-0000-0000-000000000000-1-1-0123456789abcdef"
+    left.write_bytes(bytes(5000))
+    home.prune()
+    assert not left.exists()
