@@ -18,7 +18,7 @@ with closing(sqlite3.connect(path, isolation_level=None, timeout=20)) as databas
     database.execute("PRAGMA wal_autocheckpoint = 0")
     if not words:
         database.execute("CREATE TABLE IF NOT EXISTS numbers (number INTEGER PRIMARY KEY)")
-        database.execute("CREATE TABLE IF NOT EXISTS ballast AS SELECT zeroblob(200000) AS bytes")
+        database.execute("CREATE TABLE IF NOT EXISTS ballast AS SELECT randomblob(200000) AS bytes")
         database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         for table in ("numbers", "ballast"):
             database.execute(f"SELECT * FROM {table}").fetchall()

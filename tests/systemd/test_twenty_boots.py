@@ -53,6 +53,7 @@ LOG = [
 FLOWS = [("flows.json", kind) for kind in KINDS]
 SECRET = [(".config.runtime.json", kind) for kind in KINDS]
 SETTINGS = [("settings.js", kind) for kind in ("half", "missing", "garbage", "empty", "nul")]
+STORE = ("half", "empty", "missing", "garbage", "nul")  # SQLite has no checksums: it sees no damage within a row
 DAMAGED = ("redis", "redis-log", "mosquitto", "node-red", "database")
 PLACES = {"database": "srv/database"}  # of the others: var/lib
 
@@ -63,7 +64,7 @@ def damages(at: int) -> dict[str, list[tuple[str, str]]]:
         "redis": [("dump.rdb", KINDS[at % 6])],
         "mosquitto": [("mosquitto.db", KINDS[at % 6])],
         "redis-log": [LOG[at % 8]],
-        "database": [("store.db", KINDS[at % 6])],  # its -wal stays, with the newest of what was written
+        "database": [("store.db", STORE[at % 5])],  # its -wal stays, with the newest of what was written
         "node-red": [FLOWS[at % 6], SECRET[(at + 1) % 6], *SETTINGS[at : at + 1]],
     }
 
