@@ -9,6 +9,13 @@ shift
 memory=$scratch/memory
 root=$memory/root
 
+# Other tests unmount their disks, which copies of the mounts in here would keep alive.
+forget_disks() {
+    while read -r device point _; do
+        case $device in /dev/loop*) umount -l "$point" || true ;; esac
+    done </proc/self/mounts
+}
+
 make_root() {
     mount -t tmpfs -o mode=755 tmpfs "$memory"
     mkdir "$memory/upper" "$memory/work" "$root"
@@ -56,6 +63,7 @@ fill_root() {
 
 case $stage in
 machine)
+    forget_disks
     make_root
     while :; do
         setpriv --pdeathsig KILL unshare --pid --fork --kill-child --mount --uts --ipc --net --propagation private \

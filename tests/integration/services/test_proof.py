@@ -267,7 +267,8 @@ def test_agent_is_not_healthy_before_its_state_is_loaded(tmp_path: Path) -> None
             ask(url)
         with pytest.raises(urllib.error.HTTPError, match="404"):
             ask(url.replace("health", "other"))
-        state = {"version": "1.0.0", "tasks": [], "sessions": [], "metrics": {"total_tasks": 0}, "last_saved": ""}
+        metrics = dict.fromkeys(("total_tasks", "completed_tasks", "failed_tasks", "average_completion_time"), 0)
+        state = {"version": "1.0.0", "tasks": [], "sessions": [], "metrics": metrics, "last_saved": ""}
         writer = threading.Thread(target=(tmp_path / "state.json").write_text, args=(json.dumps(state),))
         writer.start()
         wait_for(lambda: ask(url)["loaded"])

@@ -189,10 +189,22 @@ class Disk:
 
     def mount(self, *options: str) -> None:
         command = ["mount", "-o", ",".join(("loop", *options)), str(self.image), str(self.path)]
-        subprocess.run(command, check=True, capture_output=True)
+        deadline = time.monotonic() + 60
+        while True:
+            subprocess.run(command, check=True, capture_output=True)
+            if not self._is_dead():
+                return
+            # whoever has a copy of the mount (a namespace) or a file open keeps the old file system, which failed
+            assert time.monotonic() < deadline, "another process keeps the failed file system"
+            self.unmount()
+            time.sleep(0.05)
 
     def unmount(self) -> None:
         subprocess.run(["umount", "-l", str(self.path)], check=True, capture_output=True)
+
+    def _is_dead(self) -> bool:
+        lines = [line.split() for line in Path("/proc/self/mounts").read_text().splitlines()]
+        return any("shutdown" in line[3].split(",") for line in lines if line[1] == str(self.path))
 
     def read_only(self, *, on: bool = True) -> None:
         subprocess.run(["mount", "-o", f"remount,{'ro' if on else 'rw'}", str(self.path)], check=True)
