@@ -7,6 +7,8 @@ is loaded: 100 services answer in well under 150 ms.
 from __future__ import annotations
 
 import os
+import stat
+import time
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 
@@ -61,6 +63,7 @@ from recoverd.values import dataclass, replace
 _NOTHING = "af1349b9f5f9a1a6a0404dea36dcc9499bcb25c9adc112b7cc9a93cae41f3262"  # BLAKE3 of no bytes
 _LEFT_ALONE = frozenset({"ok", "new", "reset", "newer"})
 _MOST_PATIENCE_S = 5.0  # with a file system that does not answer: whoever asks for health waits for us
+_JUST_NOW_NS = 250_000_000  # who writes in place empties a file first
 _RUNS = 50  # captures that failure rates are computed over
 
 
@@ -320,7 +323,7 @@ def _path(item: StateItem, newest: Snapshot | None, accepted: Mapping[str, str],
         sentence = error.message if isinstance(error, UntrustedLink) else error.strerror or str(error)
         return PathFacts(item.name, item.path, exists=True, error=sentence)
     try:
-        status = os.stat(name, dir_fd=fd, follow_symlinks=False)
+        status = _settled(name, fd)
         return PathFacts(
             item=item.name,
             path=item.path,
@@ -345,6 +348,17 @@ def _path(item: StateItem, newest: Snapshot | None, accepted: Mapping[str, str],
         return PathFacts(item.name, item.path, exists=True, error=error.strerror or str(error))
     finally:
         os.close(fd)
+
+
+def _settled(name: str, fd: int) -> os.stat_result:
+    """Stats of a state path. A file that was emptied just now is looked at again, until it had time to be written."""
+    for _ in range(25):
+        status = os.stat(name, dir_fd=fd, follow_symlinks=False)
+        is_emptied = status.st_size == 0 and stat.S_ISREG(status.st_mode)
+        if not is_emptied or clock.now_ns() - status.st_mtime_ns > _JUST_NOW_NS:
+            break
+        time.sleep(0.01)
+    return status
 
 
 def _was_empty(record: ItemRecord | None) -> bool:

@@ -57,6 +57,9 @@ def announce(
     if first_phase is not None:
         shutdown = Shutdown(first_phase["clean_shutdown"], first_phase["shutdown"])
     now_ns = clock.now_ns()
+    told: Sequence[Mapping[str, Any]] = [item.to_json() for item in items]
+    if first_phase is not None and not written:
+        outcome, told = first_phase["outcome"], _older(first_phase, now_ns)
     report = ResumeReport(
         service.name,
         now_ns,
@@ -65,7 +68,7 @@ def announce(
         history.restart_count if first_phase is not None else 0 if is_first else history.restart_count + 1,
         shutdown,
         outcome,
-        [item.to_json() for item in items],
+        told,
         path=report_path(context.runtime_dir, service.name),
         in_flight=_in_flight(context, service, now_ns),
         again=first_phase is not None,
@@ -85,6 +88,16 @@ def _first_phase(history: History, request: RestoreRequest, this_boot: str) -> M
     newest = history.reports[-1] if history.reports else {}
     told = (newest.get("why"), newest.get("boot_id"), newest.get("healthy"))
     return newest if request.why == "confirm" and told == ("boot", this_boot, None) else None
+
+
+def _older(report: Mapping[str, Any], now_ns: int) -> list[Mapping[str, Any]]:
+    """What a report says of its items, said at `now_ns`: what was restored is older by now, and as much is lost."""
+    since_ms = now_ns // 1_000_000 - clock.parse_rfc3339(report["time"]) // 1_000_000
+    ages = [item["age_seconds"] for item in report["items"]]
+    return [
+        {**item, "age_seconds": None if age_s is None else (round(age_s * 1000) + since_ms) / 1000}
+        for item, age_s in zip(report["items"], ages, strict=True)
+    ]
 
 
 def _in_flight(context: Context, service: Service, now_ns: int) -> Found | None:

@@ -31,7 +31,9 @@ status) kill -0 "$pid" 2>/dev/null && grep -q app "/proc/$pid/cmdline" ;;
 esac
 """
 REDIS_LOG = "/usr/bin/redis-server --port 6380 --dir /var/lib/redis-log --appendonly yes --save ''"
+DATABASE = "/usr/local/bin/database /srv/database/store.db"
 UNITS = {
+    "database": f"ExecStart={DATABASE}",
     "app": "ExecStart=/usr/local/bin/app /srv/app/state.json\nRestart=on-failure\nRestartSec=100ms",
     "redis-log": f"User=redis\nExecStart={REDIS_LOG}",
     "node-red": "ExecStart=/usr/bin/node /opt/node-red/node_modules/node-red/red.js --userDir /var/lib/node-red",
@@ -51,7 +53,9 @@ LOG = [
 FLOWS = [("flows.json", kind) for kind in KINDS]
 SECRET = [(".config.runtime.json", kind) for kind in KINDS]
 SETTINGS = [("settings.js", kind) for kind in ("half", "missing", "garbage", "empty", "nul")]
-DAMAGED = ("redis", "redis-log", "mosquitto", "node-red")
+STORE = ("half", "empty", "missing", "garbage", "nul")  # SQLite has no checksums: it sees no damage within a row
+DAMAGED = ("redis", "redis-log", "mosquitto", "node-red", "database")
+PLACES = {"database": "srv/database"}  # of the others: var/lib
 
 
 def damages(at: int) -> dict[str, list[tuple[str, str]]]:
@@ -60,6 +64,7 @@ def damages(at: int) -> dict[str, list[tuple[str, str]]]:
         "redis": [("dump.rdb", KINDS[at % 6])],
         "mosquitto": [("mosquitto.db", KINDS[at % 6])],
         "redis-log": [LOG[at % 8]],
+        "database": [("store.db", STORE[at % 5])],  # its -wal stays, with the newest of what was written
         "node-red": [FLOWS[at % 6], SECRET[(at + 1) % 6], *SETTINGS[at : at + 1]],
     }
 
@@ -91,6 +96,12 @@ def configuration() -> str:
     for name, port in (("redis", "6379"), ("redis-log", "6380")):
         asks = ["sh", "-c", f'[ "$(redis-cli -p {port} --raw exists boot/0)" = 1 ]']
         services[name]["health"] = {"probes": [{"command": asks}]}
+    services["database"] = {
+        "run": {"systemd": "database.service"},
+        "state": {"main": {"sqlite": "/srv/database/store.db", "require_tables": ["numbers"]}},
+        "autosave": {"every": "5m"},
+        "health": {"probes": [{"command": [*DATABASE.split(), "list"]}]},
+    }
     for one in services.values():
         one["health"] |= HEALTH
     kinds: dict[str, Any] = {
@@ -107,18 +118,19 @@ def configuration() -> str:
 class House:
     """The machine with all services, their data, and what it must be."""
 
-    def __init__(self, machine: Machine, app: str) -> None:
+    def __init__(self, machine: Machine, subjects: Path) -> None:
         self.machine = machine
         self.boots = 0
         machine.write("/etc/hosts", "127.0.0.1 localhost\n")
-        machine.write("/usr/local/bin/app", app, mode="755")
+        for name, subject in (("app", "counts_starts.py"), ("database", "keeps_sqlite.py")):
+            machine.write(f"/usr/local/bin/{name}", (subjects / subject).read_text(), mode="755")
         machine.write("/usr/local/bin/control", CONTROL, mode="755")
         for name, lines in UNITS.items():
             text = f"[Unit]\nStartLimitBurst=3\n[Service]\n{lines}\n[Install]\nWantedBy=multi-user.target\n"
             machine.write(f"/etc/systemd/system/{name}.service", text)
         for name in SIMPLE:
             machine.write(f"/srv/{name}/state.json", '{"counter": 0}')
-        machine.sh("install -d -o redis -g redis /var/lib/redis-log; install -d /var/lib/node-red")
+        machine.sh("install -d -o redis -g redis /var/lib/redis-log; install -d /var/lib/node-red /srv/database")
         units = [f"{name}.service" for name in (*UNITS, "redis-server", "mosquitto")]
         machine.run(["systemctl", "enable", "-q", "--now", *units]).fine()
         machine.write("/etc/recoverd/conf.d/all.yaml", configuration())
@@ -129,7 +141,7 @@ class House:
 
     def answers(self) -> bool:
         script = "redis-cli ping; redis-cli -p 6380 ping; curl -sf http://127.0.0.1:1880/flows; "
-        script += "mosquitto_pub -h 127.0.0.1 -t any -m any"
+        script += f"mosquitto_pub -h 127.0.0.1 -t any -m any && {DATABASE} list"
         return bool(self.machine.sh(script).status == 0)
 
     def write(self) -> None:
@@ -140,6 +152,7 @@ class House:
         self.machine.write("/tmp/flows.json", json.dumps([*nodes, broker]))
         self.machine.sh(
             f"redis-cli set boot/{n} {n}; redis-cli save; redis-cli -p 6380 set boot/{n} {n};"
+            f"{DATABASE} add {n};"
             f"mosquitto_pub -h 127.0.0.1 -r -t boot/{n} -m {n}; pkill -USR1 -x mosquitto;"
             "curl -sf -H 'Content-Type: application/json' -d @/tmp/flows.json http://127.0.0.1:1880/flows"
         ).fine()
@@ -172,13 +185,15 @@ class House:
             "mosquitto": sorted(topics),
             "node-red": [one["label"] for one in flows if one["type"] == "tab"],
             "credentials": self.credentials().get("user"),
+            "database": self.machine.sh(f"{DATABASE} list").out.split(),
         }
 
     def expected(self) -> dict[str, Any]:
         keys = sorted(f"boot/{i}" for i in range(self.boots + 1))
         flows = [f"boot {i}" for i in range(self.boots + 1)]
         brought = dict.fromkeys(("redis", "redis-log", "mosquitto"), keys)
-        return {**brought, "node-red": flows, "credentials": f"user{self.boots}"}
+        numbers = [str(i) for i in range(self.boots + 1)]
+        return {**brought, "node-red": flows, "credentials": f"user{self.boots}", "database": numbers}
 
     def must_be(self, outcome: str) -> None:
         """All is up after a boot, has its data, and was restored, or left alone."""
@@ -206,8 +221,7 @@ def house(fresh_machine: Callable[[], Machine]) -> Iterator[House]:
     machine = fresh_machine()
     if not machine.exists("/opt/node-red/node_modules/node-red/red.js"):
         pytest.skip("node-red could not be installed: there is no npm, or it has no registry")
-    app = (Path(__file__).parents[1] / "subjects" / "counts_starts.py").read_text()
-    yield House(machine, app)
+    yield House(machine, Path(__file__).parents[1] / "subjects")
 
 
 @pytest.mark.timeout(1200)
@@ -224,7 +238,7 @@ def test_every_service_comes_back_with_its_data(house: House, torture: Any) -> N
         with house.machine.crash() as disk:
             for service, some in damages(number).items():
                 for pattern, kind in some:
-                    (path,) = (disk / "var/lib" / service).glob(pattern)
+                    (path,) = (disk / PLACES.get(service, f"var/lib/{service}")).glob(pattern)
                     damage(path, kind, torture.random)
         print(damages(number))
         house.must_be("restored")

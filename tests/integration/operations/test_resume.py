@@ -124,7 +124,13 @@ def test_a_boot_is_one_return(judged: House) -> None:
     history = load_history(str(judged.state_dir), "app")
     assert (history.restart_count, len(history.reports)) == (1, 2)
     assert (told(judged)["restart_count"], history.reports[-1]["healthy"]) == (1, True)
-    assert (told(judged)["clean_shutdown"], told(judged)["shutdown"]) == (first["clean_shutdown"], first["shutdown"])
+    second = told(judged)
+    assert (second["clean_shutdown"], second["shutdown"]) == (first["clean_shutdown"], first["shutdown"])
+    assert (first["outcome"], second["outcome"]) == ("restored", "restored")
+    assert second["lost"] == first["lost"] != []
+    (before,), (now,) = ([one for one in each["items"] if one["item"] == "main"] for each in (first, second))
+    assert (now["source"], now["candidate"], now["quarantine"]) == ("snapshot", "app/1", before["quarantine"])
+    assert now["age_seconds"] >= before["age_seconds"], "of a later time"
     kill(judged)
     judged.restore()
     assert load_history(str(judged.state_dir), "app").restart_count == 2
