@@ -191,6 +191,12 @@ class House:
         """The snapshots of which the record can be read."""
         return {record["sequence"] for record in self.oracle.look().records.values()}
 
+    def learn(self) -> None:
+        """Where objects lie, for when an index is lost: recoverd looks for them in the frames themselves."""
+        self.oracle.known |= {
+            name: one.frames for name, one in self.oracle.look().packs.items() if one.frames is not None
+        }
+
     def whole(self) -> set[int]:
         """Those of which all objects can be read, too."""
         oracle, found = self.oracle.look(), set()
