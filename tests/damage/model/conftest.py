@@ -193,9 +193,8 @@ class House:
 
     def learn(self) -> None:
         """Where objects lie, for when an index is lost: recoverd looks for them in the frames themselves."""
-        self.oracle.known |= {
-            name: one.frames for name, one in self.oracle.look().packs.items() if one.frames is not None
-        }
+        packs = self.oracle.look().packs
+        self.oracle.known |= {name: one.frames for name, one in packs.items() if one.frames is not None}
 
     def whole(self) -> set[int]:
         """Those of which all objects can be read, too."""
