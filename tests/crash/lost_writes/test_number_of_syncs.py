@@ -7,7 +7,7 @@ from pathlib import Path
 from tests.crash.lost_writes.house import House
 from tests.crash.lost_writes.recording import SYNCS, record
 
-OF_EACH = 17  # of a service: its staging, what is noted of it, evidence, intent, the swap, quarantine, the end
+OF_EACH = 16  # of a service: its staging, what is noted of it, evidence, intent, the swap, quarantine, the end
 OF_ALL = 12  # what lies above all of them, resume reports, the catalog; one or two more or less, as they meet
 FEW, MANY = 2, 6
 

@@ -1,0 +1,53 @@
+"""Promise 12: what others leave where private copies are made hinders nobody."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from recoverd.recovery.private_copies import PrivateCopy
+from recoverd.system.durable import temporary_name
+
+LEFT = "recoverd-copy.tmp-00000000-0000-0000-0000-000000000000-1-1-0123456789abcdef"
+NOBODY = 65534
+
+
+def test_what_another_user_has_left_is_passed_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A killed recoverd of somebody else, or a directory planted under such a name, in a directory for all."""
+    if os.geteuid() != 0:
+        pytest.skip("only root can leave something that is not this user's")
+    for directory in (tmp_path, *tmp_path.parents):
+        if directory.stat().st_uid == 0 and directory != Path("/"):
+            directory.chmod(directory.stat().st_mode | 0o011)
+    base = tmp_path / "tmp"
+    base.mkdir()
+    base.chmod(0o1777)
+    (base / LEFT).mkdir(0o700)
+    (base / LEFT / "copy").write_bytes(b"mine")
+    monkeypatch.setenv("TMPDIR", str(base))
+    temporary_name()  # what the child needs is loaded here: this Python may lie where it can't read
+    pid = os.fork()
+    if pid == 0:
+        status = 1
+        try:
+            os.setgroups([])
+            os.setresgid(NOBODY, NOBODY, NOBODY)
+            os.setresuid(NOBODY, NOBODY, NOBODY)
+            with PrivateCopy(NOBODY, NOBODY, 10) as private:
+                status = 0 if os.path.exists(private.path) else 2
+        finally:
+            os._exit(status)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+    assert sorted(os.listdir(base)) == [LEFT]
+
+
+def test_what_a_killed_one_has_left_goes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / LEFT).mkdir()
+    (tmp_path / LEFT / "copy").write_bytes(b"old")
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    with PrivateCopy(os.geteuid(), os.getegid(), 10) as private:
+        assert os.path.dirname(private.path) != str(tmp_path / LEFT)
+        assert len(os.listdir(tmp_path)) == 1
+    assert os.listdir(tmp_path) == []
