@@ -11,7 +11,7 @@ from contextlib import suppress
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
-from recoverd.errors import RepositoryError, os_hint
+from recoverd.errors import RecoverdError, RepositoryError, os_hint
 from recoverd.repository import layout
 from recoverd.repository.catalog import CachedRecord, Catalog
 from recoverd.repository.layout import Format
@@ -387,9 +387,10 @@ class Repository:
         for key in [key for key in self._decoded if key[0] == service and key[1] not in sequences]:
             del self._decoded[key]
         gone = (cached or {}).keys() - sequences
-        if gone and self.record(service).next_sequence <= max(gone) > max(sequences, default=0):
-            with suppress(RepositoryError):  # its number must not be used again; on read-only media nobody will
-                self.update_record(service, lambda record: _past(record, max(gone)))
+        if gone and max(gone) > max(sequences, default=0):
+            with suppress(RecoverdError):  # its number must not be used again; on read-only media nobody will
+                if self.record(service).next_sequence <= max(gone):
+                    self.update_record(service, lambda record: _past(record, max(gone)))
         if fresh or gone:
             self.catalog.cache_records(service, fresh, gone)
 

@@ -326,6 +326,19 @@ def test_a_sequence_is_never_used_twice(bench: Any) -> None:
     assert bench.repository.sequences("svc") == [1, 4, 5, 100]
 
 
+def test_a_lost_snapshot_and_a_record_nobody_can_read_stop_no_listing(bench: Any) -> None:
+    """Another recoverd wrote it, a newer one. What can't be noted is not noted: whoever looks is told what there is."""
+    first = bench.capture({"a": b"1"})
+    newest = bench.capture({"a": b"2"})
+    bench.repository.snapshots("svc")
+    Path(bench.repository.record_path("svc", newest.sequence)).unlink()
+    (bench.state_dir / "services").mkdir(exist_ok=True)
+    bench.repository.update_record("svc", lambda record: ServiceRecord(next_sequence=1, paused=True))
+    record = bench.state_dir / "services" / "svc.json"
+    record.write_text(json.dumps(json.loads(record.read_text()) | {"service_record": 99}))
+    assert [one.sequence for one in bench.reopen().snapshots("svc")] == [first.sequence]
+
+
 @pytest.mark.parametrize("known_by", ["the catalog", "its marks"])
 def test_the_number_of_a_lost_snapshot_is_not_used_again(bench: Any, known_by: str) -> None:
     """Somebody, or the disk, took the newest record: a new snapshot must not be taken for it, nor get its marks."""
