@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from types import TracebackType
 from typing import Self
 
@@ -39,7 +40,8 @@ class ScratchDirectory:
         try:
             for name in os.listdir(self._base_fd):
                 if name.startswith(_PREFIX) and is_leftover(name[len(_PREFIX) :]):
-                    remove_tree(self._base_fd, name)
+                    with suppress(OSError):  # others leave theirs here too, and anybody may plant one
+                        remove_tree(self._base_fd, name)
             os.mkdir(self._name, 0o700, dir_fd=self._base_fd)
             self._fd = open_directory_at(self._base_fd, self._name)
         except BaseException:

@@ -8,13 +8,13 @@ from contextlib import suppress
 from types import TracebackType
 from typing import Self
 
-from recoverd.recovery.places import remove_tree
 from recoverd.system.durable import is_leftover, temporary_name
 from recoverd.system.mounts import free_bytes
 from recoverd.system.walk import open_directory_at
 
 _PREFIX = "recoverd-copy"
 _NAME = "copy"
+_FILES = tuple(f"{_NAME}{image}{ending}" for image in ("", ".image") for ending in ("", "-wal", "-shm", "-journal"))
 _USUAL = ("/var/tmp", "/dev/shm", "/tmp")  # noqa: S108 - disks before memory; what is made there is private
 _IN_MEMORY = "/dev/shm"  # noqa: S108 - what is small spares the disk its writes
 _SMALL_BYTES = 32 << 20
@@ -43,8 +43,7 @@ class PrivateCopy:
         try:
             for name in os.listdir(self._base_fd):
                 if name.startswith(_PREFIX) and is_leftover(name[len(_PREFIX) :]):
-                    with suppress(OSError):  # others leave theirs here too, and anybody may plant one
-                        remove_tree(self._base_fd, name)
+                    _remove(self._base_fd, name)
             os.mkdir(self._name, 0o700, dir_fd=self._base_fd)
             below = open_directory_at(self._base_fd, self._name)
             try:
@@ -70,9 +69,23 @@ class PrivateCopy:
         try:
             if self.fd >= 0:
                 os.close(self.fd)
-            remove_tree(self._base_fd, self._name)
+            _remove(self._base_fd, self._name)
         finally:
             os.close(self._base_fd)
+
+
+def _remove(base_fd: int, name: str) -> None:
+    """What recoverd and SQLite put there. What else somebody has put into a directory of his own stays his: here
+    anybody may plant one, and nobody waits until it is emptied."""
+    with suppress(OSError):
+        below = open_directory_at(base_fd, name)
+        try:
+            for one in _FILES:
+                with suppress(FileNotFoundError):
+                    os.unlink(one, dir_fd=below)
+        finally:
+            os.close(below)
+        os.rmdir(name, dir_fd=base_fd)
 
 
 def _with_room(size_bytes: int) -> str:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from recoverd.config.model import Validation
+from recoverd.recovery.places import remove_tree
 from recoverd.state.verdicts import Verdict
 from recoverd.values import dataclass
 
@@ -47,7 +49,6 @@ class PrivateCopy:
         self._uid = uid
 
     def __enter__(self) -> PrivateCopy:
-        import shutil
         import tempfile  # late: few documents have such a tool
 
         self._directory = tempfile.mkdtemp(prefix="recoverd-validate-")
@@ -56,18 +57,24 @@ class PrivateCopy:
             flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
             self._file = open(os.open(self._path, flags, 0o600), "wb")
         except BaseException:
-            shutil.rmtree(self._directory, ignore_errors=True)
+            self._remove()
             raise
         return self
 
     def __exit__(self, *_: object) -> None:
-        import shutil
-        from contextlib import suppress
-
         with suppress(OSError):  # a full disk was told when it was written to
             self._file.close()
-        # by descriptors, through no link; TemporaryDirectory of older Pythons would chmod what a link leads to
-        shutil.rmtree(self._directory, ignore_errors=True)
+        self._remove()
+
+    def _remove(self) -> None:
+        """With whatever the tool, or the user whose tool it is, has put there."""
+        base, name = os.path.split(self._directory)
+        with suppress(OSError):
+            fd = os.open(base, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            try:
+                remove_tree(fd, name)
+            finally:
+                os.close(fd)
 
     def write(self, block: bytes) -> None:
         self._file.write(block)

@@ -8,6 +8,8 @@ import subprocess
 import tempfile
 from pathlib import Path
 
+import pytest
+
 from recoverd.config.model import Validation
 from recoverd.recovery.validating import validate
 
@@ -40,3 +42,11 @@ def test_a_planted_link_is_not_followed(tmp_path: Path) -> None:
     shutil.rmtree(victim.parent)
     assert loaded
     assert (os.waitstatus_to_exitcode(status), oct(mode)) == (0, "0o644")
+
+
+def test_what_is_nested_without_end_goes_too(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Promise 12: the tool runs as the user whose file it is, and what that one makes there crashes nobody."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    nest = 'cd "$(dirname "$0")"; i=0; while [ $i -lt 600 ]; do mkdir d && cd d || exit 1; i=$((i + 1)); done'
+    assert validate(Validation(("sh", "-c", nest, "{path}")), "a.json", [b"{}"], uid=os.geteuid()) is None
+    assert os.listdir(tmp_path) == []
