@@ -8,11 +8,12 @@ from functools import partial
 from typing import Any
 
 from recoverd.config.model import Service
-from recoverd.errors import ServiceError, StartError
+from recoverd.errors import RecoverdError, ServiceError, StartError
 from recoverd.operations import blocking, children
 from recoverd.operations.context import Context
 from recoverd.operations.dependants import claimed
 from recoverd.operations.resume_files import VARIABLE, report_path
+from recoverd.recovery.intents import intent_path
 from recoverd.repository.store import Repository
 from recoverd.services import transient
 from recoverd.services.driver import Driver, Started
@@ -110,3 +111,17 @@ def bring_up(context: Context, service: Service, *, start: bool) -> Up:
     if not proof.healthy:
         context.events.emit("service.unhealthy", service=service.name, message=proof.reason)
     return Up(proof.healthy, f"{proof.reason}; {ended}" if ended else proof.reason, pid, started)
+
+
+def start_again(context: Context, service: Service) -> str:
+    """Start a service that was stopped for what then did not happen, as everything is as it was; "", or why it is
+    down. While a restore of it is unfinished its state is neither the one nor the other: then it stays down."""
+    driver = driver_of(context, service)
+    if driver is None or os.path.lexists(intent_path(context.state_dir, service.name)):
+        return ""
+    try:
+        with context.state_changes:
+            _start(context, service, driver)
+    except RecoverdError as error:
+        return f"{service.name}, which was stopped for that, could not be started again: {error.message}"
+    return ""
