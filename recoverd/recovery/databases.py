@@ -12,7 +12,7 @@ from collections.abc import Iterator
 
 from recoverd.config.database_model import COMPANIONS
 from recoverd.recovery.comparing import Comparing
-from recoverd.recovery.entries import describe_type, file_entry, large_file_entry
+from recoverd.recovery.entries import describe_type, file_entry, identity, large_file_entry
 from recoverd.recovery.item_survey import ItemSurvey, damaged
 from recoverd.recovery.looking import Look
 from recoverd.recovery.private_copies import PrivateCopy
@@ -75,7 +75,9 @@ class Databases:
             for ending, status in (("", found.status), *found.beside):
                 if not stat.S_ISREG(status.st_mode):
                     sentence = f"is {describe_type(status.st_mode)} where a regular file is expected"
-                    return damaged(outline, Verdict.CORRUPT, sentence if not ending else f"{name}{ending} {sentence}")
+                    sentence = sentence if not ending else f"{name}{ending} {sentence}"
+                    what = identity(found.status, *(each for _, each in found.beside))
+                    return damaged(outline, Verdict.CORRUPT, sentence, what)
             row = _row(look, found)
             if row is not None:
                 return _as_before(outline, row)

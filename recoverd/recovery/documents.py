@@ -14,7 +14,15 @@ from blake3 import blake3
 
 from recoverd.config.model import Format, StateItem
 from recoverd.recovery.comparing import NOTHING_ACCEPTED, Accepted, Comparing
-from recoverd.recovery.entries import Xattrs, describe_type, file_entry, large_file_entry, link_entry, may_be_sparse
+from recoverd.recovery.entries import (
+    Xattrs,
+    describe_type,
+    file_entry,
+    identity,
+    large_file_entry,
+    link_entry,
+    may_be_sparse,
+)
 from recoverd.recovery.stat_rows import Finding, Row
 from recoverd.recovery.stores import Memo, Store
 from recoverd.repository.blocks import has_hole
@@ -175,9 +183,10 @@ class Documents:
         else:
             self._damaged(place, old.name, finding)
 
-    def carry(self, place: Place, name: str, verdict: Verdict, sentence: str) -> None:
+    def carry(self, place: Place, name: str, verdict: Verdict, sentence: str, content: str | None = None) -> None:
         """Nothing of this name can be captured; its known-good version stays."""
-        self._damaged(place, name, Finding(place.path(name), verdict, (Problem(place.label(name), sentence),)))
+        problem = Problem(place.label(name), sentence)
+        self._damaged(place, name, Finding(place.path(name), verdict, (problem,), content))
 
     def good_before(self, place: Place, name: str) -> Entry | None:
         """The known-good version of a name in the newest snapshot."""
@@ -197,7 +206,7 @@ class Documents:
         except FileNotFoundError:
             return None
         except NotRegular:
-            self._replaced(place, name)
+            self.replaced(place, name)
         except OSError as error:
             if error.errno == errno.EFBIG:  # it has grown, or was swapped for a large one, since it was looked at
                 self._large(place, name)
@@ -205,8 +214,8 @@ class Documents:
                 self.carry(place, name, Verdict.UNREADABLE, f"can't be read: {error.strerror or error}")
         return None
 
-    def _replaced(self, place: Place, name: str) -> None:
-        """It was a regular file a moment ago."""
+    def replaced(self, place: Place, name: str) -> None:
+        """Something else is where a regular file was, a moment ago or in the newest snapshot."""
         try:
             status = os.stat(name, dir_fd=place.fd, follow_symlinks=False)
         except OSError:
@@ -224,7 +233,7 @@ class Documents:
         except FileNotFoundError:
             return
         except NotRegular:
-            self._replaced(place, name)
+            self.replaced(place, name)
             return
         except OSError as error:
             self.carry(place, name, Verdict.UNREADABLE, f"can't be read: {error.strerror or error}")
@@ -369,7 +378,8 @@ class Documents:
         good = self.good_before(place, name)
         if place.only is not None or (good is not None and good.type == "file"):
             # Where a document is expected nothing else will do: it may have been planted there.
-            self.carry(place, name, Verdict.CORRUPT, f"is {kind} where a regular file is expected")
+            sentence = f"is {kind} where a regular file is expected"
+            self.carry(place, name, Verdict.CORRUPT, sentence, identity(status))
         elif stat.S_ISLNK(status.st_mode):
             try:
                 target = os.readlink(name, dir_fd=place.fd)

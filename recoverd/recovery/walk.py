@@ -185,7 +185,7 @@ class Walk:
         good = _directory_trees(self._store, place.known.good) if names else {}
         for name in names:
             if self._replaces_document(place, name):
-                self._documents.carry(place, name, Verdict.CORRUPT, "is a directory where a regular file is expected")
+                self._documents.replaced(place, name)
                 continue
             if place.below.count("/") + 2 > MAX_DEPTH:
                 sentence = f"lies deeper than {MAX_DEPTH} directories"
