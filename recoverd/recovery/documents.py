@@ -23,7 +23,7 @@ from recoverd.recovery.entries import (
     link_entry,
     may_be_sparse,
 )
-from recoverd.recovery.stat_rows import Finding, Row
+from recoverd.recovery.stat_rows import Finding, Row, place_findings, placed_at
 from recoverd.recovery.stores import Memo, Store
 from recoverd.repository.blocks import has_hole
 from recoverd.repository.trees import BLOCK_SIZE, BLOCK_THRESHOLD, Entry
@@ -358,13 +358,13 @@ class Documents:
                 place.path(entry.name), entry, judgement, content, lambda: self.good_before(place, entry.name)
             )
         if judgement.notes:
-            own.notes += [_placed(place.label(entry.name), note) for note in judgement.notes]
+            own.notes += [placed_at(place.label(entry.name), note) for note in judgement.notes]
         if judgement.verdict is Verdict.OK:
             place.good.append(entry)
             if judgement.version is not None and self._judge.is_older(judgement):
                 own.older[place.path(entry.name)] = Older(judgement.version, content)
             return
-        placed = tuple(_placed(place.label(entry.name), problem) for problem in judgement.problems)
+        placed = tuple(placed_at(place.label(entry.name), problem) for problem in judgement.problems)
         self._damaged(place, entry.name, Finding(place.path(entry.name), judgement.verdict, placed, content))
 
     def _damaged(self, place: Place, name: str, finding: Finding) -> None:
@@ -396,14 +396,3 @@ class Documents:
 
 def _blocks(data: bytes) -> tuple[bytes]:
     return (data,)
-
-
-def place_findings(row: Row | None) -> dict[str, Finding]:
-    """What a row says is damaged, by document."""
-    return {finding.document: finding for finding in row.findings} if row is not None else {}
-
-
-def _placed(path: str, problem: Problem) -> Problem:
-    """A problem of a document, at its place in the item: "a.json#/tasks/3", "a.json line 2"."""
-    separator = "" if problem.place.startswith("#") or not problem.place else " "
-    return Problem(path + separator + problem.place, problem.problem)

@@ -13,10 +13,10 @@ from collections.abc import Mapping, Sequence
 from recoverd.config.model import StateItem
 from recoverd.config.selection import Selection
 from recoverd.recovery.comparing import NOTHING_ACCEPTED, Accepted
-from recoverd.recovery.documents import Documents, Known, Looked, Place, Tree, place_findings
+from recoverd.recovery.documents import Documents, Known, Looked, Place, Tree
 from recoverd.recovery.entries import directory_entry, xattrs_of
 from recoverd.recovery.places import PLACE_PREFIX
-from recoverd.recovery.stat_rows import Row, join_names, pack_stat
+from recoverd.recovery.stat_rows import Row, join_names, pack_stat, place_findings
 from recoverd.recovery.stores import Memo, Store
 from recoverd.repository.trees import Entry
 from recoverd.state.judging import Judge
