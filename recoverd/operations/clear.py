@@ -9,7 +9,7 @@ from recoverd.config.model import Service
 from recoverd.errors import UsageError
 from recoverd.operations.assess import look
 from recoverd.operations.context import Context, unknown_service
-from recoverd.operations.processes import driver_of
+from recoverd.operations.processes import driver_of, up_again_if_it_fails
 from recoverd.recovery import staging, swapping
 from recoverd.recovery.item_survey import ServiceSurvey
 from recoverd.recovery.replacement import Replacement
@@ -109,7 +109,8 @@ def _clear_live(
         swapping.finish_intent(service.name, context.state_dir)
     driver = driver_of(context, service)
     running = driver is not None and (driver.status().running if dry_run else driver.stop().was_running)
-    with repository.reader() as reader:
+    stopped = running and not dry_run
+    with up_again_if_it_fails(context, service, stopped=stopped), repository.reader() as reader:
         survey, trees = look(context, service, reader)
         replacements = [
             Replacement(name, service.state[name].path, path, None, companions=service.state[name].companions)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
 from recoverd.config.model import Service
-from recoverd.errors import RecoverdError, ServiceError, StartError
+from recoverd.errors import RecoverdError, ServiceError, StartError, StateError
 from recoverd.operations import blocking, children
 from recoverd.operations.context import Context
 from recoverd.operations.dependants import claimed
@@ -113,15 +114,24 @@ def bring_up(context: Context, service: Service, *, start: bool) -> Up:
     return Up(proof.healthy, f"{proof.reason}; {ended}" if ended else proof.reason, pid, started)
 
 
-def start_again(context: Context, service: Service) -> str:
-    """Start a service that was stopped for what then did not happen, as everything is as it was; "", or why it is
-    down. While a restore of it is unfinished its state is neither the one nor the other: then it stays down."""
-    driver = driver_of(context, service)
-    if driver is None or os.path.lexists(intent_path(context.state_dir, service.name)):
-        return ""
+@contextmanager
+def up_again_if_it_fails(context: Context, service: Service, *, stopped: bool) -> Iterator[None]:
+    """Where what a service was `stopped` for fails with everything as it was, it is started again.
+
+    Not while a restore of it is unfinished: then its state is neither the one nor the other. Raises what happens in
+    the block; StateError, with both sentences, where the service can't be started either.
+    """
     try:
-        with context.state_changes:
-            _start(context, service, driver)
-    except RecoverdError as error:
-        return f"{service.name}, which was stopped for that, could not be started again: {error.message}"
-    return ""
+        yield
+    except (RecoverdError, OSError) as error:
+        driver = driver_of(context, service) if stopped else None
+        if driver is None or os.path.lexists(intent_path(context.state_dir, service.name)):
+            raise
+        try:
+            with context.state_changes:
+                _start(context, service, driver)
+        except RecoverdError as down:
+            hint = error.hint if isinstance(error, RecoverdError) else None
+            why = f"{service.name}, which was stopped for that, could not be started again: {down.message}"
+            raise StateError(f"{error}; {why}", hint=hint) from error
+        raise

@@ -15,7 +15,7 @@ from recoverd.operations import restore_endings as endings
 from recoverd.operations import restore_results as results
 from recoverd.operations import restore_words as told
 from recoverd.operations.choosing import Look
-from recoverd.operations.processes import Up, driver_of, start_again
+from recoverd.operations.processes import Up, driver_of, up_again_if_it_fails
 from recoverd.operations.restore_only import check_document
 from recoverd.operations.restore_results import Attempt, ServiceRestore
 from recoverd.operations.restore_run import RestoreRun
@@ -179,8 +179,10 @@ class Restoration(RestoreRun):
                         continue
                     return endings.not_migrated(self, current, self.unmigrated)
                 if not self.applied:
-                    self._go_on(error)
-                    raise
+                    # nothing was changed: one that was stopped for it, and is fit to run, goes on
+                    goes_on = self.was_running and not self.damaged and self.request.start
+                    with up_again_if_it_fails(self.context, self.service, stopped=goes_on):
+                        raise
                 # a candidate that does not work must not stay only because the next one can't be tried
                 self.notes.append(f"the next candidate could not be tried: {error}")
                 break
@@ -199,17 +201,6 @@ class Restoration(RestoreRun):
         if self.applied:
             return endings.put_back(self, current)
         return endings.nothing_left(self, current) if up is None else endings.untouched(self, current, up)
-
-    def _go_on(self, error: RecoverdError | OSError) -> None:
-        """Nothing was changed: a service that was stopped for it, and whose state is fit to run on, is up again.
-
-        Raises StateError when it can't be started.
-        """
-        if self.was_running and not self.damaged and self.request.start:
-            down = start_again(self.context, self.service)
-            if down:
-                hint = error.hint if isinstance(error, RecoverdError) else None
-                raise StateError(f"{error}; {down}", hint=hint) from error
 
     def _leave(self, first: Look) -> ServiceRestore:
         """State that is ok, or is to be left alone. Only `restore.unhealthy: fall-back` goes on where a probe fails."""

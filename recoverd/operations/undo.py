@@ -7,14 +7,14 @@ from collections.abc import Collection, Mapping
 from typing import Any
 
 from recoverd.config.model import Service
-from recoverd.errors import StateError, UsageError
+from recoverd.errors import UsageError
 from recoverd.operations import unproven
 from recoverd.operations.accept import remember_accepted
 from recoverd.operations.assess import look
 from recoverd.operations.context import Context
 from recoverd.operations.migrating import remember_undone
 from recoverd.operations.pending_migrations import note_pending
-from recoverd.operations.processes import bring_up, driver_of, start_again
+from recoverd.operations.processes import bring_up, driver_of, up_again_if_it_fails
 from recoverd.recovery import aside, quarantine, swapping
 from recoverd.recovery.dump_looks import DO_NOT_ASK
 from recoverd.recovery.item_survey import ServiceSurvey
@@ -84,13 +84,8 @@ def undo_files(context: Context, service: Service, found: Quarantined, request: 
     swapping.finish_intent(service.name, context.state_dir)
     driver = driver_of(context, service)
     running = driver is not None and driver.stop().was_running
-    try:
+    with up_again_if_it_fails(context, service, stopped=running and request.start):
         applied = quarantine.undo(service.name, found.id, state_dir=context.state_dir)
-    except StateError as error:
-        down = start_again(context, service) if running and request.start else ""
-        if down:
-            raise StateError(f"{error.message}; {down}", hint=error.hint) from error
-        raise
     unproven.save(repository, service.name, None)  # it was about what was undone
     touched = {str(step["item"]) for step in found.evidence.get("steps", ())}
     verdict, accepted = _accept(context, service, touched)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from recoverd.errors import StateError, UsageError
+from recoverd.operations.clear import ClearRequest, clear
 from recoverd.operations.processes import driver_of
 from recoverd.recovery import board
 
@@ -199,6 +200,23 @@ def test_a_service_that_was_stopped_for_an_undo_that_fails_is_up_again(judged: H
     with pytest.raises(StateError, match="is gone"):
         judged.undo()
     away.rename(judged.state.parent)
+    driver = driver_of(judged.context, judged.service)
+    assert driver is not None and driver.status().running
+
+
+def test_a_service_that_was_stopped_for_a_clearing_that_fails_is_up_again(
+    judged: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    judged.snapshot()
+    assert judged.restore().healthy
+
+    def fails(*_: object) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr(board, "_shift", fails)
+    with pytest.raises(StateError, match="everything is as it was"):
+        clear(judged.context, ClearRequest("app", live=True))
+    assert json.loads(judged.state.read_bytes())["counter"] == 0
     driver = driver_of(judged.context, judged.service)
     assert driver is not None and driver.status().running
 
