@@ -11,6 +11,7 @@ from recoverd.errors import StateError
 from recoverd.events.text import size
 from recoverd.recovery.extraction import extract_entry
 from recoverd.recovery.places import remove_tree
+from recoverd.recovery.private_copies import may_enter
 from recoverd.repository.objects import Reader
 from recoverd.repository.trees import Entry
 from recoverd.system.durable import is_leftover, temporary_name
@@ -90,7 +91,13 @@ class ScratchDirectory:
             self._uid = entry.uid
 
     def hand_over(self) -> int:
-        """Let the owner of what was written in, where recoverd is root; that owner's uid."""
+        """Let the owner of what was written in, where recoverd is root; that owner's uid. Raises StateError where that
+        one can't come here."""
         if os.geteuid() == 0:
+            if not may_enter(self._base, self._uid):
+                raise StateError(
+                    f"{self._base} can't be entered by user {self._uid}, whose state it is",
+                    hint="set TMPDIR to a directory that everybody may enter, or unset it",
+                )
             os.fchown(self._fd, self._uid, -1)
         return self._uid

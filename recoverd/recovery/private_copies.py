@@ -29,7 +29,7 @@ class PrivateCopy:
 
     def __init__(self, uid: int, gid: int, size_bytes: int) -> None:
         """`size_bytes`: what will be written there at most. Raises OSError: ENOSPC where there is no room anywhere."""
-        self._base = _with_room(size_bytes)
+        self._base = _with_room(size_bytes, uid)
         self._name = _PREFIX + temporary_name()
         self._owner = (uid, gid) if os.geteuid() == 0 else None
         self._base_fd = self.fd = -1
@@ -88,9 +88,32 @@ def _remove(base_fd: int, name: str) -> None:
         os.rmdir(name, dir_fd=base_fd)
 
 
-def _with_room(size_bytes: int) -> str:
-    """The directory for it: TMPDIR if that is set, else the first of the usual ones that has room."""
+def may_enter(directory: str, uid: int) -> bool:
+    """Whether a user comes to a directory by its path, whatever groups there are: who can't reach a copy can't judge
+    it, and nobody would know why."""
+    if uid in {0, os.geteuid()}:
+        return True
+    here = os.path.realpath(directory)
+    while True:
+        try:
+            found = os.stat(here)
+        except OSError:
+            return False
+        if not found.st_mode & (0o100 if found.st_uid == uid else 0o001):
+            return False
+        if here == "/":
+            return True
+        here = os.path.dirname(here)
+
+
+def _with_room(size_bytes: int, uid: int) -> str:
+    """The directory for it: TMPDIR if that is set, else the first of the usual ones that has room.
+
+    Where recoverd is root, TMPDIR may be for root alone.
+    """
     asked = os.environ.get("TMPDIR")
+    if asked and os.geteuid() == 0 and not may_enter(asked, uid):
+        asked = None
     usual = (_IN_MEMORY, *_USUAL) if size_bytes <= _SMALL_BYTES else _USUAL
     for base in (os.path.abspath(asked),) if asked else usual:
         try:

@@ -9,12 +9,14 @@ from typing import TYPE_CHECKING
 
 from recoverd.config.model import Validation
 from recoverd.recovery.places import remove_tree
+from recoverd.recovery.private_copies import may_enter
 from recoverd.state.verdicts import Verdict
 from recoverd.values import dataclass
 
 if TYPE_CHECKING:
     from recoverd.services.commands import Ran
 
+_FOR_ALL = "/var/tmp"  # noqa: S108 - what is made there is private
 _NOT_RUN = frozenset({126, 127})  # what shells and env say of a program that can't be executed, or is not there
 
 
@@ -51,7 +53,10 @@ class PrivateCopy:
     def __enter__(self) -> PrivateCopy:
         import tempfile  # late: few documents have such a tool
 
-        self._directory = tempfile.mkdtemp(prefix="recoverd-validate-")
+        base = tempfile.gettempdir()
+        if os.geteuid() == 0 and not may_enter(base, self._uid):  # TMPDIR may be for root alone
+            base = _FOR_ALL
+        self._directory = tempfile.mkdtemp(prefix="recoverd-validate-", dir=base)
         self._path = os.path.join(self._directory, self._name)
         try:
             flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC

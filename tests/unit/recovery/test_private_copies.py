@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from pathlib import Path
 
 import pytest
 
+from recoverd.config.model import Validation
 from recoverd.recovery.places import empty
-from recoverd.recovery.private_copies import PrivateCopy
+from recoverd.recovery.private_copies import PrivateCopy, may_enter
+from recoverd.recovery.validating import validate
 from recoverd.system.durable import temporary_name
 
 LEFT = "recoverd-copy.tmp-00000000-0000-0000-0000-000000000000-1-1-0123456789abcdef"
@@ -75,3 +78,19 @@ def test_what_is_nested_without_end_is_nobodys_concern(tmp_path: Path, monkeypat
     fd = os.open(tmp_path, os.O_RDONLY | os.O_DIRECTORY)
     empty(fd)
     os.close(fd)
+
+
+def test_a_place_that_is_for_root_alone_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """pam_tmpdir sets such a TMPDIR. Who can't reach the copy would call good state damaged."""
+    if os.geteuid() != 0:
+        pytest.skip("only root judges as somebody else")
+    private = tmp_path / "private"
+    private.mkdir(0o700)
+    monkeypatch.setenv("TMPDIR", str(private))
+    monkeypatch.setattr(tempfile, "tempdir", None)
+    with PrivateCopy(NOBODY, NOBODY, 10) as copy:
+        assert may_enter(os.path.dirname(copy.path), NOBODY)
+    can_read = Validation(("test", "-r", "{path}"))
+    assert validate(can_read, "a.json", [b"{}"], uid=NOBODY) is None
+    with PrivateCopy(0, 0, 10) as copy:
+        assert copy.path.startswith(str(private))
