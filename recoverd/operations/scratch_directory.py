@@ -1,4 +1,8 @@
-"""A private directory for rehearsals, outside the state directory, so that the owner of the state can be let in."""
+"""A private directory for rehearsals, outside the state directory, so that the owner of the state can be let in.
+
+It lies in another one that nobody else may enter: whoever is given a descriptor of what is in it can work there, as the
+owners of databases do who judge them, and nobody comes there by its path.
+"""
 
 from __future__ import annotations
 
@@ -19,6 +23,7 @@ from recoverd.system.mounts import free_bytes
 from recoverd.system.walk import open_directory_at
 
 _PREFIX = "recoverd-drill"
+_INNER = "state"
 _USUAL = "/var/tmp"  # noqa: S108 - on a disk, unlike /tmp; what is made there is private
 _SPARE_BYTES = 64 << 20  # of the file system, left to others
 
@@ -29,12 +34,12 @@ class ScratchDirectory:
     def __init__(self) -> None:
         self._base = os.path.abspath(os.environ.get("TMPDIR") or _USUAL)
         self._name = _PREFIX + temporary_name()
-        self._base_fd = self._fd = -1
+        self._base_fd = self._outer_fd = self._fd = -1
         self._uid = os.geteuid()
 
     @property
     def path(self) -> str:
-        return os.path.join(self._base, self._name)
+        return os.path.join(self._base, self._name, _INNER)
 
     def __enter__(self) -> Self:
         self._base_fd = os.open(self._base, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -44,9 +49,12 @@ class ScratchDirectory:
                     with suppress(OSError):  # others leave theirs here too, and anybody may plant one
                         remove_tree(self._base_fd, name)
             os.mkdir(self._name, 0o700, dir_fd=self._base_fd)
-            self._fd = open_directory_at(self._base_fd, self._name)
+            self._outer_fd = open_directory_at(self._base_fd, self._name)
+            os.mkdir(_INNER, dir_fd=self._outer_fd)
+            self._fd = open_directory_at(self._outer_fd, _INNER)
+            os.fchmod(self._fd, 0o755)
         except BaseException:
-            os.close(self._base_fd)
+            self._close()
             raise
         return self
 
@@ -54,10 +62,14 @@ class ScratchDirectory:
         self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
     ) -> None:
         try:
-            os.close(self._fd)
             remove_tree(self._base_fd, self._name)
         finally:
-            os.close(self._base_fd)
+            self._close()
+
+    def _close(self) -> None:
+        for fd in (self._fd, self._outer_fd, self._base_fd):
+            if fd >= 0:
+                os.close(fd)
 
     def expect_room(self, size_bytes: int) -> None:
         """Raises StateError when so much does not fit."""
@@ -99,5 +111,6 @@ class ScratchDirectory:
                     f"{self._base} can't be entered by user {self._uid}, whose state it is",
                     hint="set TMPDIR to a directory that everybody may enter, or unset it",
                 )
-            os.fchown(self._fd, self._uid, -1)
+            for fd in (self._outer_fd, self._fd):
+                os.fchown(fd, self._uid, -1)
         return self._uid
