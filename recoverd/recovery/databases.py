@@ -268,10 +268,10 @@ class _Image:
         pages = header.pages or size // header.page_size
         return cls(fd, pages * header.page_size, header.settled(head, pages, sqlite3.sqlite_version_info))
 
-    def pieces(self, length: int = _PIECE) -> Iterator[bytes]:
+    def pieces(self) -> Iterator[bytes]:
         """All bytes, so many at a time. Raises OSError."""
-        for at in range(0, self.size, length):
-            piece = read_exactly(self.fd, at, min(length, self.size - at))
+        for at in range(0, self.size, _PIECE):
+            piece = read_exactly(self.fd, at, min(_PIECE, self.size - at))
             yield piece if at else self.head + piece[len(self.head) :]
 
     @property
@@ -306,8 +306,8 @@ class _Stored:
         block = max(DATABASE_BLOCK, image.page_size)
         hashes: list[str | None] = []
         waiting: list[bytes] = []
-        for piece in image.pieces(block):
-            waiting.append(piece)
+        for piece in image.pieces():
+            waiting += [piece[at : at + block] for at in range(0, len(piece), block)]
             if len(waiting) * block >= _TOGETHER:
                 hashes += _put(store, waiting)
                 waiting = []
