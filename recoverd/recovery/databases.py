@@ -10,13 +10,14 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Iterator
+from contextlib import contextmanager
 
 from recoverd.config.database_model import COMPANIONS
 from recoverd.recovery.comparing import Comparing
 from recoverd.recovery.entries import describe_type, file_entry, identity, large_file_entry
 from recoverd.recovery.item_survey import ItemSurvey, damaged
 from recoverd.recovery.looking import Look
-from recoverd.recovery.private_copies import PrivateCopy
+from recoverd.recovery.private_copies import PrivateCopy, may_enter_at
 from recoverd.recovery.stat_rows import Finding, Row, join_names, pack_stat
 from recoverd.recovery.stores import Store, Trees
 from recoverd.repository.trees import DATABASE_BLOCK, DATABASE_BLOCK_THRESHOLD, Entry, same_but_mtime
@@ -68,6 +69,10 @@ class _Found:
     @property
     def source(self) -> Source:
         return Source(self.size_bytes, self.status.st_uid, self.status.st_gid, directory=self.fd, name=self.name)
+
+    @property
+    def is_in_reach(self) -> bool:
+        return may_enter_at(self.fd, self.status.st_uid, self.status.st_gid)
 
     @property
     def is_left_alone(self) -> bool:
@@ -163,13 +168,18 @@ def _captured(look: Look, outline: ItemSurvey, found: _Found) -> ItemSurvey:
         survey = _captured_in_place(look, outline, found)
         if survey is not None:
             return survey
+    if not found.is_in_reach and found.beside:
+        sentence = f"has something beside it, where its owner, user {found.status.st_uid}, may not enter"
+        return damaged(outline, Verdict.UNREADABLE, sentence)
     # twice, where what lies beside it has to be recovered first
-    source = found.source
-    with PrivateCopy(source.uid, source.gid, found.size_bytes * (2 if found.beside else 1)) as private:
+    size_bytes = found.size_bytes * (2 if found.beside else 1)
+    with _source(found) as source, PrivateCopy(source.uid, source.gid, size_bytes) as private:
         with Examination(source, private.path, look.judge.database) as examination:
             copied = examination.copied()
             if copied.why is not None:
                 return damaged(outline, Verdict.UNREADABLE, copied.why)
+            if source.file is not None and not _is_same(os.fstat(source.file), found.status):
+                return damaged(outline, Verdict.UNREADABLE, "kept changing while it was read")
             image = _Image(private.fd, os.fstat(private.fd).st_size)
             stored = _Stored.put(look, found, image)
             judgement = _known(look, stored.content) if copied.damage is None else None
@@ -178,6 +188,19 @@ def _captured(look: Look, outline: ItemSurvey, found: _Found) -> ItemSurvey:
                 if copied.damage is None:
                     _remember(look, stored.content, judgement)
         return _compared(look, outline, found, image, stored, judgement)
+
+
+@contextmanager
+def _source(found: _Found) -> Iterator[Source]:
+    """By its directory; as an open file where its owner, who does not use it then, may not enter. Raises OSError."""
+    if found.is_in_reach:
+        yield found.source
+        return
+    fd = open_regular(found.fd, found.name)
+    try:
+        yield replace(found.source, directory=-1, name="", file=fd)
+    finally:
+        os.close(fd)
 
 
 def _captured_in_place(look: Look, outline: ItemSurvey, found: _Found) -> ItemSurvey | None:

@@ -106,6 +106,14 @@ def may_enter(directory: str, uid: int) -> bool:
         here = os.path.dirname(here)
 
 
+def may_enter_at(directory_fd: int, uid: int, gid: int) -> bool:
+    """Whether who becomes that user, with that one group, may enter an open directory."""
+    found = os.fstat(directory_fd)
+    if os.geteuid() != 0 or uid == 0:
+        return True
+    return bool(found.st_mode & (0o100 if found.st_uid == uid else 0o010 if found.st_gid == gid else 0o001))
+
+
 def _with_room(size_bytes: int, uid: int) -> str:
     """The directory for it: TMPDIR if that is set, else the first of the usual ones that has room.
 
