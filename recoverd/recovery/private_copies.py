@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 from contextlib import suppress
+from itertools import islice
 from types import TracebackType
 from typing import Self
 
@@ -14,7 +15,7 @@ from recoverd.system.walk import open_directory_at
 
 _PREFIX = "recoverd-copy"
 _NAME = "copy"
-_FILES = tuple(f"{_NAME}{image}{ending}" for image in ("", ".image") for ending in ("", "-wal", "-shm", "-journal"))
+_MOST_FILES = 20  # a copy, one of what lies beside it, and what SQLite makes of each
 _USUAL = ("/var/tmp", "/dev/shm", "/tmp")  # noqa: S108 - disks before memory; what is made there is private
 _IN_MEMORY = "/dev/shm"  # noqa: S108 - what is small spares the disk its writes
 _SMALL_BYTES = 32 << 20
@@ -41,9 +42,7 @@ class PrivateCopy:
     def __enter__(self) -> Self:
         self._base_fd = os.open(self._base, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
-            for name in os.listdir(self._base_fd):
-                if name.startswith(_PREFIX) and is_leftover(name[len(_PREFIX) :]):
-                    _remove(self._base_fd, name)
+            sweep(self._base_fd, _PREFIX)
             os.mkdir(self._name, 0o700, dir_fd=self._base_fd)
             below = open_directory_at(self._base_fd, self._name)
             try:
@@ -74,14 +73,23 @@ class PrivateCopy:
             os.close(self._base_fd)
 
 
+def sweep(base_fd: int, prefix: str) -> None:
+    """Remove what killed processes have left in a directory, as far as that can be done."""
+    for name in os.listdir(base_fd):
+        if name.startswith(prefix) and is_leftover(name[len(prefix) :]):
+            _remove(base_fd, name)
+
+
 def _remove(base_fd: int, name: str) -> None:
-    """What recoverd and SQLite put there. What else somebody has put into a directory of his own stays his: here
-    anybody may plant one, and nobody waits until it is emptied."""
+    """A directory with a few files. What else somebody has put into one of his own stays his: here anybody may plant
+    one, and nobody waits until it is emptied."""
     with suppress(OSError):
         below = open_directory_at(base_fd, name)
         try:
-            for one in _FILES:
-                with suppress(FileNotFoundError):
+            with os.scandir(below) as found:
+                names = [one.name for one in islice(found, _MOST_FILES)]
+            for one in names:
+                with suppress(OSError):
                     os.unlink(one, dir_fd=below)
         finally:
             os.close(below)

@@ -9,13 +9,15 @@ from typing import TYPE_CHECKING
 
 from recoverd.config.model import Validation
 from recoverd.recovery.places import remove_tree
-from recoverd.recovery.private_copies import may_enter
+from recoverd.recovery.private_copies import may_enter, sweep
 from recoverd.state.verdicts import Verdict
+from recoverd.system.durable import temporary_name
 from recoverd.values import dataclass
 
 if TYPE_CHECKING:
     from recoverd.services.commands import Ran
 
+_PREFIX = "recoverd-validate"
 _FOR_ALL = "/var/tmp"  # noqa: S108 - what is made there is private
 _NOT_RUN = frozenset({126, 127})  # what shells and env say of a program that can't be executed, or is not there
 
@@ -56,7 +58,13 @@ class PrivateCopy:
         base = tempfile.gettempdir()
         if os.geteuid() == 0 and not may_enter(base, self._uid):  # TMPDIR may be for root alone
             base = _FOR_ALL
-        self._directory = tempfile.mkdtemp(prefix="recoverd-validate-", dir=base)
+        base_fd = os.open(base, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            sweep(base_fd, _PREFIX)
+        finally:
+            os.close(base_fd)
+        self._directory = os.path.join(base, _PREFIX + temporary_name())
+        os.mkdir(self._directory, 0o700)
         self._path = os.path.join(self._directory, self._name)
         try:
             flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
