@@ -192,16 +192,19 @@ def _stored(store: Store, found: _Found, copy: int) -> tuple[Entry, str]:
         content = store.put(b"".join(_pieces(copy)))
         return file_entry(found.name, status, content, size, attributes), content
     block = max(DATABASE_BLOCK, _page_size(copy))
-    hashes: list[str | None] = []
+    content = store.put_blocks(_blocks(store, copy, block), block, size)
+    return large_file_entry(found.name, status, content, size, block, attributes, None, sparse=False), content
+
+
+def _blocks(store: Store, copy: int, block: int) -> Iterator[str | None]:
+    """Store the blocks of a copy; the hash of each, None for one that holds nothing."""
     waiting: list[bytes] = []
     for piece in _pieces(copy):
         waiting += [piece[at : at + block] for at in range(0, len(piece), block)]
         if len(waiting) * block >= _TOGETHER:
-            hashes += _put(store, waiting)
+            yield from _put(store, waiting)
             waiting = []
-    hashes += _put(store, waiting)
-    content = store.put_blocks(hashes, block, size)
-    return large_file_entry(found.name, status, content, size, block, attributes, None, sparse=False), content
+    yield from _put(store, waiting)
 
 
 def _put(store: Store, blocks: list[bytes]) -> list[str | None]:
