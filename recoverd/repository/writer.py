@@ -28,6 +28,7 @@ _CHILD = re.compile(
 )  # can't stand inside a JSON string: quotes are escaped there
 _TEXT_HASH = re.compile(rb'"([0-9a-f]{64})"')
 _LISTS_TOGETHER = 500  # block lists that are held until the catalog is asked about them
+_MOST_STORED = 500_000  # objects that are known to be stored without asking again
 _log = logging.getLogger("recoverd.repository")
 
 
@@ -112,6 +113,8 @@ class Writer(Reader):
         hashes = [blake3(data).hexdigest() for data in contents]
         unknown = set(hashes) - self._new.keys() - self._stored
         stored = self._catalog.known(unknown)
+        if len(self._stored) > _MOST_STORED:  # what is forgotten is asked once more
+            self._stored.clear()
         self._stored |= stored
         unknown -= stored
         with explained("written"):
