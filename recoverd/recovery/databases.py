@@ -71,10 +71,6 @@ class _Found:
         return Source(self.size_bytes, self.status.st_uid, self.status.st_gid, directory=self.fd, name=self.name)
 
     @property
-    def is_in_reach(self) -> bool:
-        return may_enter_at(self.fd, self.status.st_uid, self.status.st_gid)
-
-    @property
     def is_left_alone(self) -> bool:
         """Whether nobody seems to be writing: a ctime well in the future is of a clock that was set back since."""
         idle = abs(clock.now_ns() - self.newest_ctime_ns) > _LEFT_ALONE_NS
@@ -95,8 +91,8 @@ class Databases:
             found = _Found(fd, name, lstat_at(fd, name), tuple(_beside(fd, name)))
             for ending, status in (("", found.status), *found.beside):
                 if not stat.S_ISREG(status.st_mode):
-                    sentence = f"is {describe_type(status.st_mode)} where a regular file is expected"
-                    sentence = sentence if not ending else f"{name}{ending} {sentence}"
+                    which = f"{name}{ending} " if ending else ""
+                    sentence = f"{which}is {describe_type(status.st_mode)} where a regular file is expected"
                     what = identity(found.status, *(each for _, each in found.beside))
                     return damaged(outline, Verdict.CORRUPT, sentence, what)
             row = _row(look, found)
@@ -168,9 +164,9 @@ def _captured(look: Look, outline: ItemSurvey, found: _Found) -> ItemSurvey:
         survey = _captured_in_place(look, outline, found)
         if survey is not None:
             return survey
-    if not found.is_in_reach and found.beside:
-        sentence = f"has something beside it, where its owner, user {found.status.st_uid}, may not enter"
-        return damaged(outline, Verdict.UNREADABLE, sentence)
+    if found.beside and not may_enter_at(found.fd, found.status.st_uid, found.status.st_gid):
+        why = f"has something beside it, where its owner, user {found.status.st_uid}, may not enter"
+        return damaged(outline, Verdict.UNREADABLE, why)
     # twice, where what lies beside it has to be recovered first
     size_bytes = found.size_bytes * (2 if found.beside else 1)
     with _source(found) as source, PrivateCopy(source.uid, source.gid, size_bytes) as private:
@@ -193,7 +189,7 @@ def _captured(look: Look, outline: ItemSurvey, found: _Found) -> ItemSurvey:
 @contextmanager
 def _source(found: _Found) -> Iterator[Source]:
     """By its directory; as an open file where its owner, who does not use it then, may not enter. Raises OSError."""
-    if found.is_in_reach:
+    if may_enter_at(found.fd, found.status.st_uid, found.status.st_gid):
         yield found.source
         return
     fd = open_regular(found.fd, found.name)
