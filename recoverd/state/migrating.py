@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from recoverd.config.migration_model import MigrationStep, chain
-from recoverd.config.model import Format, StateItem, VersionRule
+from recoverd.config.migration_model import MigrationStep, VersionRule, chain
+from recoverd.config.model import Format, StateItem
 from recoverd.config.versions import are_same
 from recoverd.errors import StateError
 from recoverd.state.formats import detection
@@ -190,14 +190,18 @@ def _with_version(value: Any, rule: VersionRule, step: MigrationStep) -> Any:
         return value
     if found is not None and not are_same(found, step.source):
         raise StateError(f"{_named(step)}: what it gives says that its version is {value_words(found)}")
-    before, after = value.get(rule.field), step.target
+    *above, name = rule.keys
+    holder = _holder(value, above)
+    if holder is None:
+        raise StateError(f"{_named(step)}: it gives a document with no place for its version, {rule.pointer}")
+    before, after = holder.get(name), step.target
     number: Any = after
     if isinstance(before, int | float) and not isinstance(before, bool):
         try:
             number = float(after) if "." in after or isinstance(before, float) else int(after)
         except ValueError:
             number = after
-    value[rule.field] = number
+    holder[name] = number
     return value
 
 

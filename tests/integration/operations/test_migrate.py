@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from recoverd.config.migration_model import MigrationStep
-from recoverd.config.model import Drill, Guards, Restore, Validation, VersionRule
+from recoverd.config.migration_model import MigrationStep, VersionRule
+from recoverd.config.model import Drill, Guards, Restore, Validation
 from recoverd.errors import UsageError
 from recoverd.operations.boot import boot
 from recoverd.operations.drill import DrillRequest, drill

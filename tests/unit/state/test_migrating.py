@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from recoverd.config.migration_model import MigrationStep
-from recoverd.config.model import Format, Guards, ItemKind, Place, SchemaSource, StateItem, VersionRule
+from recoverd.config.migration_model import MigrationStep, VersionRule
+from recoverd.config.model import Format, Guards, ItemKind, Place, SchemaSource, StateItem
 from recoverd.errors import StateError
 from recoverd.state.judging import build_judge, decode_judgement, encode_judgement
 from recoverd.state.migrating import migrate_document, migrate_value
@@ -129,7 +129,10 @@ def test_a_command_gets_the_document_and_its_result_is_read() -> None:
         (b'{"version": "3"}', Verdict.CORRUPT, False),
         (b'{"version": "4"}', Verdict.NEWER, False),
         (b'{"version": "1", "sta', Verdict.CORRUPT, False),
-        (b'{"version": "0.9", "metrics": 1, "sessions": []}', Verdict.CORRUPT, False),  # nothing leads on from there
+        (b'{"version": "0.9", "metrics": 1, "sessions": []}', Verdict.NEWER, False),  # nothing leads on from there
+        (b'{"version": "2.5", "metrics": 1, "sessions": []}', Verdict.NEWER, False),
+        (b'{"version": "0.9"', Verdict.CORRUPT, False),
+        (b'{"metrics": 1}', Verdict.CORRUPT, False),  # without a version it is judged as one of today
     ],
 )
 def test_an_older_document_is_as_good_as_its_migration(document: bytes, verdict: Verdict, older: bool) -> None:

@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from recoverd.config.model import Format, Guards, ItemKind, StateItem, Validation, VersionRule
+from recoverd.config.migration_model import VersionRule
+from recoverd.config.model import Format, Guards, ItemKind, StateItem, Validation
 from recoverd.state.judging import build_judge, decode_judgement, encode_judgement
 from recoverd.state.signs import NOT_IN_NAMES, at, emptied, is_absent, name_of, shrunk, why_misnamed, why_newer
 from recoverd.state.verdicts import Verdict
