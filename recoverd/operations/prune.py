@@ -251,6 +251,7 @@ def candidate(snapshot: Snapshot, marks: Marks | None) -> retention.Candidate:
         counts=snapshot.verdict.counts and not marks.unhealthy,
         tags=snapshot.tags,
         pinned=marks.pinned,
+        migrated=bool(marks.migrated),
         proven=marks.is_proven,
         imported=snapshot.imported,
     )

@@ -155,6 +155,27 @@ def became(run: RestoreRun, again: Look) -> ServiceRestore:
     return untouched(run, again)
 
 
+def migration_put_back(run: RestoreRun, first: Look) -> ServiceRestore:
+    """Not healthy on state that was only migrated: the service gets back what it had, and runs on that."""
+    driver = driver_of(run.context, run.service)
+    if driver is not None:
+        driver.stop()
+    take_back(run)
+    unproven.save(run.context.repository(), run.service.name, None)
+    last = run.attempts[-1].why if run.attempts else ""
+    migrating.tell_failed(run, f"not healthy on migrated state, which was taken back: {last}")
+    up = run.bring_up(results.FAILED, told.live(first.survey))
+    if up.healthy:
+        run.rejected.clear()  # it was the migration: that stays rejected
+    remember_blocked(run, None)
+    reasons = (
+        f"not healthy on migrated state: {last}",
+        "its state is as it was before",
+        *((up.why,) if up.why else ()),
+    )
+    return result(run, first, results.FAILED, up=up, reasons=reasons, exit_status=1)
+
+
 def put_back(run: RestoreRun, current: Look) -> ServiceRestore:
     """Healthy on none: the cause is elsewhere. The original state comes back, rejections are withdrawn."""
     driver = driver_of(run.context, run.service)

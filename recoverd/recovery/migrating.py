@@ -7,16 +7,15 @@ live state.
 from __future__ import annotations
 
 import os
-import tempfile
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 
 from recoverd.config.migration_model import MigrationStep
 from recoverd.config.model import Service, StateItem
 from recoverd.errors import StateError
+from recoverd.recovery.command_output import output_of
 from recoverd.recovery.plan import Target
 from recoverd.recovery.staging import Staging
-from recoverd.services.commands import run_command
 from recoverd.state.json_patch import Operation, json_patch
 from recoverd.state.judging import Judge
 from recoverd.state.migrating import Run, migrate_document, migrations_of, value_of
@@ -26,8 +25,6 @@ from recoverd.system.durable import syncfs, write_all
 from recoverd.system.reading import open_regular, read_stable
 from recoverd.system.walk import open_declared_directory, open_directory_at, open_parent
 from recoverd.values import dataclass
-
-_MOST_BYTES = 128 * 1024 * 1024  # of what a command writes; more is parsed of no document
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,22 +110,10 @@ def migrate_staged(
 
 
 def command_runner(uid: int) -> Run:
-    """Runs the command of a step as the user `uid`, on files without a name."""
+    """Runs the command of a step as the user `uid`."""
 
     def run(step: MigrationStep, document: bytes) -> bytes:
-        with tempfile.TemporaryFile(prefix="recoverd-migrate-") as given, tempfile.TemporaryFile() as made:
-            given.write(document)
-            given.seek(0)
-            ran = run_command(
-                step.command, timeout_s=step.timeout_s, stdin_fd=given.fileno(), stdout_fd=made.fileno(), uid=uid
-            )
-            if ran.status != 0:
-                said = f": {ran.last_line}" if ran.last_line else ""
-                raise StateError(f"{step.command[0]} {ran.ending}{said}")
-            if os.fstat(made.fileno()).st_size > _MOST_BYTES:
-                raise StateError(f"{step.command[0]} wrote more than {_MOST_BYTES} bytes")
-            made.seek(0)
-            return made.read()
+        return output_of(step.command, timeout_s=step.timeout_s, uid=uid, given=document)
 
     return run
 
