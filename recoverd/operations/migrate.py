@@ -29,13 +29,15 @@ class MigrateRequest:
 
 @dataclass(frozen=True, slots=True)
 class DocumentMigration:
-    """One document; `patch`: what a dry run says that becomes of it, as a JSON Patch."""
+    """One document; `patch`: what a dry run says that becomes of it, as a JSON Patch; `taken`: the value that each of
+    its operations takes away."""
 
     item: str
     document: str
     before: str
     after: str
     patch: tuple[Mapping[str, Any], ...] | None = None
+    taken: tuple[Any, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         found = {"item": self.item, "document": self.document, "from": self.before, "to": self.after}
@@ -174,7 +176,8 @@ def _previewed(context: Context, service: Service, reader: Reader | None) -> Ser
                 continue
             if found is not None:
                 change, patch = found
-                documents.append(DocumentMigration(name, document, change.before, change.after, tuple(patch)))
+                operations, taken = tuple(one for one, _ in patch), tuple(one for _, one in patch)
+                documents.append(DocumentMigration(name, document, change.before, change.after, operations, taken))
     outcome = FAILED if failed else PENDING if documents else UNTOUCHED
     return ServiceMigration(
         service.name, outcome, documents=tuple(documents), reasons=tuple(failed), exit_status=1 if failed else 0

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
+from typing import Any
 
 from recoverd.config.migration_model import MigrationStep
 from recoverd.config.model import Service, StateItem
@@ -16,7 +17,7 @@ from recoverd.errors import StateError
 from recoverd.recovery.command_output import output_of
 from recoverd.recovery.plan import Target
 from recoverd.recovery.staging import Staging
-from recoverd.state.json_patch import Operation, json_patch
+from recoverd.state.json_patch import Operation, changes
 from recoverd.state.judging import Judge
 from recoverd.state.migrating import Run, migrate_document, migrations_of, value_of
 from recoverd.state.signs import shrunk
@@ -141,8 +142,9 @@ def _rewrite(fd: int, data: bytes, mode: int) -> None:
             os.fchmod(fd, mode)  # a write takes set-user-ID away
 
 
-def preview(item: StateItem, judge: Judge, document: str) -> tuple[Change, list[Operation]] | None:
-    """What becomes of a live document, and the JSON Patch from what it says to that. Raises StateError, OSError."""
+def preview(item: StateItem, judge: Judge, document: str) -> tuple[Change, list[tuple[Operation, Any]]] | None:
+    """What becomes of a live document, and the JSON Patch from what it says to that, each operation with the value that
+    it takes away. Raises StateError, OSError."""
     directory, name = _directory(item, document)
     try:
         found = read_stable(directory, name, most_bytes=judge.most_bytes)
@@ -152,7 +154,7 @@ def preview(item: StateItem, judge: Judge, document: str) -> tuple[Change, list[
     if change is None:
         return None
     before, after = (value_of(data, item) for data in (found.data, change.data))
-    return change, json_patch(before, after)
+    return change, changes(before, after)
 
 
 def migrate_scratch(service: Service, judges: Mapping[str, Judge], older: Iterable[Target]) -> None:
