@@ -22,7 +22,8 @@ _STYLES = {"migrated": "ok", "untouched": "ok", "pending": "warning", "blocked":
 _SIGNS = {"add": ("+", "green"), "remove": ("-", "red"), "replace": ("~", "yellow")}
 _MOST = 12
 _MOST_PLACE_COLUMNS = 40
-_VALUE_COLUMNS = 60
+_VALUE_COLUMNS = 60  # where nobody knows how wide it may be
+_FEWEST_COLUMNS = 20
 _MOST_COLUMNS = 2000  # of one value, however much of it was asked for
 
 
@@ -107,7 +108,9 @@ def _alike(documents: Sequence[DocumentMigration], terminal: Terminal) -> None:
         terminal.print(f"  {printable(name)}: {versions}")
     patch = first.patch or ()
     width = min(max((len(printable(step["path"])) for step in patch), default=0), _MOST_PLACE_COLUMNS)
-    columns = max((terminal.columns or 0) - width - len("    + ") - 2, _VALUE_COLUMNS)
+    columns = _VALUE_COLUMNS
+    if terminal.columns is not None:
+        columns = max(terminal.columns - width - len("    +   "), _FEWEST_COLUMNS)
     for step, taken in list(zip(patch, first.taken, strict=True))[: None if terminal.verbose else _MOST]:
         sign, style = _SIGNS[step["op"]]
         place = printable(step["path"] or "(the whole document)")

@@ -140,8 +140,11 @@ def _patched(value: Any, step: MigrationStep) -> Any:
         try:
             value = jsonpatch.apply_patch(value, [operation], in_place=True)
         except (jsonpatch.JsonPatchException, JsonPointerException, TypeError, ValueError, LookupError) as error:
-            what = f"operation {number}, {operation['op']} {operation['path']}"
-            raise StateError(f"{_named(step)}: {what}: {' '.join(str(error).split())[:200]}") from error
+            what = f"{_named(step)}: operation {number}, {operation['op']} {operation['path']}"
+            if isinstance(error, jsonpatch.JsonPatchTestFailed):
+                raise StateError(f"{what}: it is not {value_words(operation['value'])}") from error
+            # not the library's words: they tell what is in the document, which may be a secret
+            raise StateError(f"{what}: there is no such place in the document") from error
     return value
 
 
