@@ -26,6 +26,7 @@ from recoverd.system import clock
 from recoverd.values import replace
 
 _MOST_LOOKS = 3  # how often live state may change under a restore before it gives up
+_MOST_TOLD = 5  # of the documents that can't be swapped in
 
 
 def write_next(run: RestoreRun, reader: Reader, current: Look) -> tuple[Look, Choice] | ServiceRestore | None:
@@ -177,7 +178,9 @@ def _stage(run: RestoreRun, reader: Reader, choice: Choice, plain: Choice | None
     if not problems:
         return staged
     staged.discard()
-    why = "; ".join(f"{item}{'/' if document else ''}{document} {text}" for (item, document), text in problems.items())
+    told_of = [f"{item}{'/' if document else ''}{document} {text}" for (item, document), text in problems.items()]
+    more = [f"and {len(told_of) - _MOST_TOLD} more"] if len(told_of) > _MOST_TOLD else []
+    why = "; ".join((*told_of[:_MOST_TOLD], *more))
     live = {part.target for part in choice.parts if part.origin is Origin.LIVE}
     if live.intersection(problems):
         migrating.give_up(run, why)
