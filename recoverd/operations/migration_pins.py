@@ -40,7 +40,7 @@ def superseded(pinned: Mapping[int, Collection[str]], just: Collection[int]) -> 
         for step in pinned[sequence]:
             first.setdefault(step, sequence)
             newest[step] = sequence
-    steps = sorted(newest, key=lambda step: newest[step])[-MOST_STEPS:]
+    steps = sorted(newest, key=lambda step: (newest[step], step))[-MOST_STEPS:]
     kept = {sequence for step in steps for sequence in (first[step], newest[step])}
     return [sequence for sequence in sorted(pinned) if sequence not in kept and sequence not in just]
 

@@ -26,7 +26,7 @@ from recoverd.system import clock
 from recoverd.values import replace
 
 _MOST_LOOKS = 3  # how often live state may change under a restore before it gives up
-_MOST_TOLD = 5  # of the documents that can't be swapped in
+_MOST_TOLD = 3  # of the documents that can't be swapped in
 
 
 def write_next(run: RestoreRun, reader: Reader, current: Look) -> tuple[Look, Choice] | ServiceRestore | None:

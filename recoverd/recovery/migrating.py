@@ -125,7 +125,7 @@ def migrate_staged(
                 _rewrite(fd, change.data, status.st_mode & 0o7777)
                 done.append(Migrated(item.name, document, change.before, change.after))
         except StateError as error:
-            failed.setdefault((item.name, replacement.relative), error.message)
+            failed.setdefault((item.name, replacement.relative), f"can't be migrated: {error.message}")
         except OSError as error:
             where = f"{item.name}/{document}" if document else item.name
             raise StateError(f"{service.name}: {where} can't be migrated: {error.strerror or error}") from error

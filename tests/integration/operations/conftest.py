@@ -153,6 +153,12 @@ class House:
         result = self.restore()
         assert result.healthy, result
 
+    def stop(self) -> None:
+        """Bring its process down, not by its operator's wish."""
+        driver = driver_of(self.context, self.service)
+        assert driver is not None
+        driver.stop()
+
     def contents(self) -> Mapping[str, bytes]:
         """Every file below the state directory of the service."""
         base = self.root / "state"
