@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ from typing import Any
 import pytest
 
 from recoverd.config.migration_model import MigrationStep, VersionRule
-from recoverd.config.model import Health, Probe, ProbeKind, Run, RunKind
+from recoverd.config.model import Health, Probe, ProbeKind, Run, RunKind, StateItem
 from recoverd.operations.migrate import MigrateRequest, ServiceMigration, migrate
 
 STEP = MigrationStep("1", "2", patch=({"op": "add", "path": "/runs", "value": []},))
@@ -23,14 +24,15 @@ SCHEMA = {
 
 @dataclass
 class Update:
-    """The house of operations/conftest.py, with one file item that is to be migrated."""
+    """The house of operations/conftest.py, with one item that is to be migrated: the file, or the directory."""
 
     house: Any
+    items: Mapping[str, StateItem]  # as they were declared before the update
     migrations: list[str] = field(default_factory=list)  # their quarantines, by those tests that want to know
 
     def declare(self, *steps: MigrationStep, current: str = "2", schema: Any = SCHEMA, **keys: Any) -> None:
         item = replace(
-            self.house.service.state["main"],
+            self.items["main"],
             schema=None if schema is None else self.house.schema(schema),
             version=VersionRule("version", current),
             migrate=steps or (STEP,),
@@ -40,7 +42,7 @@ class Update:
     def declare_tasks(self, *steps: MigrationStep, current: str = "3", schema: Any = None) -> None:
         """Only the directory, each document of which has a version of its own in `v`."""
         item = replace(
-            self.house.service.state["tasks"],
+            self.items["tasks"],
             schema=None if schema is None else self.house.schema(schema),
             version=VersionRule("v", current),
             migrate=steps,
@@ -81,7 +83,7 @@ class Update:
 
 @pytest.fixture
 def update(house: Any) -> Update:
-    one = Update(house)
+    one = Update(house, house.service.state)
     one.declare()
     house.write(1)
     return one
@@ -95,7 +97,7 @@ def running(house: Any) -> Update:
         run=Run(RunKind.COMMAND, command=("/bin/sleep", "600"), stop_timeout_s=5.0),
         health=Health(within_s=1.0, stable_for_s=0.1, probes=(probe,)),
     )
-    one = Update(house)
+    one = Update(house, house.service.state)
     one.declare()
     house.write(1)
     return one
