@@ -16,7 +16,7 @@ from recoverd.cli.opening import context_of, require_services
 from recoverd.cli.terminal import Terminal
 from recoverd.cli.text import duration, fit, plural, printable
 from recoverd.cli.text import width as width_of
-from recoverd.operations.migrate import DocumentMigration, MigrateRequest, ServiceMigration, migrate
+from recoverd.operations.migrate import DocumentMigration, MigrateRequest, MigrateResult, ServiceMigration, migrate
 
 _STYLES = {"migrated": "ok", "untouched": "ok", "pending": "warning", "blocked": "critical", "failed": "critical"}
 _SIGNS = {"add": ("+", "green"), "remove": ("-", "red"), "replace": ("~", "yellow")}
@@ -42,10 +42,14 @@ def run(options: argparse.Namespace, terminal: Terminal) -> int:
     if terminal.json:
         terminal.print_json("migrate", **result.to_json())
         return result.exit_status
+    render(result, terminal)
+    return result.exit_status
+
+
+def render(result: MigrateResult, terminal: Terminal) -> None:
     for one in result.services:
         if one.outcome != "untouched" or one.reasons or not terminal.quiet:
             _service(one, terminal, dry_run=result.dry_run)
-    return result.exit_status
 
 
 def _service(one: ServiceMigration, terminal: Terminal, *, dry_run: bool) -> None:

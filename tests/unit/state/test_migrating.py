@@ -70,6 +70,7 @@ def test_yaml_and_its_version() -> None:
         ([MigrationStep("1", "3", patch=({"op": "add", "path": "/a/b/c", "value": 1},))], {"a": 2}, "add /a/b/c"),
         ([MigrationStep("1", "3", patch=({"op": "replace", "path": "", "value": []},))], {}, "not a document with a"),
         ([MigrationStep("1", "3", patch=({"op": "add", "path": "/version", "value": "7"},))], {}, 'its version is "7"'),
+        ([MigrationStep("1", "3", patch=({"op": "test", "path": "/a", "value": "x"},))], {"a": "secret"}, 'is not "x"'),
         ([MigrationStep("1", "3", rename={"/a": "/b"})], {"a": 1, "b": 2}, "is there already"),
         ([MigrationStep("1", "3", rename={"/a": "/b/c"})], {"a": 1}, "nothing that could hold it"),
     ],
@@ -81,7 +82,19 @@ def test_what_fails_is_told_with_its_step(steps: list[MigrationStep], document: 
         migrate_value(value, RULE, steps)
     assert caught.value.message.startswith("the step from 1 to 3: ")
     assert why in caught.value.message
+    assert "secret" not in caught.value.message
+    assert "<class" not in caught.value.message
     assert value == {"version": "1", **document}
+
+
+def test_a_version_deeper_in_the_document_is_set_there() -> None:
+    """Also where a step moves what holds it; where nothing can hold it any more, that is said."""
+    rule = VersionRule("/meta/version", "2")
+    step = MigrationStep("1", "2", rename={"/meta/host": "/meta/name"})
+    value = {"version": 1, "meta": {"version": 1, "host": "a"}}
+    assert migrate_value(value, rule, [step]) == {"version": 1, "meta": {"version": 2, "name": "a"}}
+    with pytest.raises(StateError, match="no place for its version, /meta/version"):
+        migrate_value(value, rule, [MigrationStep("1", "2", rename={"/meta": "/about"})])
 
 
 def test_a_field_that_is_not_there_is_not_renamed() -> None:
