@@ -225,6 +225,8 @@ class Judge:
             one = self._by_value(Parsed(value, notes=found.notes), as_json, kind, check)
             problems = (Problem(f"{where}, {each.place}".strip(", "), each.problem) for each in one.problems)
             verdicts.append(replace(one, problems=tuple(problems)) if where else one)
+        if self._migrations is not None and len(verdicts) > 1:
+            verdicts += [_not_alone(self._migrations, one, len(verdicts)) for one in verdicts if self.is_older(one)]
         worst = max(verdicts, key=lambda one: one.verdict.severity)
         problems = (problem for one in verdicts if one.verdict is worst.verdict for problem in one.problems)
         return replace(worst, problems=tuple(islice(problems, self._limits.problems))) if worst.problems else worst
@@ -329,6 +331,13 @@ class Judge:
         if verdict is Verdict.OK and not notes and not detected and not blank:
             return _OK_UNCHECKED if self.unchecked else OK
         return Judgement(verdict, problems, notes, unchecked=self.unchecked, blank=blank, detected=detected)
+
+
+def _not_alone(migrations: Migrations, judgement: Judgement, count: int) -> Judgement:
+    """An older document among several in one file: good by itself, but nothing brings the file to the current one."""
+    version = printable(judgement.version or "")
+    sentence = f"has version {version}, and the file holds {count} documents: only a file of one can be migrated"
+    return Judgement(Verdict.NEWER, (Problem(f"#{migrations.rule.pointer}", sentence),))
 
 
 def _without_way(migrations: Migrations, version: str, judgement: Judgement) -> Judgement:

@@ -195,19 +195,16 @@ def test_restores_migrate_what_they_bring(mixed: Any) -> None:
     assert 1 in pinned  # what was taken in its older version is kept
 
 
-def test_yaml_with_several_documents_is_told_plainly(update: Any) -> None:
-    """One file with two documents has no version of its own: it is left as it is, with what to do about it."""
+@pytest.mark.parametrize("text", ["v: 1\n---\nv: 1\n", "v: 2\n---\nv: 1\n"])
+def test_yaml_with_several_documents_is_told_plainly(update: Any, text: str) -> None:
+    """Nothing brings such a file to the current version: it is left as it is, nothing is stopped or pinned for it, and
+    it is told what can be done."""
     path = update.house.state.with_name("state.yaml")
-    item = replace(
-        update.items["main"],
-        path=str(path),
-        format=Format.YAML,
-        schema=None,
-        version=VersionRule("v", "2"),
-    )
-    update.house.change(state={"main": replace(item, migrate=(MigrationStep("1", "2", command=("cat",)),))})
-    path.write_text("v: 1\n---\nv: 1\n")
-    before = path.read_bytes()
-    done = update.migrate(dry_run=True)
-    assert path.read_bytes() == before
-    assert "documents in one file" in " ".join(done.reasons)
+    item = replace(update.items["main"], path=str(path), format=Format.YAML, schema=None, version=VersionRule("v", "2"))
+    step = MigrationStep("1", "2", rename={"/a": "/b"})
+    update.house.change(state={"main": replace(item, migrate=(step,))})
+    path.write_text(text)
+    done, shown, restored = update.migrate(), update.migrate(dry_run=True), update.house.restore()
+    assert (done.outcome, shown.outcome, restored.outcome) == ("failed", "failed", "untouched")
+    assert "has version 1, and the file holds 2 documents: only a file of one can be migrated" in shown.reasons[0]
+    assert (path.read_text(), update.pinned(), update.quarantined()) == (text, [], [])
