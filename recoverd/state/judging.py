@@ -28,7 +28,7 @@ from recoverd.state.formats.json_writing import to_json
 from recoverd.state.formats.opaque import OpaqueReader
 from recoverd.state.formats.reading import read_plain
 from recoverd.state.formats.text import Documents, Limits, Parsed, Unjudgeable, printable
-from recoverd.state.migrating import Migrations, is_pure, migrate_value, migrations_of
+from recoverd.state.migrating import Migrations, is_pure, migrate_value, migrations_of, why_not_written
 from recoverd.state.schema_applying import SchemaApplier
 from recoverd.state.schema_process import DEADLINE_S
 from recoverd.state.schemas import Closure, close
@@ -271,9 +271,12 @@ class Judge:
         place = f"#{migrations.rule.pointer}"
         note = Problem(place, f"has version {printable(version)}, and is to be migrated to {current}")
         found = Judgement(Verdict.OK, (), (*parsed.notes, note), unchecked=True, version=version)
-        if not is_pure(steps):
+        unwritable = why_not_written(kind, steps)
+        if unwritable is None and not is_pure(steps):
             return found
         try:
+            if unwritable is not None:
+                raise StateError(unwritable)
             value = migrate_value(parsed.value, migrations.rule, steps)
             later = self._by_value(Parsed(value), to_json(value).encode(), kind, check)
         except (StateError, UnicodeEncodeError) as error:

@@ -53,6 +53,12 @@ def is_pure(steps: Sequence[MigrationStep]) -> bool:
     return not any(step.command for step in steps)
 
 
+def why_not_written(kind: Format, steps: Sequence[MigrationStep]) -> str | None:
+    """Why steps can't be taken in this format, whatever the document says."""
+    step = next((one for one in steps if not one.command), None) if kind is Format.TOML else None
+    return f"{_named(step)}: TOML can't be written, so only a `command` can migrate it" if step is not None else None
+
+
 def migrate_value(value: Any, rule: VersionRule, steps: Sequence[MigrationStep]) -> Any:
     """What pure steps make of a parsed document, which is left as it is. Raises StateError with what failed."""
     from copy import deepcopy

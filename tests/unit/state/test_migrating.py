@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -155,6 +156,17 @@ def test_an_older_document_is_as_good_as_its_migration(document: bytes, verdict:
     found = judge.judge("", document)
     assert (found.verdict, judge.is_older(found)) == (verdict, older)
     assert judge.is_older(decode_judgement(encode_judgement(found))) == older
+
+
+@pytest.mark.parametrize("format", [Format.TOML, Format.AUTO])
+def test_toml_is_for_commands_only(format: Format) -> None:
+    """Known before anything is done, also where the format shows in the content alone."""
+    command = MigrationStep("1", "3", command=("upgrade",))
+    for steps, verdict in (((command,), Verdict.OK), ((ADD, RENAME), Verdict.NEWER)):
+        judge = build_judge(replace(item(*steps, format=format), path="/srv/state.toml"))
+        found = judge.judge("", b'version = "1"\n')
+        assert (found.verdict, judge.is_older(found)) == (verdict, verdict is Verdict.OK)
+    assert "TOML can't be written, so only a `command` can migrate it" in found.problems[0].problem
 
 
 def test_guards_hold_the_migrated_document() -> None:
