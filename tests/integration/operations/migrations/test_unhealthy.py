@@ -90,3 +90,21 @@ def test_where_the_cause_is_elsewhere_it_is_tried_again(running: Any) -> None:
     running.house.stop()
     running.house.restore()
     assert len(running.told("migration.failed")) == 2
+
+
+def test_damage_whose_migrated_candidates_do_not_work_stays_as_it_was(running: Any) -> None:
+    """Every candidate is migrated, and the service is healthy on none: the damaged original is back, and nothing that
+    was saved is given up."""
+    for counter in (1, 2):
+        running.house.write(counter)
+        running.house.snapshot()
+    running.declare(SPOILED)
+    running.house.state.write_bytes(b"{")
+    result = running.house.restore()
+    assert (result.outcome, result.exit_status, result.healthy) == ("failed", 1, False), result
+    assert [one.result for one in result.attempts] == ["rejected", "rejected"]
+    assert running.house.state.read_bytes() == b"{"
+    assert not any(one.marks.rejected for one in running.house.list())
+    running.declare()
+    assert running.house.restore().outcome == "restored"
+    assert running.main == {"version": "2", "counter": 2, "runs": []}
