@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from contextlib import closing
 from typing import Any
 
-from recoverd.state.databases.copying import code_of
+from recoverd.state.databases.copies import code_of
 
 MOST_PROBLEMS = 20
 _CHECKS = {"quick": "quick_check", "full": "integrity_check"}

@@ -15,7 +15,8 @@ import sys
 from typing import Any
 
 from recoverd.state.databases.checking import judge
-from recoverd.state.databases.copying import Unreadable, copy_database, copy_file
+from recoverd.state.databases.copying import copy_database, copy_file
+from recoverd.state.databases.files import Unreadable
 
 _MEMORY_BYTES = 2 << 30  # of addresses; SQLite's own heap is bounded closer
 

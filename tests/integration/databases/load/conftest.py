@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from recoverd.state.databases.copying import Copied, copy_database
+from recoverd.state.databases.copying import copy_database
 
 TELLER = Path(__file__).with_name("teller.py")
 ACCOUNTS = 50
@@ -119,6 +119,13 @@ class Bank:
     def target(self) -> Path:
         return self.root / "copies" / "copy.db"
 
+    def beside(self, ending: str) -> Path:
+        return self.live / f"bank.db{ending}"
+
+    def counts(self) -> dict[int, int]:
+        """What is in the database itself, which nobody else has open."""
+        return counts_of(self.store)
+
     def make(self, mode: str, *, page_size: int = 4096, padding: int = 300, clerks: int = 4) -> None:
         """`padding`: rows of 900 bytes beside the tables that are worked on."""
         for path in self.live.iterdir():
@@ -137,6 +144,7 @@ class Bank:
             "timeout_s": 5,
             "settings": ["synchronous=OFF"],
             "large_every": 0,
+            "now_and_then": [],
         }
         process = subprocess.Popen(
             [sys.executable, "-S", str(TELLER), json.dumps(job | asked)],
@@ -157,7 +165,7 @@ class Bank:
         """A copy as a capture makes it, which must be whole and what a commit has left. Raises Unreadable."""
         self.target.write_bytes(b"")
         begun = time.monotonic()
-        copied: Copied = copy_database(self.store.name, str(self.target))
+        copied = copy_database(self.store.name, str(self.target))
         ended = time.monotonic()
         assert copied.damage is None, copied
         return Copy(copied.how.value, begun, ended, counts_of(self.target))
@@ -216,7 +224,9 @@ def counts_of(path: Path) -> dict[int, int]:
         counts = dict(database.execute("SELECT clerk, count FROM progress"))
         found = {
             clerk: (number, last)
-            for clerk, number, last in database.execute("SELECT clerk, count(*), max(number) FROM ledger GROUP BY clerk")
+            for clerk, number, last in database.execute(
+                "SELECT clerk, count(*), max(number) FROM ledger GROUP BY clerk"
+            )
         }
         assert found == {clerk: (number, number) for clerk, number in counts.items() if number}
         assert database.execute(WRONG, (OPENING,)).fetchone() == (0,)
@@ -225,7 +235,7 @@ def counts_of(path: Path) -> dict[int, int]:
 
 @pytest.fixture
 def bank(tmp_path: Path, torture: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bank]:
-    memory = Path("/dev/shm")  # noqa: S108 - a private directory in it
+    memory = Path("/dev/shm")
     room = os.statvfs(memory) if memory.is_dir() and os.access(memory, os.W_OK) else None
     in_memory = room is not None and room.f_bavail * room.f_frsize > 1 << 30
     with tempfile.TemporaryDirectory(prefix="recoverd-test-bank-", dir=memory if in_memory else tmp_path) as root:

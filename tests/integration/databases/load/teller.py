@@ -1,7 +1,8 @@
 """A process that works on the database of a bank until its standard input ends, as a script: `python teller.py JSON`.
 
-Every transfer is one transaction that changes four tables which must agree. What it saw is told in JSON at the end:
-`{"times": [[begun, ended]] (of transfers, in seconds of the monotonic clock), "busy": how often SQLITE_BUSY came back}`.
+Every transfer is one transaction that changes three tables which must agree. What it saw is told in JSON at the end:
+`{"times": [[begun, ended]], "busy": 0}`: of its transfers, in seconds of the monotonic clock, and how often SQLITE_BUSY
+came back.
 """
 
 from __future__ import annotations
@@ -53,7 +54,8 @@ class Clerk:
         self.times.append((begun, time.monotonic()))
 
     def large_transfer(self) -> None:
-        """With more than fits into the cache, some of it taken back: what is not committed is written, and overwritten."""
+        """With more than fits into a small cache, some of it taken back: what is not committed is written, and written
+        over."""
         run = self.database.execute
         self._asked_again("BEGIN IMMEDIATE")
         first = self.random.randrange(1, 200)
@@ -102,6 +104,10 @@ class Clerk:
             act()
             count += 1
             due = max(due + 1 / rate, time.monotonic() - _LATE_S)
+            for every, statements in self.asked["now_and_then"]:
+                if count % every == 0:
+                    for statement in statements:
+                        self.database.execute(statement).fetchall()
             if self.asked["large_every"] and count % self.asked["large_every"] == 0:
                 self.large_transfer()
 
