@@ -105,6 +105,8 @@ def _copy(files: Files, before: Stats, name: str, target: str) -> Copied:
             if not is_open_twice(source):
                 raise Changed  # SQLite goes by the path: it may have been led elsewhere
             _backup(reader, target)
+            if os.fstat(source).st_size < min(before[""].st_size, os.stat(target).st_size):
+                raise Changed  # cut off without a lock: SQLite takes what is missing for zeros
             (cookie,) = reader.execute("PRAGMA schema_version").fetchone()
     with writable(target) as out:
         os.pwrite(out, (cookie & 0xFFFFFFFF).to_bytes(4, "big"), _COOKIE)  # the backup has its own

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -132,6 +132,9 @@ class Bank:
             path.unlink()
         make(self.store, mode, page_size=page_size, padding=padding, clerks=clerks)
 
+    def new(self, path: Path, mode: str) -> None:
+        make(path, mode)
+
     def hire(self, does: str = "transfer", *, rate: float = 125, **asked: Any) -> subprocess.Popen[str]:
         """A process that does so, so often a second, from now on."""
         number = len(self.clerks) + 1 if does == "transfer" else 0
@@ -250,15 +253,5 @@ def bank(tmp_path: Path, torture: Any, monkeypatch: pytest.MonkeyPatch) -> Itera
 
 
 @pytest.fixture
-def counts_in() -> Callable[[Path], dict[int, int]]:
-    return counts_of
-
-
-@pytest.fixture
 def poll_s() -> float:
     return POLL_S
-
-
-@pytest.fixture
-def new_bank() -> Callable[..., None]:
-    return make
