@@ -25,6 +25,7 @@ from recoverd.state.databases.files import (
     same,
     stats,
     still,
+    warm,
     writable,
 )
 from recoverd.state.databases.header import (
@@ -91,6 +92,7 @@ def _copy(files: Files, before: Stats, name: str, target: str) -> Copied:
         return settled(how, target)
     with opened(name) as source:
         if how is How.LOCKED:
+            warm(source)
             _share(source)
             now = _files(name, stats(name), fd=source, held=True)
             if now.how() is not How.LOCKED or not os.path.samestat(os.stat(name), os.fstat(source)):

@@ -135,6 +135,21 @@ def fill(source: int, target: str) -> None:
         pour(source, out)
 
 
+def warm(source: int) -> None:
+    """Have the kernel read what it does not hold of a file: who copies it under a lock then waits for no disk. One page
+    is asked for in each piece; of what does not fit into memory it would hold nothing for long."""
+    size = os.fstat(source).st_size
+    if size > os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2:
+        return
+    page = bytearray(1)
+    with suppress(OSError):  # a file system that can't say
+        for at in range(0, size, _PIECE):
+            try:
+                os.preadv(source, [page], at, os.RWF_NOWAIT)
+            except BlockingIOError:
+                os.pread(source, _PIECE, at)
+
+
 def pour(source: int, out: int, *, most: int = _NO_END, watch: Callable[[], None] = lambda: None) -> None:
     """All bytes of one open file, or so many, into another, which is empty; by the kernel, where it can. `watch` is
     called after every piece."""

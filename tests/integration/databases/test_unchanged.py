@@ -153,7 +153,7 @@ def test_commits_around_a_look(
     monkeypatch.setattr(Here, "after", staticmethod(lambda: at("after the copy")))
     monkeypatch.setattr(Here, "copies", 0)
     context = house.open()
-    tries = (200 if where == "disk" else 1500) if torture.full else 3
+    tries = (200 if where == "disk" else 700) if torture.full else 3
     known = 0
     for _ in range(tries):
         points = {one for one in ("before", "after the look", "after the copy") if torture.random.random() < 0.4}

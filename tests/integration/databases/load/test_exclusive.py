@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from recoverd.state.databases import copying
 from recoverd.state.databases.files import Unreadable
 
 ALONE = ["synchronous=OFF", "locking_mode=EXCLUSIVE"]
@@ -38,8 +39,9 @@ HABITS: dict[str, dict[str, Any]] = {
 
 
 @pytest.mark.parametrize("habit", HABITS)
-def test_images_under_load(bank: Any, torture: Any, habit: str) -> None:
+def test_images_under_load(bank: Any, torture: Any, monkeypatch: pytest.MonkeyPatch, habit: str) -> None:
     """What can't be copied so is told, and no copy is wrong."""
+    monkeypatch.setattr(copying, "WAIT_S", 0.2)  # locks are never given here
     made, refused, rates = 0, 0, []
     for padding, rate in ((300, 500), (3000, 500), (300, 4000), (30_000, 500)) if torture.full else ((2000, 500),):
         bank.make("wal", padding=padding, page_size=torture.random.choice((512, 4096, 16384)), clerks=1)

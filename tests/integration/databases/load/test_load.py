@@ -35,7 +35,7 @@ def test_copies_under_load(bank: Any, torture: Any, poll_s: float, mode: str) ->
         for does, rate in COMPANY[company]:
             bank.hire(does, rate=rate)
         copies = []
-        for _ in range(60 if torture.full else 6):
+        for _ in range(40 if torture.full else 4):
             copies.append(bank.copy())
             time.sleep(torture.random.random() * 0.1)
         while copies[-1].counts == copies[0].counts:  # nobody got on yet

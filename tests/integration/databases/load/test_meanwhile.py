@@ -196,6 +196,23 @@ def test_replaced_while_its_lock_is_waited_for(bank: Any, monkeypatch: pytest.Mo
     assert bank.copy().counts == bank.counts() == dict.fromkeys(range(1, 5), 0)
 
 
+def test_a_writer_that_dies_while_its_lock_is_waited_for(bank: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The lock can be had then, and half of a transaction lies in the database: its journal is looked for once more."""
+    bank.make("delete")
+    counts = work_a_while(bank)
+    writer = large(bank, "once")
+    real = copying._share
+
+    def share(fd: int) -> None:
+        writer.kill()
+        writer.wait()
+        real(fd)
+
+    monkeypatch.setattr(copying, "_share", share)
+    copy = bank.copy()
+    assert (copy.how, copy.counts) == ("image", counts)
+
+
 @pytest.mark.parametrize("mode", ["delete", "wal", "quiet"])
 def test_emptied_while_it_is_copied(bank: Any, monkeypatch: pytest.MonkeyPatch, mode: str) -> None:
     """By somebody who asks for no lock: never a copy that passes for a whole one."""
