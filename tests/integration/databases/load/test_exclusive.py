@@ -43,7 +43,7 @@ def test_images_under_load(bank: Any, torture: Any, monkeypatch: pytest.MonkeyPa
     """What can't be copied so is told, and no copy is wrong."""
     monkeypatch.setattr(copying, "WAIT_S", 0.2)  # locks are never given here
     made, refused, rates = 0, 0, []
-    for padding, rate in ((300, 500), (3000, 500), (300, 4000), (30_000, 500)) if torture.full else ((2000, 500),):
+    for padding, rate in ((300, 500), (3000, 500), (300, 4000), (30_000, 500)) if torture.full else ((300, 250),):
         bank.make("wal", padding=padding, page_size=torture.random.choice((512, 4096, 16384)), clerks=1)
         bank.hire(rate=rate, **HABITS[habit])
         copies: list[Any] = []

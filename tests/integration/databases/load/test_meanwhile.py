@@ -123,8 +123,10 @@ def test_a_lock_whose_holder_goes_on_writing(bank: Any, monkeypatch: pytest.Monk
     bank.make("delete")
     counts = work_a_while(bank)
     writer = large(bank, "for ever")
-    with pytest.raises(Unreadable, match="locked, or kept changing"):
-        bank.copy()
+    try:
+        assert bank.copy().counts == counts, "it was not let run for as long as a copy takes"
+    except Unreadable as error:
+        assert "kept changing" in str(error)
     writer.kill()
     writer.wait()
     time.sleep(0.05)
@@ -258,7 +260,7 @@ def test_killed_and_restarted_all_the_time(bank: Any, torture: Any, mode: str) -
     try:
         copies: list[Any] = []
         refused = 0
-        while len(copies) < (300 if torture.full else 6) or len(deaths) < 3:
+        while len(copies) < (300 if torture.full else 6) or (killer.is_alive() and len(deaths) < 3):
             try:
                 copies.append(bank.copy())
             except Unreadable:
@@ -271,6 +273,7 @@ def test_killed_and_restarted_all_the_time(bank: Any, torture: Any, mode: str) -
             for pipe in (clerk.stdin, clerk.stdout):
                 with suppress(OSError):
                     pipe.close()
+    assert len(deaths) >= 3
     counts = [copy.counts[1] for copy in copies]
     assert counts == sorted(counts)
     hows = {how: sum(copy.how == how for copy in copies) for how in sorted({copy.how for copy in copies})}
