@@ -75,16 +75,9 @@ class Day:
         waits = (end - begin for begin, end in self.all() if begin < copy.ended and end > copy.begun)
         return max(waits, default=0.0)
 
-    def stall_without(self, copies: list[Copy]) -> float:
-        """The longest of those that no copy met."""
-        return max(
-            (
-                end - begin
-                for begin, end in self.all()
-                if not any(begin < copy.ended and end > copy.begun for copy in copies)
-            ),
-            default=0.0,
-        )
+    def stall_after(self, moment: float) -> float:
+        """The longest of those that were begun later."""
+        return max((end - begin for begin, end in self.all() if begin > moment), default=0.0)
 
     def all(self) -> Iterator[tuple[float, float]]:
         for times in self.times.values():

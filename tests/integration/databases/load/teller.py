@@ -76,7 +76,7 @@ class Clerk:
     def read(self) -> None:
         self._asked_again("BEGIN")
         self.database.execute("SELECT sum(balance) FROM account").fetchall()
-        time.sleep(self.random.random() / 100)
+        time.sleep(self.random.random() / 200)
         self.database.execute("COMMIT")
 
     def _asked_again(self, statement: str) -> None:

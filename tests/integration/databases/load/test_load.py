@@ -11,8 +11,8 @@ import pytest
 MODES = ["wal", "delete", "truncate", "persist"]
 COMPANY: dict[str, list[tuple[str, float]]] = {
     "alone": [],
-    "with readers": [("read", 60), ("read", 40)],
-    "with vacuum": [("vacuum", 2), ("read", 30)],
+    "with readers": [("read", 20), ("read", 10)],
+    "with vacuum": [("vacuum", 0.5), ("read", 10)],
     "with checkpoints": [("checkpoint", 15)],
 }
 
@@ -26,8 +26,9 @@ def cases(torture: Any, mode: str) -> list[tuple[str, int]]:
 
 @pytest.mark.parametrize("mode", MODES)
 def test_copies_under_load(bank: Any, torture: Any, poll_s: float, mode: str) -> None:
-    """The longest wait of a writer while a copy is made is held against the copy itself, and against what writers wait
-    for each other without one; by the clock, so the gate, which may run anywhere, leaves that to the torture."""
+    """The longest wait of a writer that a copy met is held against that copy, and against what writers wait for each
+    other in as long a time without copies. That is by the clock, so the gate, which may run anywhere, leaves it out."""
+    held_up = []
     for company, page_size in cases(torture, mode):
         bank.make(mode, page_size=page_size, padding=20_000 if torture.full else 2000)
         for _ in range(4):
@@ -35,24 +36,26 @@ def test_copies_under_load(bank: Any, torture: Any, poll_s: float, mode: str) ->
         for does, rate in COMPANY[company]:
             bank.hire(does, rate=rate)
         copies = []
-        for _ in range(40 if torture.full else 4):
+        for _ in range(25 if torture.full else 4):
             copies.append(bank.copy())
             time.sleep(torture.random.random() * 0.1)
         while copies[-1].counts == copies[0].counts:  # nobody got on yet
             copies.append(bank.copy())
+        time.sleep(copies[-1].ended - copies[0].begun)
         day = bank.close()
         assert day.busy == 0
         assert ("live" if mode == "wal" else "locked") in {copy.how for copy in copies}
         for copy in copies:
             day.check(copy)
-        without = day.stall_without(copies)
+        without = day.stall_after(copies[-1].ended)
         over = max(day.stall(copy) - copy.seconds for copy in copies)
-        if torture.full:
-            assert over < 2 * without + poll_s
         longest, slowest = max(map(day.stall, copies)), max(copy.seconds for copy in copies)
         found = (
             f"{day.rate:.0f} transfers a second by 4 processes, SQLITE_BUSY {day.busy} times, all copies whole; the "
-            f"longest stall {longest:.3f} s beside copies of {slowest:.3f} s at most, {without:.3f} s without one, and "
-            f"{max(over, 0.0):.3f} s more than the copy it met took"
+            f"longest stall {longest:.3f} s beside copies of {slowest:.3f} s at most, {max(over, 0.0):.3f} s more "
+            f"than the copy it met, and {without:.3f} s in as long a time without copies"
         )
         torture.tell(len(copies), f"copies under load ({mode}, pages of {page_size}, {company})", found)
+        if over > 3 * without + 2 * poll_s:
+            held_up.append(found)
+    assert not (torture.full and held_up)
