@@ -137,7 +137,7 @@ class Bank:
             "rate": rate,
             "number": number or 1,
             "seed": f"{self.seed} {does} {number} {time.monotonic_ns() if asked.pop('anew', False) else 0}",
-            "timeout_s": 5,
+            "timeout_s": 60,
             "settings": ["synchronous=OFF"],
             "large_every": 0,
             "now_and_then": [],

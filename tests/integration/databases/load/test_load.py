@@ -28,13 +28,13 @@ def cases(torture: Any, mode: str) -> list[tuple[str, int]]:
 def test_copies_under_load(bank: Any, torture: Any, poll_s: float, mode: str) -> None:
     """The longest wait of a writer that a copy met is held against that copy, and against what writers wait for each
     other in as long a time without copies. That is by the clock, so the gate, which may run anywhere, leaves it out."""
-    held_up = []
+    held_up, timeout_s = [], 5 if torture.full else 60
     for company, page_size in cases(torture, mode):
         bank.make(mode, page_size=page_size, padding=20_000 if torture.full else 2000)
         for _ in range(4):
-            bank.hire()
+            bank.hire(timeout_s=timeout_s)
         for does, rate in COMPANY[company]:
-            bank.hire(does, rate=rate)
+            bank.hire(does, rate=rate, timeout_s=timeout_s)
         copies = []
         for _ in range(25 if torture.full else 4):
             copies.append(bank.copy())
