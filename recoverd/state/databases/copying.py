@@ -8,7 +8,8 @@ import os
 import sqlite3
 import struct
 import time
-from contextlib import closing, suppress
+from collections.abc import Iterator
+from contextlib import closing, contextmanager, suppress
 
 from recoverd.state.databases.copies import Copied, code_of, judged_bytes, raw, settled
 from recoverd.state.databases.files import (
@@ -36,6 +37,7 @@ from recoverd.state.databases.header import (
     SHARED_LENGTH,
     USE_BYTE,
     Files,
+    Header,
     How,
 )
 from recoverd.state.databases.images import DAMAGED, image
@@ -75,6 +77,27 @@ def copy_file(source: int, target: str) -> Copied:
     """The same for an open file that nobody writes to, and beside which nothing lies."""
     fill(source, target)
     return judged_bytes(source)
+
+
+@contextmanager
+def opened_in_place(name: str) -> Iterator[sqlite3.Connection | None]:
+    """The database `name` of the current directory as it lies there, without a lock: what is read through it is what
+    was committed, as long as the file stays as it is. None where it must be copied. Raises OSError, sqlite3.Error."""
+    try:
+        before = stats(name)
+        with opened(name) as fd:
+            files = _files(name, before, fd=fd)
+            header = Header.parse(files.head)
+            whole = header is not None and header.truncated(files.size) is None
+            if not whole or files.wal or files.hot or is_locked(fd, RESERVED_BYTE):
+                yield None
+                return
+            with closing(sqlite3.connect(f"file:{quoted(name)}?mode=ro&immutable=1", uri=True)) as database:
+                database.execute("SELECT count(*) FROM sqlite_master").fetchone()
+                # SQLite goes by the path: it may have been led elsewhere
+                yield database if is_open_twice(fd) else None
+    except Unreadable:
+        yield None
 
 
 def _copy(files: Files, before: Stats, name: str, target: str) -> Copied:
