@@ -70,10 +70,13 @@ class Day:
     def rate(self) -> float:
         return self.count / self.seconds
 
-    def stall(self, copy: Copy) -> float:
-        """The longest transfer, in seconds, that was under way while the copy was made."""
-        waits = (end - begin for begin, end in self.all() if begin < copy.ended and end > copy.begun)
-        return max(waits, default=0.0)
+    def stalls(self, copies: list[Copy]) -> Iterator[tuple[float, float]]:
+        """Of each transfer that was under way while copies were made, how long it took, in seconds, and how much longer
+        than those copies."""
+        for begin, end in self.all():
+            met = [copy.seconds for copy in copies if begin < copy.ended and end > copy.begun]
+            if met:
+                yield end - begin, end - begin - sum(met)
 
     def stall_after(self, moment: float) -> float:
         """The longest of those that were begun later."""

@@ -26,7 +26,7 @@ def cases(torture: Any, mode: str) -> list[tuple[str, int]]:
 
 @pytest.mark.parametrize("mode", MODES)
 def test_copies_under_load(bank: Any, torture: Any, poll_s: float, mode: str) -> None:
-    """The longest wait of a writer that a copy met is held against that copy, and against what writers wait for each
+    """What a writer waits beside copies is held against those copies, and against what writers wait for each
     other in as long a time without copies. That is by the clock, so the gate, which may run anywhere, leaves it out."""
     held_up, timeout_s = [], 5 if torture.full else 60
     for company, page_size in cases(torture, mode):
@@ -48,14 +48,14 @@ def test_copies_under_load(bank: Any, torture: Any, poll_s: float, mode: str) ->
         for copy in copies:
             day.check(copy)
         without = day.stall_after(copies[-1].ended)
-        over = max(day.stall(copy) - copy.seconds for copy in copies)
-        longest, slowest = max(map(day.stall, copies)), max(copy.seconds for copy in copies)
+        stalls, slowest = list(day.stalls(copies)), max(copy.seconds for copy in copies)
+        longest, over = (max((one[n] for one in stalls), default=0.0) for n in (0, 1))
         found = (
             f"{day.rate:.0f} transfers a second by 4 processes, SQLITE_BUSY {day.busy} times, all copies whole; the "
             f"longest stall {longest:.3f} s beside copies of {slowest:.3f} s at most, {max(over, 0.0):.3f} s more "
-            f"than the copy it met, and {without:.3f} s in as long a time without copies"
+            f"than what it met of them, and {without:.3f} s in as long a time without copies"
         )
         torture.tell(len(copies), f"copies under load ({mode}, pages of {page_size}, {company})", found)
-        if over > 3 * without + 2 * poll_s:
+        if over > 3 * without + 4 * poll_s:  # whoever asks again may find each of the others at it
             held_up.append(found)
     assert not (torture.full and held_up)
