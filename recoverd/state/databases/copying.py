@@ -19,6 +19,7 @@ from recoverd.state.databases.files import (
     Unreadable,
     fill,
     has_journal,
+    is_at,
     is_locked,
     is_open_twice,
     opened,
@@ -117,8 +118,7 @@ def _copy(files: Files, before: Stats, name: str, target: str) -> Copied:
         if how is How.LOCKED:
             warm(source)
             _share(source)
-            now = _files(name, stats(name), fd=source, held=True)
-            if now.how() is not How.LOCKED or not os.path.samestat(os.stat(name), os.fstat(source)):
+            if _files(name, stats(name), fd=source, held=True).how() is not How.LOCKED or not is_at(name, source):
                 raise Changed
             fill(source, target)
             return settled(how, target)

@@ -73,6 +73,11 @@ def has_journal(name: str) -> bool:
     return False
 
 
+def is_at(path: str, fd: int) -> bool:
+    """Whether an open file is still the one of that name. Raises FileNotFoundError."""
+    return os.path.samestat(os.stat(path, follow_symlinks=False), os.fstat(fd))
+
+
 def is_locked(fd: int, byte: int, kind: int = fcntl.F_WRLCK) -> bool:
     """Whether the lock of some process on one byte of a file is in the way of one of this kind."""
     asked = struct.pack("hhqqi", kind, os.SEEK_SET, byte, 1, 0)

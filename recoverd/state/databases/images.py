@@ -28,6 +28,7 @@ from recoverd.state.databases.files import (
     created,
     fill,
     has_journal,
+    is_at,
     opened,
     pour,
     same,
@@ -91,9 +92,8 @@ def _copy_pair(name: str, source: int, log: int, begun: bytes, made: str) -> Non
         pour(source, out, watch=watch)
     with created(f"{made}-wal") as out:
         pour(log, out, most=os.fstat(log).st_size)  # it may grow as fast as it is read
-    for fd, ending in ((source, ""), (log, "-wal")):
-        if not os.path.samestat(os.stat(name + ending, follow_symlinks=False), os.fstat(fd)):
-            raise Changed
+    if not is_at(name, source) or not is_at(f"{name}-wal", log):
+        raise Changed
     watch()
 
 

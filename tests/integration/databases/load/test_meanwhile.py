@@ -154,7 +154,7 @@ def test_a_service_that_restarts_over_its_journal(bank: Any, monkeypatch: pytest
     copy = bank.copy()
     assert copy.how == "locked"
     assert copy.counts == bank.counts()
-    assert copy.counts[1] > counts[1]
+    assert copy.counts[1] >= counts[1]
 
 
 @pytest.mark.parametrize("mode", ["delete", "wal"])
