@@ -167,7 +167,11 @@ class Bank:
         copied = copy_database(self.store.name, str(self.target))
         ended = time.monotonic()
         assert copied.damage is None, copied
-        return Copy(copied.how.value, begun, ended, counts_of(self.target))
+        return Copy(copied.how.value, begun, ended, self.check())
+
+    def check(self) -> dict[int, int]:
+        """The newest copy again."""
+        return counts_of(self.target)
 
     def close(self) -> Day:
         """Send everybody home, and hear what they saw."""

@@ -26,8 +26,9 @@ def cases(torture: Any, mode: str) -> list[tuple[str, int]]:
 
 @pytest.mark.parametrize("mode", MODES)
 def test_copies_under_load(bank: Any, torture: Any, poll_s: float, mode: str) -> None:
-    """What a writer waits beside copies is held against those copies, and against what writers wait for each
-    other in as long a time without copies. That is by the clock, so the gate, which may run anywhere, leaves it out."""
+    """What a writer waits beside copies is held against those copies, and against what writers wait for each other in
+    as long a time without copies. That is by the clock, so the gate, which may run anywhere, leaves it out; and in
+    company they wait for readers, VACUUM and checkpoints too, which is told, and not judged."""
     held_up, timeout_s = [], 5 if torture.full else 60
     for company, page_size in cases(torture, mode):
         bank.make(mode, page_size=page_size, padding=20_000 if torture.full else 2000)
@@ -41,7 +42,9 @@ def test_copies_under_load(bank: Any, torture: Any, poll_s: float, mode: str) ->
             time.sleep(torture.random.random() * 0.1)
         while copies[-1].counts == copies[0].counts:  # nobody got on yet
             copies.append(bank.copy())
-        time.sleep(copies[-1].ended - copies[0].begun)
+        while time.monotonic() - copies[-1].ended < copies[-1].ended - copies[0].begun:
+            bank.check()  # that work too is done in both times
+            time.sleep(torture.random.random() * 0.1)
         day = bank.close()
         assert day.busy == 0
         assert ("live" if mode == "wal" else "locked") in {copy.how for copy in copies}
@@ -56,6 +59,8 @@ def test_copies_under_load(bank: Any, torture: Any, poll_s: float, mode: str) ->
             f"than what it met of them, and {without:.3f} s in as long a time without copies"
         )
         torture.tell(len(copies), f"copies under load ({mode}, pages of {page_size}, {company})", found)
-        if over > 3 * without + 4 * poll_s:  # whoever asks again may find each of the others at it
+        if (
+            company == "alone" and over > 3 * without + 4 * poll_s
+        ):  # whoever asks again may find each of the others at it
             held_up.append(found)
     assert not (torture.full and held_up)
