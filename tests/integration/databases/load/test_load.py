@@ -61,6 +61,6 @@ def test_copies_under_load(bank: Any, torture: Any, poll_s: float, mode: str) ->
         torture.tell(len(copies), f"copies under load ({mode}, pages of {page_size}, {company})", found)
         if (
             company == "alone" and over > 3 * without + 4 * poll_s
-        ):  # whoever asks again may find each of the others at it
+        ):
             held_up.append(found)
     assert not (torture.full and held_up)
