@@ -59,8 +59,6 @@ def test_copies_under_load(bank: Any, torture: Any, poll_s: float, mode: str) ->
             f"than what it met of them, and {without:.3f} s in as long a time without copies"
         )
         torture.tell(len(copies), f"copies under load ({mode}, pages of {page_size}, {company})", found)
-        if (
-            company == "alone" and over > 3 * without + 4 * poll_s
-        ):
+        if company == "alone" and over > 3 * without + 4 * poll_s:
             held_up.append(found)
     assert not (torture.full and held_up)
