@@ -62,7 +62,8 @@ def tend_if_due(context: Context) -> None:
     try:
         tend(context)
     except (OSError, RecoverdError, RecursionError) as error:  # what came before it, a capture or restore, is done
-        context.events.emit("prune.failed", message=f"the quarantine can't be kept within its bounds: {error}")
+        message = f"the quarantine can't be kept within its bounds: {error}"
+        context.events.emit("prune.failed", message=message, path=os.path.join(context.state_dir, "quarantine"))
 
 
 def tend(context: Context, *, dry_run: bool = False) -> Tended:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from recoverd.errors import RecoverdError, ServiceError
+from recoverd.events.where import where_of
 from recoverd.operations import migrating, rejecting, unproven
 from recoverd.operations import restore_records as records
 from recoverd.operations import restore_results as results
@@ -13,7 +14,7 @@ from recoverd.operations.pending_migrations import note_pending
 from recoverd.operations.processes import Up, driver_of
 from recoverd.operations.restore_results import Attempt, ItemOutcome, ServiceRestore
 from recoverd.operations.restore_run import RestoreRun
-from recoverd.operations.telling import Returned, finished, where_of
+from recoverd.operations.telling import Returned, finished
 from recoverd.recovery import quarantine
 from recoverd.recovery.choices import Choice
 from recoverd.recovery.plan import Action, Origin, accepting_resets
@@ -160,13 +161,9 @@ def _tell_resumed(run: RestoreRun, up: Up) -> None:
     report = run.resume
     if report is not None and report.in_flight is not None and not report.again and up.healthy is not False:
         message, level, returned = finished(report, "its state was left as it is")
-        where = where_of(run.service)
         run.context.events.emit(
             "restore.finished",
             service=run.service.name,
-            item=where.item,
-            path=where.path,
-            format=where.format,
             message=message,
             level=level,
             items=0,

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterable
-
 from recoverd.config.model import Service
 from recoverd.events.text import plural, printable
 from recoverd.operations.context import Context
@@ -15,28 +12,6 @@ from recoverd.values import dataclass
 
 _MOST_WARNINGS = 5  # in the message of an event
 _FINE = frozenset({Verdict.OK, Verdict.NEW})
-
-
-@dataclass(frozen=True, slots=True)
-class Where:
-    """Where the state lies that an event is about; None where there is no single answer."""
-
-    item: str | None = None
-    path: str | None = None
-    format: str | None = None
-
-
-def where_of(service: Service, names: Iterable[str] | None = None) -> Where:
-    """Of the named items, or all: the one that it is, the directory that holds them, the format that all have. Pure."""
-    items = [service.state[name] for name in dict.fromkeys(service.state if names is None else names)]
-    paths = [item.path for item in items if item.path]  # a dump lies nowhere
-    shared = os.path.commonpath(paths) if paths and len(paths) == len(items) else ""
-    formats = {item.format.value for item in items}
-    return Where(
-        items[0].name if len(items) == 1 else None,
-        shared if shared not in {"", "/"} else None,
-        formats.pop() if len(formats) == 1 else None,
-    )
 
 
 def tell_state(context: Context, service: Service, survey: ServiceSurvey) -> None:

@@ -168,17 +168,27 @@ def test_what_is_left_down_is_told(world: Any) -> None:
 
 
 def test_the_scheduler_takes_new_hooks(world: Any) -> None:
-    """SIGHUP: the new hooks are told from then on; what happens while it stops is told as well."""
+    """SIGHUP: the new hooks are told from then on; what happens while it stops is told as well. Each capture that is due
+    is told before it begins, and why."""
     first, told_first = teller(world, "first")
     second, told_second = teller(world, "second")
     text = (world.conf / "conf.d" / "notes.yaml").read_text()
     schedule = "    autosave: {on_change: {quiet: 20ms, at_most: 1s}, on_shutdown: true}\n"
     (world.conf / "conf.d" / "notes.yaml").write_text(text + schedule)
-    hooks(world, f"{{when: [snapshot.saved], command: [{first}]}}")
+    third, told_third = teller(world, "third")
+    hooks(
+        world,
+        f"{{when: [snapshot.saved], command: [{first}]}}",
+        f"{{when: [autosave.triggered], command: [{third}], timeout: 60s}}",
+    )
     log = world.root / "log"
     with log.open("wb") as stderr:
         run = world.spawn("run", stderr=stderr)
-    world.wait_for(lambda: names(told_first), "the first snapshot")
+    world.wait_for(lambda: names(told_first) and names(told_third), "the first snapshot")
+    due = events(told_third)[0]
+    assert (due["service"], due["format"]) == ("notes", "json")
+    assert (due["item"], due["path"], due["figures"]) == (None, str(world.main.parent), {})
+    assert due["message"]
     hooks(world, f"{{when: [snapshot.saved], command: [{second}]}}")
     run.send_signal(signal.SIGHUP)
     world.wait_for(lambda: b"configuration loaded again" in log.read_bytes(), "the reload")

@@ -100,7 +100,7 @@ def test_hooks_hear_of_the_proof(house: House) -> None:
 
 
 def test_hooks_hear_of_what_works_in_the_end(house: House) -> None:
-    """What the first phase told of fails its proof: the second tells of the older one, on which the service is healthy."""
+    """What the first phase told of fails its proof: the second tells of the older one, on which it is healthy."""
     with_process(house)
     house.write(1)
     house.snapshot()
