@@ -9,6 +9,7 @@ from contextlib import ExitStack
 
 from recoverd.config.model import Service
 from recoverd.errors import LockHeld, RecoverdError
+from recoverd.health.facts import QuarantineFacts
 from recoverd.operations.context import Context
 from recoverd.recovery import intents
 from recoverd.recovery.evidence import Quarantined, list_quarantine
@@ -48,6 +49,14 @@ def count_quarantine(state_dir: str) -> int:
         except OSError:
             pass  # no directory, or not ours to read
     return count
+
+
+def quarantine_facts(context: Context, repository: Repository | None) -> QuarantineFacts | None:
+    """For `check`; None where there is none."""
+    if not (count := count_quarantine(context.state_dir)):
+        return None
+    runs = repository.catalog.runs("", QUARANTINE, 1) if repository is not None else []
+    return QuarantineFacts(count, int(runs[0].detail) if runs else None, context.config.quarantine.max_bytes)
 
 
 def tend_if_due(context: Context) -> None:

@@ -103,6 +103,56 @@ def test_a_dead_hook_fails_nothing(world: Any) -> None:
     assert "geheim" not in done.err
 
 
+def of_hooks(world: Any) -> dict[str, Any]:
+    """What `check` says of them."""
+    (found,) = [one for one in world.run("--json", "check").json["results"] if one["name"] == "hooks"]
+    return dict(found)
+
+
+def test_check_tells_of_a_hook_that_does_not_work(world: Any) -> None:
+    """Which one, of what it was not told and why, until it was told of something, whichever process that was. Nothing of
+    it is a secret."""
+    broken = world.root / "broken"
+    command = world.root / "tell"
+    command.write_text(f"#!/bin/sh\nif [ -e {broken} ]; then echo no such channel; exit 4; fi\n")
+    command.chmod(0o755)
+    assert not [one for one in world.run("--json", "check").json["results"] if one["name"] == "hooks"]
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{taken.getsockname()[1]}"
+        hooks(
+            world,
+            f"{{when: [snapshot.saved], command: [{command}]}}",
+            f'{{when: [snapshot.saved], webhook: "http://me:geheim@{address}/geheim", timeout: 1s}}',
+        )
+        broken.touch()
+        assert of_hooks(world)["status"] == "OK"
+        world.run("snapshot").fine()
+    found = of_hooks(world)
+    assert (found["status"], found["figures"]["failing"]["value"], found["figures"]["untold"]["value"]) == (
+        "WARNING",
+        2,
+        2,
+    )
+    first = f"hooks[0] ({command}) was not told of 1 event since "
+    assert first in found["message"]
+    assert ", last snapshot.saved notes: it exited with status 4: no such channel" in found["message"]
+    world.write(2)
+    world.run("snapshot").fine()
+    assert of_hooks(world)["figures"]["untold"]["value"] == 4
+    for words in (["check"], ["check", "--format", "nagios"], ["check", "--format", "prometheus"], ["--json", "check"]):
+        assert "geheim" not in world.run(*words).out
+    assert f"hooks[1] (the webhook at {address}) was not told of 2 events since " in of_hooks(world)["message"]
+    assert of_hooks(world)["message"].endswith(", last snapshot.saved notes: connection refused")
+    broken.unlink()
+    hooks(world, f"{{when: [snapshot.saved], command: [{command}]}}")
+    world.write(3)
+    world.run("snapshot").fine()
+    found = of_hooks(world)
+    assert (found["status"], found["message"]) == ("OK", "1 hook is told of events")
+    assert list((Path(world.state_dir) / "hooks").iterdir()) == []
+
+
 def test_both_phases_of_a_boot(world: Any) -> None:
     """The first phase asks no network: its webhooks are told by the second. Commands are told at once."""
     command, told = teller(world)
@@ -168,7 +218,7 @@ def test_what_is_left_down_is_told(world: Any) -> None:
 
 
 def test_the_scheduler_takes_new_hooks(world: Any) -> None:
-    """SIGHUP: the new hooks are told from then on; what happens while it stops is told as well. Each capture that is due
+    """SIGHUP: the new hooks are told from then on; what happens while it stops is told as well. That a capture is due
     is told before it begins, and why."""
     first, told_first = teller(world, "first")
     second, told_second = teller(world, "second")
