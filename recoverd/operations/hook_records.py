@@ -21,7 +21,7 @@ _LOG = logging.getLogger("recoverd.operations")
 
 
 class HookRecords:
-    """Those below one state directory. That one can't be written is told in the debug log, the failure itself anyway."""
+    """Those below one state directory. One that can't be written is not: the log has the failure itself anyway."""
 
     def __init__(self, state_dir: str) -> None:
         self._directory = os.path.join(state_dir, _DIRECTORY)
