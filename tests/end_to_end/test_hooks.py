@@ -249,6 +249,27 @@ def test_the_scheduler_takes_new_hooks(world: Any) -> None:
     assert told == sequences
 
 
+def test_a_webhook_that_hangs_does_not_hold_up_a_shutdown(world: Any) -> None:
+    """Its server takes the connection and never answers, and there would be a quarter of an hour for it; the scheduler ends
+    all the same, in order, and its log and `check` say whom nobody told."""
+    with socket.create_server(("127.0.0.1", 0), backlog=20) as silent:
+        url = f"http://127.0.0.1:{silent.getsockname()[1]}/geheim"
+        hooks(world, f'{{when: ["*"], webhook: "{url}", timeout: 900s}}')
+        text = (world.conf / "conf.d" / "notes.yaml").read_text()
+        (world.conf / "conf.d" / "notes.yaml").write_text(f"{text}    autosave: {{every: 1h, on_shutdown: true}}\n")
+        log = world.root / "log"
+        with log.open("wb") as stderr:
+            run = world.spawn("run", stderr=stderr)
+        world.wait_for(lambda: world.json("list")["snapshots"], "the first snapshot")
+        world.write(2)
+        run.send_signal(signal.SIGTERM)
+        assert run.wait(120) == 0
+    assert [one["reason"] for one in world.json("list")["snapshots"]] == ["shutdown", "scheduled"]
+    assert "hook hooks[0] (the webhook at 127.0.0.1:" in log.read_text()
+    assert "geheim" not in log.read_text()
+    assert of_hooks(world)["status"] == "WARNING"
+
+
 def test_what_it_costs(world: Any) -> None:
     """architecture.md, "Heavy imports are late": with hooks declared, `check` loads nothing that speaks to anybody."""
     hooks(world, '{when: ["*"], webhook: "https://x.example/y"}', '{when: ["*"], command: [tell]}')
