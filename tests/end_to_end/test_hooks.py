@@ -250,8 +250,8 @@ def test_the_scheduler_takes_new_hooks(world: Any) -> None:
 
 
 def test_a_webhook_that_hangs_does_not_hold_up_a_shutdown(world: Any) -> None:
-    """Its server takes the connection and never answers, and there would be a quarter of an hour for it; the scheduler ends
-    all the same, in order, and its log and `check` say whom nobody told."""
+    """Its server takes the connection and never answers, with a quarter of an hour to do so; the scheduler ends
+    all the same, in order, and its log and `check` say who was not told."""
     with socket.create_server(("127.0.0.1", 0), backlog=20) as silent:
         url = f"http://127.0.0.1:{silent.getsockname()[1]}/geheim"
         hooks(world, f'{{when: ["*"], webhook: "{url}", timeout: 900s}}')
