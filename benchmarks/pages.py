@@ -85,9 +85,9 @@ def _store(results: Results) -> str:
     words = (
         "The [conversation store](recipes/conversation-store.md), a program with saving code of its own, gives a",
         f"figure for backup and restore of {files} files: about 10 ms each, as a copy of the directory.",
-        f"`shutil.copytree`, as it does it, takes {copied[0]} and {copied[2]} here. recoverd, in a process that runs on",
-        f"and with a schema, takes {first} for the first snapshot, {one} once one file changed, and {restore} for the",
-        f"restore; all of it is hashed, judged, and on the disk. {waits}",
+        f"`shutil.copytree`, as it does it, takes {copied[0]} and {copied[2]} here. recoverd, in a process that runs",
+        f"on and with a schema, takes {first} for the first snapshot, {one} once one file changed, and {restore} for",
+        f"the restore; all of it is hashed, judged, and on the disk. {waits}",
     )
     return textwrap.fill(" ".join(words), show.WIDTH + 20).rstrip()
 

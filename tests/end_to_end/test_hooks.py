@@ -6,6 +6,7 @@ import json
 import re
 import signal
 import socket
+import stat
 import subprocess
 import sys
 import threading
@@ -142,6 +143,50 @@ def test_check_tells_of_a_hook_that_does_not_work(world: Any) -> None:
     world.run("snapshot").fine()
     assert (of_hooks(world)["status"], of_hooks(world)["message"]) == ("OK", "1 hook is told of events")
     assert list((Path(world.state_dir) / "hooks").iterdir()) == []
+
+
+def test_secrets_are_in_no_output(world: Any) -> None:
+    """config.md: masked in everything that is printed, be it text, JSON, a log or an error, and in no record of runs:
+    URLs, their passwords, headers, what is read from files and the environment, the password of a proxy."""
+    secret = world.root / "secret"
+    with webhook(500) as (url, bodies):
+        secret.write_text(f"{url.replace('//', '//me:geheim1@')}/geheim2?token=geheim3\n")
+        secret.chmod(0o600)
+        hooks(
+            world,
+            f"{{when: ['*'], webhook: {{file: {secret}}}, headers: {{A: {{env: TOKEN}}, B: geheim4}}, timeout: 1s}}",
+            "{when: ['*'], webhook: 'http://me:geheim5@127.0.0.1:1/geheim6', timeout: 1s}",
+            "{when: ['*'], webhook: 'https://me:geheim7@chat.invalid/geheim8', timeout: 1s}",
+            f"{{when: ['*'], webhook: {{file: {world.root}/nothing}}, body: '{{message}}'}}",
+        )
+        env = world.env | {"TOKEN": "geheim9", "https_proxy": "http://me:geheim10@127.0.0.1:1"}
+        said = ""
+        for words in (
+            ["--json", "-v", "--debug", "events", "--debug", "operations", "snapshot"],
+            ["-v", "--debug", "events", "snapshot"],
+            ["config", "validate"],
+            ["config", "show"],
+            ["--json", "config", "show"],
+            ["--json", "check"],
+            ["check", "--live"],
+            ["--json", "status"],
+            ["--json", "list"],
+            ["units"],
+        ):
+            done = world.run(*words, env=env)
+            said += f"{done.out}{done.err}"
+        (world.conf / "recoverd.yaml").write_text(
+            (world.conf / "recoverd.yaml").read_text().replace("//me:geheim5@127.0.0.1:1/geheim6", "/geheim5 geheim6")
+        )
+        done = world.run("config", "validate", env=env).fine(78)
+        said += done.err
+    assert bodies
+    assert "geheim" not in said
+    kept = [path for path in (*world.state_dir.rglob("*"), *(world.root / "run").rglob("*")) if path.is_file()]
+    told = [path for path in kept if b"geheim" in path.read_bytes()]
+    # the parsed configuration, for its own user alone, holds what the files hold that it was read from, as they do
+    assert {path.name.partition("-")[0] for path in told} <= {"effective"}
+    assert {stat.S_IMODE(path.stat().st_mode) for path in told} <= {0o600}
 
 
 def test_both_phases_of_a_boot(world: Any) -> None:
