@@ -8,6 +8,9 @@ from typing import Any
 
 import pytest
 
+from recoverd.events import EventName
+from recoverd.events.journal import message_id
+
 Machine = Any  # of conftest.py, which test files can't import
 TRIED = "/var/lib/recoverd/tried"
 TRY = r"""#!/bin/sh
@@ -53,7 +56,8 @@ def telling(house: Machine) -> Iterator[Machine]:
 
 
 def test_what_a_command_may_do(telling: Machine) -> None:
-    """In each unit that tells hooks. By `systemd-run` it may do everything everywhere."""
+    """In each unit that tells hooks; by `systemd-run`, everything everywhere. What happens is in the journal, with fields to
+    filter by."""
     telling.run(["systemctl", "start", "recoverd.service"]).fine()
     telling.write("/srv/app/state.json", '{"counter": 5}')
     telling.sh("sleep 0.1; systemctl stop recoverd.service").fine()  # which saves what has changed, and tells
@@ -63,6 +67,12 @@ def test_what_a_command_may_do(telling: Machine) -> None:
     assert "hooks[1] (setpriv) was not told of" in check["message"]
     assert "setresuid failed: Operation not permitted" in check["message"]
     assert "hook hooks[1] (setpriv) was not told of 1 event" in telling.journal("-u", "recoverd.service")
+    found = telling.run(["journalctl", "-o", "json", "-u", "recoverd.service", "RECOVERD_EVENT=snapshot.saved"]).fine()
+    entry = json.loads(found.out.splitlines()[-1])
+    told = ("RECOVERD_SERVICE", "RECOVERD_ITEM", "RECOVERD_PATH", "RECOVERD_FORMAT", "RECOVERD_FILES", "PRIORITY")
+    assert [entry[name] for name in told] == ["app", "main", "/srv/app/state.json", "json", "1", "6"]
+    assert entry["MESSAGE_ID"] == message_id(EventName.SNAPSHOT_SAVED)
+    assert entry["_TRANSPORT"] == "journal"
     telling.run(["systemctl", "stop", "app.service"]).fine()
     telling.write("/srv/app/state.json", "")
     telling.run(["systemctl", "restart", "recoverd-restore.service"]).fine()
