@@ -56,8 +56,8 @@ def telling(house: Machine) -> Iterator[Machine]:
 
 
 def test_what_a_command_may_do(telling: Machine) -> None:
-    """In each unit that tells hooks; by `systemd-run`, everything everywhere. What happens is in the journal, with fields to
-    filter by."""
+    """In each unit that tells hooks; by `systemd-run`, everything everywhere. What happens is in the journal, with all
+    of its fields."""
     telling.run(["systemctl", "start", "recoverd.service"]).fine()
     telling.write("/srv/app/state.json", '{"counter": 5}')
     telling.sh("sleep 0.1; systemctl stop recoverd.service").fine()  # which saves what has changed, and tells
