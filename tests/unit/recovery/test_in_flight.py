@@ -164,6 +164,14 @@ def test_no_list_where_one_is_to_be_is_told(value: Any) -> None:
     assert ask(TASKS, only={"tasks": value}).notes == ("main /tasks is neither a list nor an object",)
 
 
+@pytest.mark.parametrize("status", ["implementing", "testing", "planned", "done", None, ["testing"], 7])
+def test_a_warning_only_in_the_middle_of_it(status: Any) -> None:
+    """first-systems, 5: of an improvement of itself that was implementing or testing, and of nothing else."""
+    found = ask(SELF, only={"selfImprovement": {"currentTask": {"description": "Faster", "status": status}}})
+    warned = (f"Faster was {status}: verify",) if status in ("implementing", "testing") else ()
+    assert (found.warnings, found.count) == (warned, 0)
+
+
 def test_entries_of_another_shape() -> None:
     """Numbers, text, null and lists have no fields: they fit no `where`, and a query without one lists them bare."""
     entries = [1, "two", None, [3], {"id": "x", "status": "paused", "progress": {"steps": [{"name": "first"}]}}]
