@@ -18,7 +18,6 @@ from recoverd.health.facts import (
     MISSED,
     CaptureRun,
     FailedServiceFacts,
-    HookFacts,
     HostFacts,
     LiveFacts,
     PathFacts,
@@ -41,6 +40,7 @@ from recoverd.operations.bounding import free_and_total
 from recoverd.operations.confirmations import Confirmation
 from recoverd.operations.context import Context
 from recoverd.operations.growth import growth_of
+from recoverd.operations.hook_facts import hook_facts
 from recoverd.operations.lingering import lingering_of
 from recoverd.operations.opening import changed_since_loaded
 from recoverd.operations.pending_migrations import waiting_migrations
@@ -114,6 +114,7 @@ def check(context: Context, request: CheckRequest) -> CheckResult:
             )
             for service in services
         )
+    declared, untold = hook_facts(context)
     host = HostFacts(
         now_ns=clock.now_ns(),
         services=facts_of_services,
@@ -126,20 +127,12 @@ def check(context: Context, request: CheckRequest) -> CheckResult:
         ),
         verify=None if repository is None else verify_facts(context, repository),
         quarantine=quarantine_facts(context, repository),
-        hooks=0 if context.hooks is None else len(context.hooks.rules),
-        untold=_untold(context),
+        hooks=declared,
+        untold=untold,
         spare=_spare(context, repository, facts),
         lingers=lingering_of(context.config, uid=os.geteuid()),
     )
     return CheckResult(evaluate(host))
-
-
-def _untold(context: Context) -> tuple[HookFacts, ...]:
-    if context.hooks is None:
-        return ()
-    from recoverd.operations.hook_records import HookRecords  # late: few declare hooks
-
-    return HookRecords(context.state_dir).facts(context.hooks.rules)
 
 
 def _repository(context: Context) -> tuple[Repository | None, RepositoryFacts]:
