@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from recoverd.config.model import Service
 from recoverd.config.versions import are_same
 from recoverd.errors import StateError
+from recoverd.events.where import where_of
 from recoverd.operations.choosing import Look
 from recoverd.operations.context import Context
 from recoverd.operations.migration_pins import pin, step_of
@@ -284,4 +285,13 @@ def tell_done(run: RestoreRun) -> None:
         counts[key] = counts.get(key, 0) + 1
     for (item, before, after), count in counts.items():
         message = f"from version {before} to {after}"
-        run.context.events.emit("migration.done", service=run.service.name, item=item, message=message, items=count)
+        where = where_of(run.service, (item,))
+        run.context.events.emit(
+            "migration.done",
+            service=run.service.name,
+            item=item,
+            path=where.path,
+            format=where.format,
+            message=message,
+            items=count,
+        )

@@ -154,7 +154,9 @@ def _prune(
     gone = len(removed) + len(bounded.removed)
     if gone:
         seconds = round(clock.monotonic_s() - began_s, 3)
-        context.events.emit("prune.finished", removed=gone, freed_bytes=freed_bytes, seconds=seconds)
+        context.events.emit(
+            "prune.finished", path=repository.path, removed=gone, freed_bytes=freed_bytes, seconds=seconds
+        )
     _tell_unmet(context, bounded.unmet)
     return _result(decided, removed, bounded, pruned, notes)
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 
 from recoverd.errors import DamagedObject, RepositoryError, ServiceError, StateError
+from recoverd.events.where import where_of
 from recoverd.operations import migrating, unproven
 from recoverd.operations import restore_endings as endings
 from recoverd.operations import restore_words as told
@@ -102,9 +103,13 @@ def _write_next(
                     return endings.became(run, again)
                 current = again
                 continue
+            where = where_of(run.service, [part.item for part in choice.parts])
             run.context.events.emit(
                 "restore.started",
                 service=run.service.name,
+                item=where.item,
+                path=where.path,
+                format=where.format,
                 message=f"from {choice.candidate}",
                 candidate=choice.candidate,
                 items=len({part.item for part in choice.parts}),
