@@ -42,7 +42,7 @@ test: $(STAMP)
 torture: $(STAMP)
 	RECOVERD_TORTURE=1 RECOVERD_SEED=$(SEED) $(BIN)/pytest -n $(WORKERS) --dist loadgroup --timeout 7200 \
 	    -p no:cacheprovider --hypothesis-seed=$(SEED) tests/crash tests/damage/repository tests/damage/model \
-	    tests/integration/spare/test_taking_over.py \
+	    tests/integration/databases tests/integration/spare/test_taking_over.py \
 	    tests/end_to_end/test_killed.py tests/end_to_end/test_crowd.py tests/end_to_end/test_hostile_user.py
 
 bench: $(STAMP)

@@ -49,7 +49,7 @@ def _service(one: ServiceDrill, terminal: Terminal) -> None:
     terminal.print(line)
     for attempt in one.attempts:
         if attempt.result in {"damaged", "invalid"}:
-            terminal.print(f"  {attempt.candidate} was {attempt.result}: {printable(attempt.why)}")
+            terminal.print(f"  {printable(f'{attempt.candidate} was {attempt.result}: {attempt.why}')}")
     for reason in one.reasons:
         terminal.print(f"  {printable(reason)}")
     if not one.passed:

@@ -36,6 +36,8 @@ def run(options: argparse.Namespace, terminal: Terminal) -> int:
         terminal.say(
             f"{result.snapshot}: {plural(result.files, 'file')}, {size(result.size_bytes)} in {printable(file)}"
         )
+    for note in result.notes:
+        terminal.warn(note)
     for item in result.without:
         terminal.warn(f"no version of {item} in {result.snapshot} was ever good; it is not in the archive")
     return result.exit_status

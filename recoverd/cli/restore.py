@@ -196,7 +196,7 @@ def _service(one: ServiceRestore, terminal: Terminal, *, dry_run: bool) -> None:
         terminal.print(f"  and {len(changed) - _MOST} more; --verbose shows them")
     for attempt in one.attempts:
         if attempt.result != "restored":
-            terminal.print(f"  {attempt.candidate} was {attempt.result}: {printable(attempt.why)}")
+            terminal.print(f"  {printable(f'{attempt.candidate} was {attempt.result}: {attempt.why}')}")
     for reason in one.reasons:
         terminal.print(f"  {printable(reason)}")
     if one.resume is not None and one.resume.in_flight is not None:
@@ -218,11 +218,12 @@ def _service(one: ServiceRestore, terminal: Terminal, *, dry_run: bool) -> None:
 
 def _item(item: ItemOutcome, would: str) -> str:
     name = f"{item.item}: {printable(item.document)}" if item.document else item.item
-    migrated = f"migrated from version {item.migrated[0]} to {item.migrated[1]}" if item.migrated is not None else ""
+    versions = " to ".join(map(printable, item.migrated or ()))
+    migrated = f"migrated from version {versions}" if versions else ""
     if item.source == "live":
         return f"{name} was {would}{migrated}"
     was = f"{name} was {item.verdict_before}; {would}"
     if item.source in _MADE:
         return was + _MADE[item.source]
     age = f", {duration(item.age_s)} old" if item.age_s is not None else ""
-    return f"{was}restored from {item.candidate}{age}{', ' if migrated else ''}{migrated}"
+    return f"{was}restored from {printable(item.candidate or '')}{age}{', ' if migrated else ''}{migrated}"

@@ -19,7 +19,7 @@ from recoverd.config.dump_model import Dump
 from recoverd.config.hook_model import Hook
 from recoverd.config.in_flight_model import InFlight
 from recoverd.config.keeping import Limits, Watch
-from recoverd.config.migration_model import MigrationStep
+from recoverd.config.migration_model import MigrationStep, VersionRule
 from recoverd.config.model import (
     Autosave,
     CheckThresholds,
@@ -52,7 +52,6 @@ from recoverd.config.model import (
     StateItem,
     Validation,
     VerifyConfig,
-    VersionRule,
 )
 from recoverd.config.process_model import Instances, Processes
 from recoverd.config.sources import SourceFile, Sources, digest, search_digest

@@ -11,6 +11,24 @@ from recoverd.values import dataclass, field
 
 
 @dataclass(frozen=True, slots=True)
+class VersionRule:
+    """The field that holds a document's version, a name or a JSON pointer, and the version that the service writes."""
+
+    field: str
+    current: str
+
+    @property
+    def pointer(self) -> str:
+        """Where the field is, as a JSON pointer."""
+        return self.field if self.field.startswith("/") else f"/{self.field.replace('~', '~0').replace('/', '~1')}"
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """The names that lead to the field, through mappings alone."""
+        return tuple(key.replace("~1", "/").replace("~0", "~") for key in self.pointer.split("/")[1:])
+
+
+@dataclass(frozen=True, slots=True)
 class MigrationStep:
     """What makes a document of version `target` out of one of version `source`: a patch, a rename or a command."""
 

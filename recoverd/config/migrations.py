@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from recoverd.config.migration_model import MigrationStep
-from recoverd.config.model import Format, VersionRule
+from recoverd.config.migration_model import MigrationStep, VersionRule
+from recoverd.config.model import Format
 from recoverd.config.sections import Section
 from recoverd.config.signs import why_no_pointer
 from recoverd.config.versions import are_same, is_newer

@@ -17,7 +17,7 @@ from recoverd.config.dump_model import Dump
 from recoverd.config.hook_model import Hook
 from recoverd.config.in_flight_model import InFlight
 from recoverd.config.keeping import Limits, Watch
-from recoverd.config.migration_model import MigrationStep
+from recoverd.config.migration_model import MigrationStep, VersionRule
 from recoverd.config.process_model import Instances, Processes
 from recoverd.values import dataclass, field
 
@@ -151,14 +151,6 @@ class Guards:
     max_shrink: float | None = None
     require: tuple[str, ...] = ()  # JSON pointers
     min_items: Mapping[str, int] = field(default_factory=lambda: EMPTY)  # JSON pointer -> fewest entries
-
-
-@dataclass(frozen=True, slots=True)
-class VersionRule:
-    """The field that holds a document's version, and the version that the service writes."""
-
-    field: str
-    current: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,8 @@ import re
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from recoverd.config.model import Format, Guards, ItemKind, Validation, VersionRule
+from recoverd.config.migration_model import VersionRule
+from recoverd.config.model import Format, Guards, ItemKind, Validation
 from recoverd.config.sections import Section
 
 _MOST_MAGIC_BYTES = 4096
@@ -54,6 +55,8 @@ def build_version(item: Section) -> VersionRule | None:
     if _format(item) in _WITHOUT_FIELDS:
         item.problem("version", f"documents of format {_format(item).value} have no version field")
     field, current = section.text("field"), section.text("current")
+    if field is not None and field.startswith("/") and (reason := why_no_pointer(field)):
+        section.problem("field", reason)
     return VersionRule(field, current) if field is not None and current is not None else None
 
 

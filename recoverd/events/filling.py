@@ -11,6 +11,7 @@ from recoverd.events.stream import Event
 from recoverd.events.text import printable, without_passwords
 from recoverd.system import clock
 
+_LINES = frozenset({"messages"})  # figures that are a list, one in a line
 _LONGEST = 5000  # characters of a text: written as escapes, it still has room in one word of a command (execve(2))
 
 
@@ -19,7 +20,7 @@ def document_of(event: Event) -> dict[str, Any]:
     document: dict[str, Any] = {"recoverd": recoverd.__version__, "host": clock.host_name()}
     for key, value in event.to_json().items():
         if key == "figures":
-            document[key] = {name: _shown(each) for name, each in value.items() if each is not None}
+            document[key] = {name: _shown(each, lines=name in _LINES) for name, each in value.items()}
         else:
             document[key] = _shown(value)
     return document
@@ -33,7 +34,8 @@ def values_of(document: Document) -> Values:
     return {**document.get("figures", {}), **named, "json": json.dumps(document)}
 
 
-def _shown(value: Any) -> Any:
+def _shown(value: Any, *, lines: bool = False) -> Any:
     if not isinstance(value, str):
         return value
-    return printable(without_passwords(value if len(value) <= _LONGEST else value[: _LONGEST - 1] + "…"))
+    text = without_passwords(value if len(value) <= _LONGEST else value[: _LONGEST - 1] + "…")
+    return "\n".join(map(printable, text.split("\n"))) if lines else printable(text)

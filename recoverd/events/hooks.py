@@ -11,7 +11,7 @@ import logging
 import threading
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 from recoverd.config.hook_model import Hook
 from recoverd.events.stopping import Stop
@@ -73,13 +73,27 @@ class Untold:
     document: Document
 
 
+class Memory(Protocol):
+    """Keeps for others which hooks do not work. Raises nothing."""
+
+    def works(self, rule: Rule) -> None:
+        """It was told of an event."""
+
+    def failed(self, rule: Rule, event: str, why: str, untold: int) -> None:
+        """It was not told of so many events more; `event` is the last of them, in a word or two."""
+
+
 class Hooks:
     """All hooks of one configuration. `tell` is the sink; `close` is called once nothing more is told."""
 
-    def __init__(self, rules: Sequence[Rule], describe: Callable[[Event], Document]) -> None:
+    def __init__(self, rules: Sequence[Rule], describe: Callable[[Event], Document], memory: Memory) -> None:
         self._describe = describe
-        self._lines = [_Line(rule) for rule in rules]
+        self._lines = [_Line(rule, memory) for rule in rules]
         self._former: list[Hooks] = []
+
+    @property
+    def rules(self) -> tuple[Rule, ...]:
+        return tuple(line.rule for line in self._lines)
 
     def tell(self, event: Event) -> None:
         """Put it in line for whoever wants it. Never blocks."""
@@ -144,9 +158,10 @@ class Hooks:
 class _Line:
     """What waits for one hook."""
 
-    def __init__(self, rule: Rule) -> None:
+    def __init__(self, rule: Rule, memory: Memory) -> None:
         self.rule = rule
         self.stop = Stop()
+        self._memory = memory
         self._changed = threading.Condition()
         self._waiting: deque[Document] = deque()
         self.held = False  # what waits is for another process
@@ -200,7 +215,10 @@ class _Line:
         if left:
             count = plural(len(left) + self._left_out, "event")
             shown = ", ".join(_short(one) for one in left[:3]) + (", …" if len(left) > 3 else "")
-            _LOG.error("hook %s was not told of %s (%s): %s", self.rule.name, count, shown, self._why or "no time left")
+            why = self._why or "no time left"
+            _LOG.error("hook %s was not told of %s (%s): %s", self.rule.name, count, shown, why)
+            if waiting or self._left_out:  # what was tried is counted already
+                self._memory.failed(self.rule, _short(left[-1]), why, len(waiting) + self._left_out)
         return []
 
     def _work(self) -> None:
@@ -218,6 +236,10 @@ class _Line:
                 told = Told(f"{type(error).__name__}", again=False)
             with self._changed:
                 self._note(document, told)
+            if told.why is None:
+                self._memory.works(self.rule)
+            else:
+                self._memory.failed(self.rule, _short(document), told.why, 1)
 
     def _told(self, document: Document) -> Told:
         """Try until it is told, or there is no use in it. A hook that did not work last time is tried once."""

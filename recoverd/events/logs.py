@@ -1,4 +1,4 @@
-"""The log on stderr: one-line text or JSON lines, a level, and debug output by area.
+"""The log on stderr, or in systemd's journal: one-line text or JSON lines, a level, and debug output by area.
 
 Areas are the folders of the program: `--debug scheduler` shows what the logger `recoverd.scheduler` says.
 """
@@ -51,7 +51,7 @@ def set_up(
     stream: TextIO | None = None,
     environment: Mapping[str, str] | None = None,
 ) -> None:
-    """Log as `log` says, to `stream` (stderr); may be called again, after a reload.
+    """Log as `log` says, to `stream` (stderr), or to the journal that reads it; may be called again, after a reload.
 
     `level` overrides the configured one, `debug` adds areas. UsageError for an area, level or format that
     does not exist.
@@ -63,8 +63,9 @@ def set_up(
     chosen = log.level if level is None else level
     if chosen not in _LEVELS:
         raise UsageError(f"there is no log level {chosen!r}", hint=f"levels are {', '.join(_LEVELS)}")
-    handler = _Handler(target)
-    handler.setFormatter(_formatter(log.format, target, os.environ if environment is None else environment))
+    in_journal = log.format == "auto" and _goes_to_journal(target, os.environ if environment is None else environment)
+    handler = _JournalHandler(target) if in_journal else _Handler(target)
+    handler.setFormatter(_formatter(log.format, journal=in_journal))
     root = logging.getLogger(_ROOT)
     for old in tuple(root.handlers):
         root.removeHandler(old)
@@ -75,11 +76,11 @@ def set_up(
         logging.getLogger(f"{_ROOT}.{area}").setLevel(logging.DEBUG if area in areas else logging.NOTSET)
 
 
-def _formatter(name: str, stream: TextIO, environment: Mapping[str, str]) -> logging.Formatter:
+def _formatter(name: str, *, journal: bool) -> logging.Formatter:
     if name == "json":
         return JsonFormatter()
     if name in {"auto", "text"}:
-        return TextFormatter(journal=name == "auto" and _goes_to_journal(stream, environment))
+        return TextFormatter(journal=journal)
     raise UsageError(f"there is no log format {name!r}", hint="formats are auto, text and json")
 
 
@@ -99,6 +100,20 @@ class _Handler(logging.StreamHandler[TextIO]):
         """Nothing: there is nowhere left to say it."""
 
 
+class _JournalHandler(_Handler):
+    """Tells the journal itself, with all fields; where that takes none, the line goes where systemd reads it."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        from recoverd.events import journal  # late: most commands run elsewhere
+
+        try:
+            line = self.format(record)
+            priority, _, text = line.removeprefix("<").partition(">")
+            journal.send(journal.fields_of(record, text, int(priority)), journal.SOCKET)
+        except OSError:
+            super().emit(record)
+
+
 def _area(record: logging.LogRecord) -> str:
     return record.name.removeprefix(f"{_ROOT}.")
 
@@ -111,7 +126,7 @@ def _event(record: logging.LogRecord) -> Event | None:
 class TextFormatter(logging.Formatter):
     """`2026-11-21T09:30:00Z info snapshot.saved coding-agent: 12 files, 34.5 KiB new (42)`.
 
-    In the journal, which has a time of its own: without the time, with a priority that the journal takes off.
+    For the journal, which has a time of its own: without the time, with a priority in front that it takes off.
     """
 
     def __init__(self, *, journal: bool = False) -> None:

@@ -8,6 +8,7 @@ from types import MappingProxyType
 from typing import Any
 
 from recoverd.events.names import KINDS, EventName, Figures, FigureValue, Level, wording
+from recoverd.events.where import NOWHERE, Where
 from recoverd.system import clock
 from recoverd.values import dataclass, field
 
@@ -30,19 +31,18 @@ class Event:
     format: str | None = None
 
     def to_json(self) -> dict[str, Any]:
-        """Time (RFC 3339, UTC), level, event, what is known of service, item, path and format, message, figures."""
-        document: dict[str, Any] = {
+        """All of it, in every event: time is RFC 3339 in UTC; what there is none of is null, a figure then left out."""
+        return {
             "time": clock.rfc3339(self.time_ns),
             "level": self.level.value,
             "event": self.name.value,
+            "service": self.service,
+            "item": self.item,
+            "path": self.path,
+            "format": self.format,
+            "message": self.message,
+            "figures": {key: _exact(value) for key, value in self.figures.items() if value is not None},
         }
-        for key in ("service", "item", "path", "format"):
-            if (value := getattr(self, key)) is not None:
-                document[key] = value
-        document["message"] = self.message
-        if self.figures:
-            document["figures"] = {key: _exact(value) for key, value in self.figures.items()}
-        return document
 
 
 Sink = Callable[[Event], None]
@@ -54,10 +54,14 @@ def _exact(value: FigureValue) -> FigureValue:
 
 
 class Events:
-    """Where events are told. A sink that fails is logged and never fails the job that told the event."""
+    """Where events are told. A sink that fails is logged and never fails the job that told the event.
 
-    def __init__(self, sinks: Iterable[Sink] = ()) -> None:
+    `where` knows where the state of a service lies: events about no one item of it say that.
+    """
+
+    def __init__(self, sinks: Iterable[Sink] = (), where: Callable[[str], Where] = lambda _: NOWHERE) -> None:
         self._sinks = list(sinks)
+        self._where = where
 
     def add(self, sink: Sink) -> None:
         """From now on `sink` is called with each event, after those that were there before."""
@@ -85,6 +89,9 @@ class Events:
         for key, value in figures.items():
             if value is not None and not isinstance(value, str | int | float):
                 raise TypeError(f"figure {key} of {known} is a {type(value).__name__}, not a plain value")
+        if service is not None and item is None and path is None and format is None:
+            found = self._where(service)
+            item, path, format = found.item, found.path, found.format
         event = Event(
             name=known,
             time_ns=clock.now_ns(),

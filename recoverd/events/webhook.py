@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 import time
 from collections.abc import Mapping
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 _BODY_BYTES = 64 * 1024  # of the answer: so that the server sees it taken; not looked at
 _AGAIN = frozenset({408, 425, 429})  # RFC 9110, 8470, 6585: later may do
 _REFUSED = 400
+_TUNNEL = re.compile(r"Tunnel connection failed: (\d+)")  # how http.client words it
 
 
 def deliver(hook: Hook, environ: Mapping[str, str], document: Document, timeout_s: float, stop: Stop) -> Told:
@@ -33,7 +35,7 @@ def deliver(hook: Hook, environ: Mapping[str, str], document: Document, timeout_
         return Told("; ".join(problem.sentence for problem in error.problems), again=False)
     except _Unusable as error:
         return Told(str(error), again=False)
-    attempt = _Attempt(request, environ, timeout_s)
+    attempt = _Attempt(request, timeout_s)
     with stop.calling(attempt.give_up):
         return attempt.outcome()
 
@@ -100,8 +102,8 @@ class _Attempt:
     When it is given up its connection is closed, and the thread ends with it.
     """
 
-    def __init__(self, request: urllib.request.Request, environ: Mapping[str, str], timeout_s: float) -> None:
-        self._request, self._environ, self._timeout_s = request, environ, timeout_s
+    def __init__(self, request: urllib.request.Request, timeout_s: float) -> None:
+        self._request, self._timeout_s = request, timeout_s
         self._end = threading.Event()
         self._told: Told | None = None
         self._sockets: list[socket.socket] = []
@@ -197,6 +199,8 @@ class _Attempt:
                 return "there is no such host, or no name server answers"
             case http.client.HTTPException() | ValueError():
                 return f"it gave no HTTP answer: {type(error).__name__}"
+            case OSError() if found := _TUNNEL.match(str(error)):
+                return f"the proxy answered {found[1]}"
             case OSError() if error.strerror:
                 return error.strerror[0].lower() + error.strerror[1:]
             case _:

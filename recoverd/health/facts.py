@@ -259,6 +259,18 @@ class VerifyFacts:
 
 
 @dataclass(frozen=True, slots=True)
+class HookFacts:
+    """A hook that does not work: since when, and of what it was not told last. `untold`: so many events in all."""
+
+    name: str
+    since_ns: int
+    last_ns: int
+    event: str
+    why: str
+    untold: int
+
+
+@dataclass(frozen=True, slots=True)
 class SchedulerFacts:
     """`recoverd run` of this state directory."""
 
@@ -279,4 +291,6 @@ class HostFacts:
     verify: VerifyFacts | None = None  # None: there is no repository that could be verified
     quarantine: QuarantineFacts | None = None  # None: there is none
     spare: SpareFacts | None = None  # None: none is declared, or nothing was ever saved
+    hooks: int = 0  # that are declared
+    untold: tuple[HookFacts, ...] = ()  # those of them that do not work
     lingers: bool | None = None  # whether a plain user's units run without a login; None: that does not matter here

@@ -15,6 +15,7 @@ from recoverd.health.facts import (
     SchedulerFacts,
     ServiceFacts,
 )
+from recoverd.health.hooks_check import hooks
 from recoverd.health.limits import age_s, ages
 from recoverd.health.results import Figure, Result, Status
 from recoverd.health.spare_check import spare
@@ -30,6 +31,7 @@ def evaluate(facts: HostFacts) -> tuple[Result, ...]:
         *([verify(facts.verify, facts.now_ns)] if facts.verify is not None else []),
         *([quarantine(facts.quarantine)] if facts.quarantine is not None else []),
         *([spare(facts.spare)] if facts.spare is not None else []),
+        *([hooks(facts.hooks, facts.untold, facts.now_ns)] if facts.hooks else []),
         *([lingering(facts.lingers)] if facts.lingers is not None else []),
     ]
     for service in facts.services:

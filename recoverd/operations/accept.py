@@ -13,7 +13,7 @@ from recoverd.operations.context import Context
 from recoverd.operations.snapshot import FAILED, SnapshotRequest, capture_locked
 from recoverd.recovery import swapping
 from recoverd.recovery.item_survey import ServiceSurvey
-from recoverd.repository.records import ABSENT, ServiceRecord
+from recoverd.repository.records import ABSENT, Marks, ServiceRecord
 from recoverd.state.verdicts import Verdict
 from recoverd.values import dataclass, replace
 
@@ -69,7 +69,9 @@ def accept(context: Context, request: AcceptRequest) -> AcceptResult:
         newest = repository.newest(name)
         if newest is not None:
             repository.set_marks(
-                name, newest.sequence, lambda marks: replace(marks, pinned=True, rejected={}, tries_left=None)
+                name,
+                newest.sequence,
+                lambda marks: replace(marks, pinned=True, migrated=(), rejected={}, tries_left=None),
             )
         unproven.save(repository, name, None)  # somebody says that it is good
         for item in service.dumps:
@@ -80,6 +82,10 @@ def accept(context: Context, request: AcceptRequest) -> AcceptResult:
         for finding in item.findings
     )
     return AcceptResult(name, newest.id if newest is not None else None, before.verdict.value, accepted)
+
+
+def _accepted(marks: Marks) -> Marks:
+    return replace(marks, pinned=True, migrated=(), rejected={}, tries_left=None)
 
 
 def _survey(context: Context, service: Service) -> ServiceSurvey:

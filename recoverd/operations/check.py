@@ -23,7 +23,6 @@ from recoverd.health.facts import (
     PathFacts,
     ProbeFacts,
     ProblemFacts,
-    QuarantineFacts,
     RepositoryFacts,
     RestoreRun,
     ResumeFacts,
@@ -41,11 +40,12 @@ from recoverd.operations.bounding import free_and_total
 from recoverd.operations.confirmations import Confirmation
 from recoverd.operations.context import Context
 from recoverd.operations.growth import growth_of
+from recoverd.operations.hook_facts import hook_facts
 from recoverd.operations.lingering import lingering_of
 from recoverd.operations.opening import changed_since_loaded
 from recoverd.operations.pending_migrations import waiting_migrations
 from recoverd.operations.process_facts import instances_facts, process_facts
-from recoverd.operations.quarantining import QUARANTINE, count_quarantine
+from recoverd.operations.quarantining import quarantine_facts
 from recoverd.operations.restore_results import RESTORE
 from recoverd.operations.resume_files import load_history
 from recoverd.operations.verify_due import verify_facts
@@ -114,6 +114,7 @@ def check(context: Context, request: CheckRequest) -> CheckResult:
             )
             for service in services
         )
+    declared, untold = hook_facts(context)
     host = HostFacts(
         now_ns=clock.now_ns(),
         services=facts_of_services,
@@ -125,7 +126,9 @@ def check(context: Context, request: CheckRequest) -> CheckResult:
             if not request.services or one.name in request.services
         ),
         verify=None if repository is None else verify_facts(context, repository),
-        quarantine=_quarantine(context, repository),
+        quarantine=quarantine_facts(context, repository),
+        hooks=declared,
+        untold=untold,
         spare=_spare(context, repository, facts),
         lingers=lingering_of(context.config, uid=os.geteuid()),
     )
@@ -171,13 +174,6 @@ def _spare(context: Context, repository: Repository | None, facts: RepositoryFac
     from recoverd.operations.spare_facts import spare_facts
 
     return spare_facts(context, repository, first_writable=facts.writable)
-
-
-def _quarantine(context: Context, repository: Repository | None) -> QuarantineFacts | None:
-    if not (count := count_quarantine(context.state_dir)):
-        return None
-    runs = repository.catalog.runs("", QUARANTINE, 1) if repository is not None else []
-    return QuarantineFacts(count, int(runs[0].detail) if runs else None, context.config.quarantine.max_bytes)
 
 
 def _space(context: Context, path: str) -> Space | None:

@@ -95,7 +95,9 @@ def clear(context: Context, request: ClearRequest) -> ClearResult:
                     pruned = reserve.spend(lambda: pruning.prune(repository, writer, {name: sequences}))
                 freed = pruned.freed_bytes
                 notes += (pruned.kept_data,) if pruned.kept_data is not None else ()
-                context.events.emit("prune.finished", service=name, removed=len(removed), freed_bytes=freed)
+                context.events.emit(
+                    "prune.finished", service=name, path=repository.path, removed=len(removed), freed_bytes=freed
+                )
     return ClearResult(name, removed, pinned, freed, files, where, stopped, notes, request.dry_run)
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from recoverd.config.model import Config, Service
 from recoverd.errors import NOTHING_DECLARED, ConfigProblem, RepositoryError, UsageError
 from recoverd.events.stream import Events, Sink
+from recoverd.events.where import by_name
 from recoverd.repository import layout
 from recoverd.repository.catalog import Catalog
 from recoverd.repository.reserve import Reserve
@@ -51,7 +52,8 @@ class Context:
 
     def log_to(self, *sinks: Sink) -> None:
         """From now on events go to these, and to the hooks."""
-        self.events = Events([*sinks, *((self.hooks.tell,) if self.hooks is not None else ())])
+        everybody = [*sinks, *((self.hooks.tell,) if self.hooks is not None else ())]
+        self.events = Events(everybody, partial(by_name, self.config))
 
     def tell_damage(self, service: str, message: str) -> None:
         """Tell the events of damage in the repository, once for each run of a command."""

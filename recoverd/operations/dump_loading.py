@@ -249,7 +249,9 @@ class _Loading:
                 self._came_back(name, here, version, aside.quarantine, asked=asked)
                 return
             self.attempts.append(Attempt(candidate, "rejected", why))
-            self.context.events.emit("restore.rejected", service=self.name, message=f"{candidate}: {name}: {why}")
+            self.context.events.emit(
+                "restore.rejected", service=self.name, item=name, message=f"{candidate}: {why}", candidate=candidate
+            )
             if not asked and self.up is not None and self.up.healthy is False:
                 rejecting.reject(self.context, self.name, [rejecting.Taken(version.sequence, name)], why)
         if not loaded and not has_begun:
@@ -278,8 +280,9 @@ class _Loading:
             "files": [os.path.basename(path) for path in files],
         }
         aside.commit([original], evidence)
+        source = f"{self.name}/{version.sequence}"
         self.context.events.emit(
-            "restore.started", service=self.name, message=f"{name} from {self.name}/{version.sequence}"
+            "restore.started", service=self.name, item=name, message=f"{name} from {source}", candidate=source, items=1
         )
         return replace(original, path=os.path.join(aside.path, name))
 
@@ -313,8 +316,17 @@ class _Loading:
                 reason,
             )
         )
+        candidate = f"{self.name}/{version.sequence}"
         self.context.events.emit(
-            "restore.finished", service=self.name, message=f"{name} from {self.name}/{version.sequence}", items=1
+            "restore.finished",
+            service=self.name,
+            item=name,
+            message=f"{name} from {candidate}",
+            candidate=candidate,
+            items=1,
+            age_seconds=round(age_s, 3),
+            attempts=len(self.attempts),
+            healthy=None if self.up is None else self.up.healthy,
         )
 
     def _put_back(self, load: Loader, original: Kept | None, *, loaded: bool) -> None:

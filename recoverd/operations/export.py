@@ -7,22 +7,24 @@ files out.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from itertools import accumulate
 from typing import Any, BinaryIO
 
 from blake3 import blake3
 
+from recoverd.config.model import EMPTY
 from recoverd.errors import RepositoryError, UsageError
 from recoverd.operations.context import Context
 from recoverd.operations.naming import find_snapshot
+from recoverd.operations.older_snapshots import Versions, older_documents, sentences
 from recoverd.repository.objects import Reader
 from recoverd.repository.records import Snapshot
 from recoverd.repository.tar import Piece, TarStream
 from recoverd.repository.trees import EMPTY_TREE, Entry
 from recoverd.system.durable import fsync_directory, temporary_name
 from recoverd.system.swap import move
-from recoverd.values import dataclass
+from recoverd.values import dataclass, field, replace
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +41,8 @@ class ExportResult:
     size_bytes: int  # of the archive
     blake3: str  # of the archive: what `b3sum` says
     without: tuple[str, ...] = ()  # items of which no version was ever good
+    older: Mapping[str, Versions] = field(default_factory=lambda: EMPTY)  # by item
+    notes: tuple[str, ...] = ()  # the same in sentences
 
     @property
     def exit_status(self) -> int:
@@ -46,7 +50,7 @@ class ExportResult:
         return 3 if self.without else 0
 
     def to_json(self) -> dict[str, Any]:
-        """`{"snapshot", "file", "files", "bytes", "blake3", "without": []}`."""
+        """`{"snapshot", "file", "files", "bytes", "blake3", "without": [], "older": {ITEM: {DOCUMENT: version}}}`."""
         return {
             "snapshot": self.snapshot,
             "file": self.file,
@@ -54,6 +58,7 @@ class ExportResult:
             "bytes": self.size_bytes,
             "blake3": self.blake3,
             "without": list(self.without),
+            "older": {item: dict(versions) for item, versions in self.older.items()},
         }
 
 
@@ -73,8 +78,10 @@ def export(context: Context, request: ExportRequest, out: BinaryIO | None = None
             assert out is not None, "an export goes to a file or to a stream"
             result = _write(reader, snapshot, out, None)
             out.flush()
-            return result
-        return _to_file(reader, snapshot, request.file)
+        else:
+            result = _to_file(reader, snapshot, request.file)
+        older = older_documents(context, reader, snapshot)
+    return replace(result, older=older, notes=tuple(sentences(context, snapshot.service, older)))
 
 
 def _to_file(reader: Reader, snapshot: Snapshot, path: str) -> ExportResult:

@@ -6,9 +6,11 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from recoverd.config.model import EMPTY
 from recoverd.errors import DamagedObject, UsageError
 from recoverd.operations.context import Context
 from recoverd.operations.naming import find_snapshot, good_at
+from recoverd.operations.older_snapshots import Versions, older_documents, sentences
 from recoverd.operations.restore_only import Only, check_document, parse
 from recoverd.recovery.candidates import find
 from recoverd.recovery.extraction import extract_entry
@@ -17,7 +19,7 @@ from recoverd.repository.objects import Reader
 from recoverd.repository.records import Snapshot
 from recoverd.repository.trees import EMPTY_TREE
 from recoverd.system.durable import temporary_name
-from recoverd.values import dataclass
+from recoverd.values import dataclass, field, replace
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +37,7 @@ class Extracted:
     snapshot: str
     item: str
     path: str  # where it lies now
+    older: Versions = field(default_factory=lambda: EMPTY)  # what of it the service would not write today
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +55,13 @@ class ExtractResult:
         return {
             "directory": self.directory,
             "items": [
-                {"service": one.service, "candidate": one.snapshot, "item": one.item, "path": one.path}
+                {
+                    "service": one.service,
+                    "candidate": one.snapshot,
+                    "item": one.item,
+                    "path": one.path,
+                    "older": dict(one.older),
+                }
                 for one in self.items
             ],
             "without": list(self.without),
@@ -82,6 +91,7 @@ def extract(context: Context, request: ExtractRequest) -> ExtractResult:
             notes += context.repository().unreadable_records(service).values() if request.snapshot is None else ()
             for snapshot in snapshots:
                 try:
+                    older = _older(context, reader, snapshot, only)
                     items, said = _write(reader, snapshot, request.directory, only)
                 except DamagedObject as error:
                     if request.snapshot is not None:
@@ -89,8 +99,8 @@ def extract(context: Context, request: ExtractRequest) -> ExtractResult:
                     context.tell_damage(service, error.message)
                     notes.append(f"{snapshot.id} is passed over: {error.message}")
                     continue
-                found += items
-                notes += said
+                found += (replace(one, older=older.get(one.item, EMPTY)) for one in items)
+                notes += said + sentences(context, service, older)
                 break
             else:
                 without.append(service)
@@ -152,6 +162,18 @@ def _write(reader: Reader, snapshot: Snapshot, directory: str, only: Only | None
     finally:
         os.close(top)
     return found, notes
+
+
+def _older(context: Context, reader: Reader, snapshot: Snapshot, only: Only | None) -> dict[str, Versions]:
+    """What is written as it was saved although it is of an older version, by item. Raises DamagedObject."""
+    found = older_documents(context, reader, snapshot)
+    if only is None:
+        return found
+    versions = found.get(only.item, EMPTY)
+    if only.document:
+        below = f"{only.document}/"
+        versions = {path: each for path, each in versions.items() if f"{path}/".startswith(below)}
+    return {only.item: versions} if versions else {}
 
 
 def _wanted(context: Context, request: ExtractRequest) -> dict[str, list[Snapshot]]:

@@ -19,6 +19,7 @@ from recoverd.config.model import Config, Secret
 from recoverd.events.filling import document_of, values_of
 from recoverd.events.hooks import Document, Hooks, Rule, Told, Untold
 from recoverd.events.stopping import Stop
+from recoverd.operations.hook_records import HookRecords
 from recoverd.system import durable
 
 if TYPE_CHECKING:
@@ -41,7 +42,7 @@ def hooks_of(config: Config, environ: Mapping[str, str]) -> Hooks | None:
     rules = [_rule(hook, None, index, environ) for index, hook in enumerate(config.hooks)]
     for service in config.services.values():
         rules += [_rule(hook, service.name, index, environ) for index, hook in enumerate(service.hooks)]
-    return Hooks(rules, document_of) if rules else None
+    return Hooks(rules, document_of, HookRecords(config.state_dir)) if rules else None
 
 
 def _rule(hook: Hook, service: str | None, index: int, environ: Mapping[str, str]) -> Rule:
@@ -119,6 +120,7 @@ def finish(context: Context, *, most_s: float = END_S, keep: bool = False) -> No
     if hooks is None:
         return
     untold = hooks.close(hooks.patience_s(most_s), keep=keep)
+    HookRecords(context.state_dir).keep(hooks.rules)
     if untold:
         _keep(context.runtime_dir, untold)
 

@@ -142,6 +142,7 @@ def import_copies(context: Context, request: ImportRequest) -> ImportResult:
                     message=f"imported {copies[index].path}",
                     item=copies[index].item.name,
                     path=copies[index].path,
+                    format=copies[index].item.format.value,
                     items=1,
                     files=snapshot.files,
                     size_bytes=snapshot.size_bytes,

@@ -56,6 +56,7 @@ class Listed:
                 for name, item in one.items.items()
             },
             "unhealthy": self.marks.unhealthy,
+            "migrated": list(self.marks.migrated),
         }
 
 

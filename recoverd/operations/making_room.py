@@ -51,5 +51,5 @@ def _pruned(
     except LockHeld:
         return None
     except (RecoverdError, OSError) as error:
-        context.events.emit("prune.failed", message=str(error))
+        context.events.emit("prune.failed", message=str(error), path=context.config.repository.path)
         return None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from recoverd.config.model import Service
@@ -14,7 +14,9 @@ from recoverd.operations.processes import looking_driver_of
 from recoverd.operations.restoration import Restoration
 from recoverd.operations.restore import broken, guarded, in_order
 from recoverd.operations.restore_results import BLOCKED, FAILED, RESTORED, RestoreRequest, ServiceRestore
+from recoverd.recovery.stat_rows import Finding
 from recoverd.repository.objects import Reader
+from recoverd.state.verdicts import Verdict
 from recoverd.values import dataclass
 
 MIGRATED, UNTOUCHED, PENDING = "migrated", "untouched", "pending"
@@ -29,13 +31,15 @@ class MigrateRequest:
 
 @dataclass(frozen=True, slots=True)
 class DocumentMigration:
-    """One document; `patch`: what a dry run says that becomes of it, as a JSON Patch."""
+    """One document; `patch`: what a dry run says that becomes of it, as a JSON Patch; `taken`: the value that each of
+    its operations takes away."""
 
     item: str
     document: str
     before: str
     after: str
     patch: tuple[Mapping[str, Any], ...] | None = None
+    taken: tuple[Any, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         found = {"item": self.item, "document": self.document, "from": self.before, "to": self.after}
@@ -156,26 +160,39 @@ def _dry_run(context: Context, service: Service) -> ServiceMigration:
 
 
 def _previewed(context: Context, service: Service, reader: Reader | None) -> ServiceMigration:
-    from recoverd.recovery.migrating import preview
+    from recoverd.recovery.migrating import Commands, preview
 
     survey, _ = look(context, service, reader)
-    judges, documents, failed = context.judges(service), [], []
+    judges, commands, documents = context.judges(service), Commands(), list[DocumentMigration]()
+    failed: dict[tuple[str, str], list[str]] = {}  # item and why -> documents
     for name, item in survey.items.items():
         declared = service.state[name]
-        failed += [
-            f"{name} is {finding.verdict}: {'; '.join(map(str, finding.problems[:1]))}"
-            for finding in (item.findings if declared.migrate else ())
-        ]
+        for finding in item.findings if declared.migrate else ():
+            failed.setdefault((name, _why(finding)), []).append(finding.document)
         for document in sorted(item.older):
             try:
-                found = preview(declared, judges[name], document)
+                found = preview(declared, judges[name], document, commands)
             except (StateError, OSError) as error:
-                failed.append(f"{name}{'/' if document else ''}{document}: {error}")
+                failed.setdefault((name, str(error)), []).append(document)
                 continue
             if found is not None:
                 change, patch = found
-                documents.append(DocumentMigration(name, document, change.before, change.after, tuple(patch)))
+                operations, taken = tuple(one for one, _ in patch), tuple(one for _, one in patch)
+                documents.append(DocumentMigration(name, document, change.before, change.after, operations, taken))
     outcome = FAILED if failed else PENDING if documents else UNTOUCHED
+    reasons = tuple(_sentence(item, why, names) for (item, why), names in failed.items())
     return ServiceMigration(
-        service.name, outcome, documents=tuple(documents), reasons=tuple(failed), exit_status=1 if failed else 0
+        service.name, outcome, documents=tuple(documents), reasons=reasons, exit_status=1 if failed else 0
     )
+
+
+def _why(finding: Finding) -> str:
+    """Why a document is in the way: it is damaged, or no migration makes it right."""
+    why = finding.problems[0].problem if finding.problems else ""
+    return why if why and finding.verdict is Verdict.NEWER else f"is {finding.verdict}: {why}".removesuffix(": ")
+
+
+def _sentence(item: str, why: str, documents: Sequence[str]) -> str:
+    """The documents of one item with which the same is wrong."""
+    name = f"{item}/{documents[0]}" if documents[0] else item
+    return f"{name}{f' and {len(documents) - 1} more' if len(documents) > 1 else ''}: {why}"

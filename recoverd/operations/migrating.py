@@ -6,15 +6,19 @@ none of them is. A service that runs, and whose state is ok, is left alone: `rec
 
 from __future__ import annotations
 
+import json
 from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING
 
 from recoverd.config.model import Service
 from recoverd.config.versions import are_same
 from recoverd.errors import StateError
+from recoverd.events.where import where_of
 from recoverd.operations.choosing import Look
 from recoverd.operations.context import Context
+from recoverd.operations.migration_pins import pin, step_of
 from recoverd.operations.pending_migrations import told
+from recoverd.operations.rejecting import Taken, withdraw
 from recoverd.operations.snapshot import FAILED, SnapshotRequest, capture_locked
 from recoverd.recovery.candidates import find
 from recoverd.recovery.choices import Choice, Part
@@ -24,7 +28,7 @@ from recoverd.recovery.item_survey import ServiceSurvey
 from recoverd.recovery.plan import Action, Origin, Target
 from recoverd.recovery.replacement import Replacement
 from recoverd.recovery.staging import Staging
-from recoverd.repository.records import Marks, Snapshot
+from recoverd.repository.records import Snapshot
 from recoverd.state.judging import MIGRATION_TO
 from recoverd.state.verdicts import Verdict
 from recoverd.values import replace
@@ -87,7 +91,7 @@ def _why_not(run: RestoreRun, first: Look, found: Mapping[Target, Older]) -> str
         return f"its migration was undone; {hint} does it again"
     if first.action is Action.LEAVE and run.explicit is None and run.runs():
         return f"the service runs; {hint} stops it for that"
-    if _was_rejected(run, first.survey):
+    if _was_rejected(run, _wanted(run, found)):
         return f"the service was not healthy after its migration; {hint} tries again"
     return None
 
@@ -122,43 +126,48 @@ def undone(run: RestoreRun) -> set[str]:
     return found
 
 
-def _was_rejected(run: RestoreRun, survey: ServiceSurvey) -> bool:
-    """Whether the very same state was migrated before, and the service was not healthy on that."""
+def is_rejected(run: RestoreRun, live: Look) -> bool:
+    """Whether what waits for a migration was migrated by this restore or an earlier one, and rejected."""
+    return _was_rejected(run, _wanted(run, _all_older(live.survey)))
+
+
+def _was_rejected(run: RestoreRun, found: Mapping[Target, Older]) -> bool:
+    """Whether the very same state was migrated before by the same steps, and the service was not healthy on that."""
     repository = run.context.repository_if_any()
-    if repository is None:
-        return False
-    before = _newest_before(repository.snapshots(run.service.name))
-    if before is None:
-        return False
-    rejected = repository.marks(run.service.name, before.sequence).rejected
-    return any(
-        name in rejected and name in before.items and before.items[name].root == item.root
-        for name, item in survey.items.items()
-        if item.older
-    )
+    known = repository.record(run.service.name).rejected if repository is not None else {}
+    return bool(known) and any(each in known.get(item, ()) for item, each in _tries(run, found).items())
 
 
-def allow_again(run: RestoreRun) -> None:
+def _tries(run: RestoreRun, found: Mapping[Target, Older]) -> dict[str, str]:
+    """What a migration that did not work is remembered by, for each item: its documents, and what is made of them.
+
+    Not the snapshot from before, which is good, and may be the only one.
+    """
+    from blake3 import blake3
+
+    documents: dict[str, list[tuple[str, str]]] = {}
+    for (item, document), one in sorted(found.items()):
+        documents.setdefault(item, []).append((document, one.content))
+    judges = run.context.judges(run.service)
+    return {
+        item: blake3(json.dumps([judges[item].id, contents]).encode()).hexdigest()
+        for item, contents in documents.items()
+    }
+
+
+def allow_again(run: RestoreRun, first: Look) -> None:
     """Somebody asked for it: whatever was undone or rejected before is tried again."""
     repository, name = run.context.repository(), run.service.name
-    before = _newest_before(repository.snapshots(name))
-    if before is not None and repository.marks(name, before.sequence).rejected:
-        repository.set_marks(name, before.sequence, lambda marks: replace(marks, rejected={}, tries_left=None))
+    found = _all_older(first.survey)
+    if _was_rejected(run, found):
+        withdraw(run.context, name, (Taken(0, item, each) for item, each in _tries(run, found).items()))
     if repository.record(name).undone:
         repository.update_record(name, lambda record: replace(record, undone={}))
 
 
-def _newest_before(snapshots: list[Snapshot]) -> Snapshot | None:
-    return next((one for one in reversed(snapshots) if one.reason == REASON), None)
-
-
-def _label(run: RestoreRun, found: Mapping[Target, Older]) -> str:
+def _steps(run: RestoreRun, found: Mapping[Target, Older]) -> list[str]:
     """From which versions to which."""
-    pairs = []
-    for (item, _), one in found.items():
-        rule = run.service.state[item].version
-        pairs.append(f"{one.version} to {rule.current if rule is not None else '?'}")
-    return ", ".join(dict.fromkeys(pairs))[:_LABEL_CHARACTERS]
+    return list(dict.fromkeys(step_of(run.service.state[item], one.version) for (item, _), one in found.items()))
 
 
 def save_before(run: RestoreRun, found: Mapping[Target, Older]) -> Snapshot:
@@ -168,25 +177,15 @@ def save_before(run: RestoreRun, found: Mapping[Target, Older]) -> Snapshot:
     """
     context, name = run.context, run.service.name
     newest = context.repository().newest(name)
-    label = None if newest is not None and newest.reason == REASON else _label(run, found)
+    again = newest is not None and newest.reason == REASON
+    label = None if again else ", ".join(_steps(run, found))[:_LABEL_CHARACTERS]
     request = SnapshotRequest(reason=REASON, label=label, prune=False)
     made = capture_locked(context, [run.service], request)[name]
     saved = context.repository().newest(name)
     if made.outcome == FAILED or saved is None:
         raise StateError(f"it can't be saved as it is before: {made.error}", hint=made.hint)
-    pin(context, name, [saved.sequence])
+    pin(context, name, {saved.sequence: _steps(run, found)})
     return saved
-
-
-def pin(context: Context, name: str, sequences: list[int]) -> None:
-    """What was migrated is kept in its older version. Raises RepositoryError."""
-
-    def pinned(marks: Marks) -> Marks:
-        return replace(marks, pinned=True)
-
-    for sequence in sequences:
-        if not context.repository().marks(name, sequence).pinned:
-            context.repository().set_marks(name, sequence, pinned)
 
 
 def joined(
@@ -196,7 +195,7 @@ def joined(
     from before has them. Raises StateError, DamagedObject."""
     parts = list(choice.parts) if choice is not None else []
     replacements = list(choice.replacements) if choice is not None else []
-    taken = {(one.item, one.relative) for one in replacements}
+    taken, tries = {(one.item, one.relative) for one in replacements}, _tries(run, found)
     for (item, document), one in found.items():
         if any(_covers(path, document) for name, path in taken if name == item):
             continue
@@ -209,12 +208,13 @@ def joined(
             Part(
                 item,
                 document,
-                before.sequence,
+                0,
                 before.time_ns,
                 one.content,
                 f"version {one.version} is migrated to {current}",
                 Origin.LIVE,
                 f"live state, migrated to {current}",
+                remembered=tries[item],
             )
         )
         replacements.append(Replacement(item, declared.path, document, entry, parents=parents))
@@ -239,9 +239,15 @@ def bring_to_current(run: RestoreRun, staged: Staging, choice: Choice) -> dict[T
     done, failed = migrate_staged(staged, replace(run.service, state=state), run.context.judges(run.service))
     if not failed:
         run.migrated = done
-        items = {one.item for one in done}
-        kept = {part.sequence for part in choice.parts if part.item in items and part.origin is Origin.SNAPSHOT}
-        pin(run.context, run.service.name, sorted(kept))
+        steps: dict[str, set[str]] = {}
+        for one in done:
+            steps.setdefault(one.item, set()).add(step_of(run.service.state[one.item], one.before))
+        kept: dict[int, set[str]] = {}
+        for part in choice.parts:
+            if part.item in steps and part.origin is Origin.SNAPSHOT:
+                kept.setdefault(part.sequence, set()).update(steps[part.item])
+        before = {run.before.sequence: ()} if run.before is not None else {}
+        pin(run.context, run.service.name, {**before, **kept} if kept else {})
     return failed
 
 
@@ -279,4 +285,13 @@ def tell_done(run: RestoreRun) -> None:
         counts[key] = counts.get(key, 0) + 1
     for (item, before, after), count in counts.items():
         message = f"from version {before} to {after}"
-        run.context.events.emit("migration.done", service=run.service.name, item=item, message=message, items=count)
+        where = where_of(run.service, (item,))
+        run.context.events.emit(
+            "migration.done",
+            service=run.service.name,
+            item=item,
+            path=where.path,
+            format=where.format,
+            message=message,
+            items=count,
+        )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from recoverd.config.model import Service
 from recoverd.errors import RecoverdError
 from recoverd.operations.context import Context
@@ -9,17 +11,24 @@ from recoverd.recovery.item_survey import ServiceSurvey
 from recoverd.repository.records import ServiceRecord
 from recoverd.values import replace
 
+_MOST_VERSIONS = 5  # that are named
+
 
 def pending(survey: ServiceSurvey) -> dict[str, str]:
     """Item -> what of it is to be migrated, as a clause: "3 documents of tasks have version 1.0.0"."""
-    found = {}
-    for name, item in survey.items.items():
-        if item.older:
-            versions = ", ".join(sorted({one.version for one in item.older.values()}))
-            count = len(item.older)
-            what = name if "" in item.older else f"{count} document{'s' if count != 1 else ''} of {name}"
-            found[name] = f"{what} {'has' if count == 1 else 'have'} version {versions}"
-    return found
+    return {
+        name: clause(name, {document: one.version for document, one in item.older.items()})
+        for name, item in survey.items.items()
+        if item.older
+    }
+
+
+def clause(item: str, older: Mapping[str, str]) -> str:
+    """What of one item is older: `older` is document -> version, and not empty."""
+    versions, count = sorted(set(older.values())), len(older)
+    named = [*versions[:_MOST_VERSIONS], *(["…"] if len(versions) > _MOST_VERSIONS else [])]
+    what = item if "" in older else f"{count} document{'s' if count != 1 else ''} of {item}"
+    return f"{what} {'has' if count == 1 else 'have'} version {', '.join(named)}"
 
 
 def told(survey: ServiceSurvey) -> str:

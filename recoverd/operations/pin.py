@@ -47,7 +47,9 @@ def pin(context: Context, request: PinRequest) -> PinResult:
     repository = context.repository()
     results = []
     for snapshot in found.values():
-        before = repository.marks(snapshot.service, snapshot.sequence).pinned
-        repository.set_marks(snapshot.service, snapshot.sequence, lambda marks: replace(marks, pinned=request.pinned))
-        results.append(Pinned(snapshot.id, request.pinned, before != request.pinned, snapshot.label))
+        before = repository.marks(snapshot.service, snapshot.sequence)
+        after = repository.set_marks(
+            snapshot.service, snapshot.sequence, lambda marks: replace(marks, pinned=request.pinned, migrated=())
+        )
+        results.append(Pinned(snapshot.id, request.pinned, before != after, snapshot.label))
     return PinResult(tuple(results))

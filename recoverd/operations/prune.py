@@ -154,7 +154,9 @@ def _prune(
     gone = len(removed) + len(bounded.removed)
     if gone:
         seconds = round(clock.monotonic_s() - began_s, 3)
-        context.events.emit("prune.finished", removed=gone, freed_bytes=freed_bytes, seconds=seconds)
+        context.events.emit(
+            "prune.finished", path=repository.path, removed=gone, freed_bytes=freed_bytes, seconds=seconds
+        )
     _tell_unmet(context, bounded.unmet)
     return _result(decided, removed, bounded, pruned, notes)
 
@@ -251,6 +253,7 @@ def candidate(snapshot: Snapshot, marks: Marks | None) -> retention.Candidate:
         counts=snapshot.verdict.counts and not marks.unhealthy,
         tags=snapshot.tags,
         pinned=marks.pinned,
+        migrated=bool(marks.migrated),
         proven=marks.is_proven,
         imported=snapshot.imported,
     )

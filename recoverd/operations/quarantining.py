@@ -9,6 +9,7 @@ from contextlib import ExitStack
 
 from recoverd.config.model import Service
 from recoverd.errors import LockHeld, RecoverdError
+from recoverd.health.facts import QuarantineFacts
 from recoverd.operations.context import Context
 from recoverd.recovery import intents
 from recoverd.recovery.evidence import Quarantined, list_quarantine
@@ -50,6 +51,14 @@ def count_quarantine(state_dir: str) -> int:
     return count
 
 
+def quarantine_facts(context: Context, repository: Repository | None) -> QuarantineFacts | None:
+    """For `check`; None where there is none."""
+    if not (count := count_quarantine(context.state_dir)):
+        return None
+    runs = repository.catalog.runs("", QUARANTINE, 1) if repository is not None else []
+    return QuarantineFacts(count, int(runs[0].detail) if runs else None, context.config.quarantine.max_bytes)
+
+
 def tend_if_due(context: Context) -> None:
     """`tend` once an hour, where there is any quarantine. What goes wrong is told and fails nothing else."""
     names = services_with_quarantine(context.state_dir)
@@ -62,7 +71,8 @@ def tend_if_due(context: Context) -> None:
     try:
         tend(context)
     except (OSError, RecoverdError) as error:  # what came before it, a capture or restore, is done
-        context.events.emit("prune.failed", message=f"the quarantine can't be kept within its bounds: {error}")
+        message = f"the quarantine can't be kept within its bounds: {error}"
+        context.events.emit("prune.failed", message=message, path=os.path.join(context.state_dir, "quarantine"))
 
 
 def tend(context: Context, *, dry_run: bool = False) -> Tended:

@@ -19,7 +19,8 @@ _MOST_REMEMBERED = 100  # contents of one item
 
 @dataclass(frozen=True, slots=True)
 class Taken:
-    """What one part of a choice was taken from: a snapshot, or (sequence 0) another origin with this content."""
+    """What one part of a choice was taken from: a snapshot, or (sequence 0) another origin with this content, or
+    what a migration was remembered by."""
 
     sequence: int
     item: str
@@ -36,7 +37,9 @@ class Taken:
 
 def taken(choice: Choice) -> tuple[Taken, ...]:
     """What a choice was taken from, each once."""
-    parts = (Taken(one.sequence, one.item, "" if one.sequence else one.content) for one in choice.parts)
+    parts = (
+        Taken(one.sequence, one.item, "" if one.sequence else one.remembered or one.content) for one in choice.parts
+    )
     return tuple(dict.fromkeys(parts))
 
 

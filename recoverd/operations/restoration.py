@@ -151,7 +151,7 @@ class Restoration(RestoreRun):
             hint = f"`recoverd restore {self.service.name}` repairs it, and migrates it in the same transaction"
             return replace(endings.result(self, first, results.FAILED, reasons=reasons, exit_status=1), hint=hint)
         with self.context.state_changes:
-            migrating.allow_again(self)
+            migrating.allow_again(self, first)
         if migrating.decide(self, first):
             return self._restore(first)
         left = tuple(told.sentence(one) for one in first.damage)
@@ -198,6 +198,8 @@ class Restoration(RestoreRun):
             if tried.healthy is not False or self.others:
                 return endings.restored(self, current, choice, tried)
             self._reject(choice, tried)
+        if self.applied and self.before is not None and not self.damaged and not self.chooser.is_asked:
+            return endings.migration_put_back(self, first)
         if self.applied:
             return endings.put_back(self, current)
         return endings.nothing_left(self, current) if up is None else endings.untouched(self, current, up)
@@ -336,5 +338,7 @@ class Restoration(RestoreRun):
         self.note = None
         with self.context.restores, repository.reader() as reader:
             before = self.look(reader)
+        if migrating.is_rejected(self, before):
+            migrating.tell_failed(self, f"not healthy on migrated state, which was taken back: {why}")
         self.damaged, self.found = before.action is not Action.LEAVE, before.action
         return before

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from recoverd.errors import RecoverdError, ServiceError
+from recoverd.events.where import where_of
 from recoverd.operations import migrating, rejecting, unproven
 from recoverd.operations import restore_records as records
 from recoverd.operations import restore_results as results
@@ -13,7 +14,7 @@ from recoverd.operations.pending_migrations import note_pending
 from recoverd.operations.processes import Up, driver_of
 from recoverd.operations.restore_results import Attempt, ItemOutcome, ServiceRestore
 from recoverd.operations.restore_run import RestoreRun
-from recoverd.operations.telling import finished
+from recoverd.operations.telling import Returned, finished
 from recoverd.recovery import quarantine
 from recoverd.recovery.choices import Choice
 from recoverd.recovery.plan import Action, Origin, accepting_resets
@@ -62,9 +63,13 @@ def not_started(run: RestoreRun, current: Look, choice: Choice, up: Up) -> Servi
 def _tell_restored(run: RestoreRun, choice: Choice, items: tuple[ItemOutcome, ...], up: Up) -> None:
     after = run.after.survey.items.values() if run.after is not None else ()
     message, level, returned = finished(run.resume, f"from {choice.candidate}")
+    where = where_of(run.service, [part.item for part in choice.parts])
     run.context.events.emit(
         "restore.finished",
         service=run.service.name,
+        item=where.item,
+        path=where.path,
+        format=where.format,
         message=message,
         level=level,
         candidate=choice.candidate,
@@ -112,10 +117,43 @@ def proven(run: RestoreRun, current: Look, note: unproven.Unproven, up: Up) -> S
         sequences = {part.sequence for part in note.parts if part.sequence}
         records.keep(run.context, run.service, sequences, up, clock.now_ns(), seen=current.survey)
     remember_blocked(run, None)
-    _tell_resumed(run, up)
     run.attempts.append(Attempt(note.candidate, "restored"))
+    if up.healthy:
+        _tell_proven(run, note, up)
+    else:
+        _tell_resumed(run, up)
     left = tuple(told.sentence(one) for one in current.damage)
     return result(run, current, results.RESTORED, up=up, reasons=(*left, *((up.why,) if up.why else ())))
+
+
+def _tell_proven(run: RestoreRun, note: unproven.Unproven, up: Up) -> None:
+    """What an earlier phase or process has restored, and told of, holds. What was in flight is not told again."""
+    report = run.resume
+    sentence = f"{note.candidate} is proven: {up.why}"
+    message, level, returned = finished(None if report is None or report.again else report, sentence)
+    if report is not None and report.again:
+        returned = Returned(report.restart_count, report.shutdown.clean, resume=report.path)
+    where = where_of(run.service, [part.item for part in note.parts])
+    run.context.events.emit(
+        "restore.finished",
+        service=run.service.name,
+        item=where.item,
+        path=where.path,
+        format=where.format,
+        message=message,
+        level=level,
+        candidate=note.candidate,
+        items=len({part.item for part in note.parts}),
+        seconds=round(clock.monotonic_s() - run.began_s, 3),
+        attempts=len(run.attempts),
+        healthy=True,
+        restart_count=returned.restart_count,
+        clean_shutdown=returned.clean_shutdown,
+        in_flight=returned.in_flight,
+        warnings=returned.warnings,
+        messages=returned.messages,
+        resume=returned.resume,
+    )
 
 
 def _tell_resumed(run: RestoreRun, up: Up) -> None:
@@ -153,6 +191,27 @@ def became(run: RestoreRun, again: Look) -> ServiceRestore:
         return blocked(run, again, blocking(again))
     run.notes.append("the state was ok once the service had stopped")
     return untouched(run, again)
+
+
+def migration_put_back(run: RestoreRun, first: Look) -> ServiceRestore:
+    """Not healthy on state that was only migrated: the service gets back what it had, and runs on that."""
+    driver = driver_of(run.context, run.service)
+    if driver is not None:
+        driver.stop()
+    take_back(run)
+    unproven.save(run.context.repository(), run.service.name, None)
+    last = run.attempts[-1].why if run.attempts else ""
+    migrating.tell_failed(run, f"not healthy on migrated state, which was taken back: {last}")
+    up = run.bring_up(results.FAILED, told.live(first.survey))
+    if up.healthy:
+        run.rejected.clear()  # it was the migration: that stays rejected
+    remember_blocked(run, None)
+    reasons = (
+        f"not healthy on migrated state: {last}",
+        "its state is as it was before",
+        *((up.why,) if up.why else ()),
+    )
+    return result(run, first, results.FAILED, up=up, reasons=reasons, exit_status=1)
 
 
 def put_back(run: RestoreRun, current: Look) -> ServiceRestore:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 
 from recoverd.errors import DamagedObject, RepositoryError, ServiceError, StateError
+from recoverd.events.where import where_of
 from recoverd.operations import migrating, unproven
 from recoverd.operations import restore_endings as endings
 from recoverd.operations import restore_words as told
@@ -26,6 +27,7 @@ from recoverd.system import clock
 from recoverd.values import replace
 
 _MOST_LOOKS = 3  # how often live state may change under a restore before it gives up
+_MOST_TOLD = 3  # of the documents that can't be swapped in
 
 
 def write_next(run: RestoreRun, reader: Reader, current: Look) -> tuple[Look, Choice] | ServiceRestore | None:
@@ -101,9 +103,13 @@ def _write_next(
                     return endings.became(run, again)
                 current = again
                 continue
+            where = where_of(run.service, [part.item for part in choice.parts])
             run.context.events.emit(
                 "restore.started",
                 service=run.service.name,
+                item=where.item,
+                path=where.path,
+                format=where.format,
                 message=f"from {choice.candidate}",
                 candidate=choice.candidate,
                 items=len({part.item for part in choice.parts}),
@@ -177,7 +183,9 @@ def _stage(run: RestoreRun, reader: Reader, choice: Choice, plain: Choice | None
     if not problems:
         return staged
     staged.discard()
-    why = "; ".join(f"{item}{'/' if document else ''}{document} {text}" for (item, document), text in problems.items())
+    told_of = [f"{item}{'/' if document else ''}{document} {text}" for (item, document), text in problems.items()]
+    more = [f"and {len(told_of) - _MOST_TOLD} more"] if len(told_of) > _MOST_TOLD else []
+    why = "; ".join((*told_of[:_MOST_TOLD], *more))
     live = {part.target for part in choice.parts if part.origin is Origin.LIVE}
     if live.intersection(problems):
         migrating.give_up(run, why)

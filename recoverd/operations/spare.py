@@ -341,7 +341,7 @@ def prune_spare(context: Context, names: Sequence[str], *, held: frozenset[str] 
     except LockHeld:
         return 0
     except (RecoverdError, OSError) as error:
-        context.events.emit("prune.failed", message=str(error))
+        context.events.emit("prune.failed", message=str(error), path=context.config.repository.path)
         return 0
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from recoverd.config.model import Service
-from recoverd.events.text import plural
+from recoverd.events.text import plural, printable
 from recoverd.operations.context import Context
 from recoverd.recovery.item_survey import ServiceSurvey
 from recoverd.recovery.resume import ResumeReport
@@ -59,7 +59,9 @@ def finished(report: ResumeReport | None, origin: str) -> tuple[str, str | None,
     warnings = list(found.warnings)
     if len(warnings) > _MOST_WARNINGS:
         warnings[_MOST_WARNINGS:] = [f"and {len(warnings) - _MOST_WARNINGS} more warnings"]
-    told = "\n".join(f"{one.called}: {one.message}" if one.called else str(one.message) for one in found.messages)
+    told = "\n".join(
+        printable(f"{one.called}: {one.message}" if one.called else str(one.message)) for one in found.messages
+    )
     figures = Returned(
         report.restart_count, report.shutdown.clean, found.count, len(found.warnings), told or None, report.path
     )

@@ -8,6 +8,7 @@ from typing import Any
 
 from recoverd.config.model import Service
 from recoverd.errors import UsageError
+from recoverd.events.where import where_of
 from recoverd.operations import unproven
 from recoverd.operations.accept import remember_accepted
 from recoverd.operations.assess import look
@@ -89,9 +90,21 @@ def undo_files(context: Context, service: Service, found: Quarantined, request: 
     unproven.save(repository, service.name, None)  # it was about what was undone
     touched = {str(step["item"]) for step in found.evidence.get("steps", ())}
     verdict, accepted = _accept(context, service, touched)
-    context.events.emit("restore.finished", service=service.name, message=f"{found.id} was undone")
     up = bring_up(context, service, start=running and request.start)
     count = sum(len(documents) for documents in accepted.values())
+    where = where_of(service, touched & service.state.keys())
+    context.events.emit(
+        "restore.finished",
+        service=service.name,
+        item=where.item,
+        path=where.path,
+        format=where.format,
+        message=f"{found.id} was undone",
+        verdict=verdict,
+        items=len(touched),
+        files=count,
+        healthy=up.healthy,
+    )
     return UndoResult(service.name, found.id, applied.quarantine, verdict, count, up.healthy, up.why)
 
 

@@ -48,8 +48,16 @@ def undo_dumps(context: Context, service: Service, found: Quarantined, request: 
         where, verdict, count = _one(context, service, found, dump)
         verdicts.append(verdict)
         accepted += count
-    context.events.emit("restore.finished", service=service.name, message=f"{found.id} was undone")
-    return UndoResult(service.name, found.id, where, worst(verdicts).value, accepted, healthy, why)
+    now = worst(verdicts).value
+    context.events.emit(
+        "restore.finished",
+        service=service.name,
+        message=f"{found.id} was undone",
+        verdict=now,
+        items=len(dumps),
+        healthy=healthy,
+    )
+    return UndoResult(service.name, found.id, where, now, accepted, healthy, why)
 
 
 def _together(context: Context, service: Service, found: Quarantined) -> list[Quarantined]:

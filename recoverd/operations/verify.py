@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable
+from itertools import islice
 from typing import Any
 
 from recoverd.operations.context import Context
 from recoverd.operations.verify_due import places_of, sentence
 from recoverd.repository import verifying
 from recoverd.repository.healing import Healed, Outcome
+from recoverd.repository.packs import SUFFIX
 from recoverd.repository.store import Repository
 from recoverd.repository.verify_record import Damage
 from recoverd.system import locks
@@ -102,8 +104,9 @@ def verify(context: Context, request: VerifyRequest, told: Callable[[int], None]
             else:
                 outcomes.append(Outcome(found, found))
     damage = tuple(one for outcome in outcomes for one in outcome.found.damage)
-    for one in damage[:_TOLD]:
-        context.events.emit("verify.damage", message=sentence(one), path=one.pack, snapshots=len(one.snapshots))
+    where = [_path(place, one) for place, outcome in zip(places, outcomes, strict=True) for one in outcome.found.damage]
+    for one, path in islice(zip(damage, where, strict=True), _TOLD):
+        context.events.emit("verify.damage", message=sentence(one), path=path, snapshots=len(one.snapshots))
     return VerifyResult(
         sum(one.first.checked_bytes for one in outcomes),
         sum(one.first.objects for one in outcomes),
@@ -115,6 +118,13 @@ def verify(context: Context, request: VerifyRequest, told: Callable[[int], None]
         tuple(healed for one in outcomes for healed in one.healed),
         tuple(note for one in outcomes for note in one.notes),
     )
+
+
+def _path(place: Repository, damage: Damage) -> str:
+    """Of what is damaged: a record, a pack, or the repository."""
+    if damage.path is None and damage.pack is not None:
+        return os.path.join(place.packs_path, damage.pack[:2], f"{damage.pack}{SUFFIX}")
+    return os.path.join(place.path, damage.path) if damage.path is not None else place.path
 
 
 def give_way() -> None:

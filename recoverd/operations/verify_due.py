@@ -60,7 +60,8 @@ def verify_if_due(context: Context) -> VerifyResult | None:
     except LockHeld:
         return None  # next time
     except (RecoverdError, OSError) as error:
-        context.events.emit("verify.damage", message=f"the repository can't be verified: {error}")
+        path = context.config.repository.path
+        context.events.emit("verify.damage", message=f"the repository can't be verified: {error}", path=path)
         return None
 
 

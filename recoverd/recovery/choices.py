@@ -30,6 +30,7 @@ class Part:
     reason: str = ""
     origin: Origin = Origin.SNAPSHOT
     label: str = ""  # of other origins than snapshots
+    remembered: str = ""  # what it is rejected as, where that is not its content
 
     @property
     def target(self) -> Target:

@@ -7,27 +7,26 @@ live state.
 from __future__ import annotations
 
 import os
-import tempfile
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
+from typing import Any
 
 from recoverd.config.migration_model import MigrationStep
 from recoverd.config.model import Service, StateItem
 from recoverd.errors import StateError
+from recoverd.recovery.command_output import output_of
 from recoverd.recovery.plan import Target
 from recoverd.recovery.staging import Staging
-from recoverd.services.commands import run_command
-from recoverd.state.json_patch import Operation, json_patch
+from recoverd.state.json_patch import Operation, changes
 from recoverd.state.judging import Judge
 from recoverd.state.migrating import Run, migrate_document, migrations_of, value_of
 from recoverd.state.signs import shrunk
 from recoverd.state.verdicts import Judgement, Verdict
+from recoverd.system.clock import monotonic_s
 from recoverd.system.durable import syncfs, write_all
 from recoverd.system.reading import open_regular, read_stable
 from recoverd.system.walk import open_declared_directory, open_directory_at, open_parent
 from recoverd.values import dataclass
-
-_MOST_BYTES = 128 * 1024 * 1024  # of what a command writes; more is parsed of no document
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +48,33 @@ class Change:
     data: bytes
 
 
-def change_of(item: StateItem, judge: Judge, document: str, data: bytes, *, uid: int) -> Change | None:
+class Commands:
+    """Runs the commands of steps. One that did not end in time is not run again: the next document would wait too."""
+
+    def __init__(self) -> None:
+        self._hung: dict[tuple[str, ...], StateError] = {}
+
+    def run_as(self, uid: int) -> Run:
+        """What runs them as the user `uid`."""
+
+        def run(step: MigrationStep, document: bytes) -> bytes:
+            key = (step.source, step.target, *step.command)
+            if key in self._hung:
+                raise self._hung[key]
+            began_s = monotonic_s()
+            try:
+                return output_of(step.command, timeout_s=step.timeout_s, uid=uid, given=document)
+            except StateError as error:
+                if monotonic_s() - began_s >= step.timeout_s:
+                    self._hung[key] = error
+                raise
+
+        return run
+
+
+def change_of(
+    item: StateItem, judge: Judge, document: str, data: bytes, *, uid: int, commands: Commands
+) -> Change | None:
     """What becomes of a document; None for one that needs no migration, or is not good by itself.
 
     `uid`: whose file it is, as whom commands run. Raises StateError with what failed.
@@ -58,7 +83,7 @@ def change_of(item: StateItem, judge: Judge, document: str, data: bytes, *, uid:
     found = judge.judge(document, data)
     if migrations is None or not judge.is_older(found):
         return None
-    made = migrate_document(data, item, migrations.of(found.version), command_runner(uid))
+    made = migrate_document(data, item, migrations.of(found.version), commands.run_as(uid))
     judgement = judge.named(document, judge.judge(document, made))
     sentence = _why_not_good(judgement)
     if sentence is None and item.guards is not None:
@@ -84,7 +109,7 @@ def migrate_staged(
     Returns what was migrated, and for each replacement that holds a document which could not be, a sentence: then it
     is not to be swapped in. Raises StateError when a staged file can't be written.
     """
-    done: list[Migrated] = []
+    done, commands = list[Migrated](), Commands()
     failed: dict[Target, str] = {}
     declaring = {name for name, item in service.state.items() if migrations_of(item) is not None}
     if not declaring:
@@ -95,12 +120,12 @@ def migrate_staged(
         if status.st_size > judges[item.name].most_bytes:
             continue
         try:
-            change = change_of(item, judges[item.name], document, _content(fd), uid=status.st_uid)
+            change = change_of(item, judges[item.name], document, _content(fd), uid=status.st_uid, commands=commands)
             if change is not None:
                 _rewrite(fd, change.data, status.st_mode & 0o7777)
                 done.append(Migrated(item.name, document, change.before, change.after))
         except StateError as error:
-            failed.setdefault((item.name, replacement.relative), error.message)
+            failed.setdefault((item.name, replacement.relative), f"can't be migrated: {error.message}")
         except OSError as error:
             where = f"{item.name}/{document}" if document else item.name
             raise StateError(f"{service.name}: {where} can't be migrated: {error.strerror or error}") from error
@@ -110,27 +135,6 @@ def migrate_staged(
         for place in staged.places:
             syncfs(place.fd)
     return done, failed
-
-
-def command_runner(uid: int) -> Run:
-    """Runs the command of a step as the user `uid`, on files without a name."""
-
-    def run(step: MigrationStep, document: bytes) -> bytes:
-        with tempfile.TemporaryFile(prefix="recoverd-migrate-") as given, tempfile.TemporaryFile() as made:
-            given.write(document)
-            given.seek(0)
-            ran = run_command(
-                step.command, timeout_s=step.timeout_s, stdin_fd=given.fileno(), stdout_fd=made.fileno(), uid=uid
-            )
-            if ran.status != 0:
-                said = f": {ran.last_line}" if ran.last_line else ""
-                raise StateError(f"{step.command[0]} {ran.ending}{said}")
-            if os.fstat(made.fileno()).st_size > _MOST_BYTES:
-                raise StateError(f"{step.command[0]} wrote more than {_MOST_BYTES} bytes")
-            made.seek(0)
-            return made.read()
-
-    return run
 
 
 def _content(fd: int) -> bytes:
@@ -156,22 +160,26 @@ def _rewrite(fd: int, data: bytes, mode: int) -> None:
             os.fchmod(fd, mode)  # a write takes set-user-ID away
 
 
-def preview(item: StateItem, judge: Judge, document: str) -> tuple[Change, list[Operation]] | None:
-    """What becomes of a live document, and the JSON Patch from what it says to that. Raises StateError, OSError."""
+def preview(
+    item: StateItem, judge: Judge, document: str, commands: Commands
+) -> tuple[Change, list[tuple[Operation, Any]]] | None:
+    """What becomes of a live document, and the JSON Patch from what it says to that, each operation with the value that
+    it takes away. Raises StateError, OSError."""
     directory, name = _directory(item, document)
     try:
         found = read_stable(directory, name, most_bytes=judge.most_bytes)
     finally:
         os.close(directory)
-    change = change_of(item, judge, document, found.data, uid=found.stat.st_uid)
+    change = change_of(item, judge, document, found.data, uid=found.stat.st_uid, commands=commands)
     if change is None:
         return None
     before, after = (value_of(data, item) for data in (found.data, change.data))
-    return change, json_patch(before, after)
+    return change, changes(before, after)
 
 
 def migrate_scratch(service: Service, judges: Mapping[str, Judge], older: Iterable[Target]) -> None:
     """Migrate documents of a service whose state lies in a directory of our own. Raises StateError, OSError."""
+    commands = Commands()
     for name, document in older:
         item = service.state[name]
         directory, last = _directory(item, document)
@@ -181,7 +189,7 @@ def migrate_scratch(service: Service, judges: Mapping[str, Judge], older: Iterab
             os.close(directory)
         try:
             status = os.fstat(fd)
-            change = change_of(item, judges[name], document, _content(fd), uid=status.st_uid)
+            change = change_of(item, judges[name], document, _content(fd), uid=status.st_uid, commands=commands)
             if change is not None:
                 _rewrite(fd, change.data, status.st_mode & 0o7777)
         finally:

@@ -7,7 +7,6 @@ that a snapshot holds; where there is none, the rest has to do.
 from __future__ import annotations
 
 import os
-import tempfile
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -15,11 +14,11 @@ from blake3 import blake3
 
 from recoverd.config.model import Format, ItemKind, Service, StateItem
 from recoverd.errors import StateError
+from recoverd.recovery.command_output import output_of
 from recoverd.recovery.extraction import Source
 from recoverd.recovery.item_survey import ServiceSurvey
 from recoverd.recovery.stores import Trees
 from recoverd.repository.trees import EMPTY_TREE, Entry
-from recoverd.services.commands import run_command
 from recoverd.state.formats import detection, reading
 from recoverd.state.formats.encoding import Encoding, encode
 from recoverd.state.judging import Judge
@@ -28,7 +27,6 @@ from recoverd.system.reading import open_regular
 from recoverd.system.walk import open_declared_directory, open_directory_at, open_parent
 
 _COMMAND_TIMEOUT_S = 60.0
-_MOST_BYTES = 128 * 1024 * 1024  # of a rebuilt document
 
 
 class Rebuilder:
@@ -52,7 +50,7 @@ class Rebuilder:
         if rule is None:
             raise StateError(f"no rebuild is declared for {item.name}")
         if rule.command:
-            return _output(rule.command, uid)
+            return output_of(rule.command, timeout_s=_COMMAND_TIMEOUT_S, uid=uid)
         documents = {name: self._values(self._service.state[name]) for name in rule.items}
         if documents and not any(documents.values()):
             raise StateError(f"there is no document in {' or '.join(documents)} to rebuild it from")
@@ -117,19 +115,3 @@ def _live(item: StateItem, path: str, size: int) -> bytes:
         os.close(directory)
     with open(fd, "rb") as file:
         return file.read(size + 1)
-
-
-def _output(command: tuple[str, ...], uid: int) -> bytes:
-    """What a command writes to its standard output, run as the user whose document it is.
-
-    Raises StateError, OSError.
-    """
-    with tempfile.TemporaryFile(prefix="recoverd-rebuild-") as file:
-        ran = run_command(command, timeout_s=_COMMAND_TIMEOUT_S, stdout_fd=file.fileno(), uid=uid)
-        if ran.status != 0:
-            said = f": {ran.last_line}" if ran.last_line else ""
-            raise StateError(f"{command[0]} {ran.ending}{said}")
-        if os.fstat(file.fileno()).st_size > _MOST_BYTES:
-            raise StateError(f"{command[0]} wrote more than {_MOST_BYTES} bytes")
-        file.seek(0)
-        return file.read()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
 from recoverd.errors import RepositoryError
@@ -105,8 +105,8 @@ class Fields:
             raise Malformed(f"{key} holds something that is no text")
         return found
 
-    def list_of(self, key: str, read: Callable[[Any], T]) -> tuple[T, ...]:
-        value = self._take(key, _REQUIRED)
+    def list_of(self, key: str, read: Callable[[Any], T], default: Sequence[Any] = _REQUIRED) -> tuple[T, ...]:
+        value = self._take(key, default)
         if not isinstance(value, list):
             raise Malformed(f"{key} is no list")
         return tuple(read(element) for element in value)

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 from recoverd.errors import RepositoryError
-from recoverd.repository.fields import canonical, check_version, parse
+from recoverd.repository.fields import as_text, canonical, check_version, parse
 from recoverd.repository.layout import remove_leftovers
 from recoverd.repository.records import Marks
 from recoverd.repository.snapshots import record_name, sequence_of
@@ -37,6 +37,8 @@ def encode_marks(marks: Marks) -> bytes:
         document["rejected"] = dict(marks.rejected)
     if marks.tries_left is not None:
         document["tries_left"] = marks.tries_left
+    if marks.migrated:
+        document["migrated"] = list(marks.migrated)
     return canonical(document).encode("ascii") + b"\n"
 
 
@@ -51,6 +53,7 @@ def decode_marks(data: bytes) -> Marks:
         unhealthy=fields.flag("unhealthy", False),
         rejected=fields.texts("rejected", {}),
         tries_left=fields.whole_or_none("tries_left"),
+        migrated=fields.list_of("migrated", as_text, []),
     )
     fields.nothing_else()
     return marks

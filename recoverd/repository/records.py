@@ -106,6 +106,7 @@ class Marks:
     unhealthy: bool = False  # captured while the service was not healthy
     rejected: Mapping[str, str] = field(default_factory=lambda: NOTHING)  # item -> why, after failed attempts
     tries_left: int | None = None  # 0: rejected because its tries were used up, none of which came to a proof
+    migrated: tuple[str, ...] = ()  # the steps ("1 to 2") that it was pinned for, by migrations and not by hand
 
     @property
     def is_proven(self) -> bool:

@@ -47,6 +47,7 @@ RULES = (
     *(f"within_{period}" for period in _PERIODS),
     "tags",
     "pinned",
+    "migration",
     "known-good",
     "proven",
     "invalid",
@@ -68,6 +69,7 @@ class Candidate:
     counts: bool = True
     tags: tuple[str, ...] = ()
     pinned: bool = False
+    migrated: bool = False  # pinned by a migration, and not by hand
     proven: bool = False
     imported: bool = False
 
@@ -202,6 +204,8 @@ def _apply_safety(policy: Retention, order: Sequence[Candidate], now_ns: int, ke
         rules = kept[candidate.sequence]
         if candidate.pinned:
             rules.add("pinned")
+            if candidate.migrated:
+                rules.add("migration")
         if candidate.proven and not proven:
             proven = True
             rules.add("proven")

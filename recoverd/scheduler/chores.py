@@ -46,7 +46,7 @@ def prune(context: Context) -> bool:
         _LOG.info("prune waits: %s", error.message)
         return False
     except (RecoverdError, OSError) as error:
-        context.events.emit("prune.failed", message=str(error))
+        context.events.emit("prune.failed", message=str(error), path=context.config.repository.path)
         return True
     for note in result.notes:
         _LOG.info("prune: %s", note)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from recoverd.system.clock import monotonic_s
@@ -16,16 +16,18 @@ if TYPE_CHECKING:
 OUTPUT_BYTES = 8 * 1024  # the tail of a command's output that is kept unless more is asked for
 _LINE_CHARACTERS = 200
 _NOBODY = 65534
+_LOOK_S = 0.01  # how often a limited output is measured: into memory, a command writes some tens of megabytes meanwhile
 _REAPED_WITHIN_S = 1.0  # a killed command; one that waits for a dead disk is left to itself
 
 
 @dataclass(frozen=True, slots=True)
 class Ran:
-    """How a command ended. `status` is its exit status, negative for a signal, None when it took too long."""
+    """How a command ended. `status` is its exit status, negative for a signal, None when it took too long, or more."""
 
     status: int | None
     output: str  # the tail of what it said; "" when its output went elsewhere
     timeout_s: float
+    most_stdout_bytes: int | None = None  # where it was ended because it wrote more
 
     @property
     def last_line(self) -> str:
@@ -35,6 +37,8 @@ class Ran:
     @property
     def ending(self) -> str:
         """How it ended, as a clause: "exited with status 3"."""
+        if self.most_stdout_bytes is not None:
+            return f"wrote more than {self.most_stdout_bytes} bytes"
         if self.status is None:
             return f"did not end within {self.timeout_s:g} s"
         return ending(self.status)
@@ -60,6 +64,7 @@ def run_command(
     uid: int | None = None,
     stdin_fd: int | None = None,
     stdout_fd: int | None = None,
+    most_stdout_bytes: int | None = None,
     end_fd: int | None = None,
 ) -> Ran:
     """Run a command in a session of its own, from /, its errors among its output.
@@ -67,7 +72,8 @@ def run_command(
     At the deadline its whole process group is killed. So is what it left running, unless its output goes to
     `output_fd`: then it may start something that stays. `env` replaces the environment. `uid`: the user it runs
     as, with that user's groups, where recoverd is root. `stdin_fd`: what it reads, else nothing. `stdout_fd`: where
-    its output goes, apart from its errors. `end_fd`: when that becomes readable, the deadline has come.
+    its output goes, apart from its errors; with `most_stdout_bytes` a file, and a command that writes more is ended
+    soon after. `end_fd`: when that becomes readable, the deadline has come.
     Raises OSError and ValueError when it can't be executed.
     """
     import subprocess
@@ -86,8 +92,13 @@ def run_command(
         extra_groups=None if account is None else account[1],
     )
     tail, ended = b"", False
+
+    def flooded() -> bool:
+        return most_stdout_bytes is not None and os.fstat(stdout_fd or 0).st_size > most_stdout_bytes
+
     try:
-        tail, ended = _follow(process, timeout_s, most_bytes, end_fd)
+        look_s = None if most_stdout_bytes is None else _LOOK_S
+        tail, ended = _follow(process, timeout_s, most_bytes, end_fd, flooded, look_s)
     finally:
         for pipe in (process.stdout, process.stderr):
             if pipe is not None:
@@ -98,7 +109,8 @@ def run_command(
         status: int | None = process.wait(0.0 if ended else _REAPED_WITHIN_S)
     except subprocess.TimeoutExpired:
         status = None
-    return Ran(status if ended else None, tail.decode("utf-8", "replace"), timeout_s)
+    too_much = most_stdout_bytes if flooded() else None
+    return Ran(status if ended and too_much is None else None, tail.decode("utf-8", "replace"), timeout_s, too_much)
 
 
 def _account(uid: int) -> tuple[int, list[int]]:
@@ -121,9 +133,17 @@ def end_group(leader: int) -> None:
 
 
 def _follow(
-    process: subprocess.Popen[bytes], timeout_s: float, most_bytes: int, end_fd: int | None
+    process: subprocess.Popen[bytes],
+    timeout_s: float,
+    most_bytes: int,
+    end_fd: int | None,
+    is_too_much: Callable[[], bool],
+    look_s: float | None,
 ) -> tuple[bytes, bool]:
-    """The tail of a command's output, and whether the command ended in time; its children may not have."""
+    """The tail of a command's output, and whether the command ended in time; its children may not have.
+
+    `is_too_much` is asked every `look_s`: a command that writes without end is not waited for.
+    """
     import selectors
 
     deadline = monotonic_s() + timeout_s
@@ -138,7 +158,9 @@ def _follow(
             end = selector.register(pidfd, selectors.EVENT_READ)
             told = selector.register(end_fd, selectors.EVENT_READ) if end_fd is not None else None
             while (left_s := deadline - monotonic_s()) > 0:
-                ready = [key for key, _ in selector.select(left_s)]
+                if is_too_much():
+                    break
+                ready = [key for key, _ in selector.select(left_s if look_s is None else min(left_s, look_s))]
                 if output is not None and output in ready:
                     data = os.read(output.fd, 1 << 16)
                     tail = (tail + data)[-most_bytes:]

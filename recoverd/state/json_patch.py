@@ -14,6 +14,7 @@ from typing import Any
 _MOST_COMPARED = 2000  # elements of two arrays that are aligned with each other; longer ones are compared in place
 
 Operation = dict[str, Any]
+ABSENT: Any = object()
 
 
 def json_patch(before: Any, after: Any) -> list[Operation]:
@@ -22,6 +23,11 @@ def json_patch(before: Any, after: Any) -> list[Operation]:
     Keys in the order of `before`, then new ones in that of `after`. Arrays are aligned, so that one element more
     is one operation.
     """
+    return [operation for operation, _ in changes(before, after)]
+
+
+def changes(before: Any, after: Any) -> list[tuple[Operation, Any]]:
+    """The same operations, each with the value that it takes away; ABSENT for what is only added."""
     return list(_value("", before, after))
 
 
@@ -36,24 +42,24 @@ def same(a: Any, b: Any) -> bool:
     return bool(a == b)
 
 
-def _value(path: str, before: Any, after: Any) -> Iterator[Operation]:
+def _value(path: str, before: Any, after: Any) -> Iterator[tuple[Operation, Any]]:
     if isinstance(before, dict) and isinstance(after, dict):
         for key, value in before.items():
             here = f"{path}/{_escaped(key)}"
             if key in after:
                 yield from _value(here, value, after[key])
             else:
-                yield {"op": "remove", "path": here}
+                yield {"op": "remove", "path": here}, value
         for key, value in after.items():
             if key not in before:
-                yield {"op": "add", "path": f"{path}/{_escaped(key)}", "value": value}
+                yield {"op": "add", "path": f"{path}/{_escaped(key)}", "value": value}, ABSENT
     elif isinstance(before, list) and isinstance(after, list):
         yield from _array(path, before, after)
     elif not same(before, after):
-        yield {"op": "replace", "path": path, "value": after}
+        yield {"op": "replace", "path": path, "value": after}, before
 
 
-def _array(path: str, before: Sequence[Any], after: Sequence[Any]) -> Iterator[Operation]:
+def _array(path: str, before: Sequence[Any], after: Sequence[Any]) -> Iterator[tuple[Operation, Any]]:
     """From the front to the back: an index counts in the array as it is by then."""
     at = 0
     for old, new in _aligned(before, after):
@@ -61,10 +67,10 @@ def _array(path: str, before: Sequence[Any], after: Sequence[Any]) -> Iterator[O
         for index in range(both):
             yield from _value(f"{path}/{at + index}", old[index], new[index])
         at += both
-        for _ in old[both:]:
-            yield {"op": "remove", "path": f"{path}/{at}"}
+        for value in old[both:]:
+            yield {"op": "remove", "path": f"{path}/{at}"}, value
         for value in new[both:]:
-            yield {"op": "add", "path": f"{path}/{at}", "value": value}
+            yield {"op": "add", "path": f"{path}/{at}", "value": value}, ABSENT
             at += 1
 
 

@@ -18,6 +18,7 @@ from blake3 import blake3
 
 from recoverd.config.database_model import DatabaseRules
 from recoverd.config.model import Format, ItemKind, StateItem
+from recoverd.config.versions import is_newer
 from recoverd.errors import StateError
 from recoverd.state.examining import Examining, Unpacking, too_large
 from recoverd.state.formats import compression, detection, json_format
@@ -26,8 +27,8 @@ from recoverd.state.formats.json_lines import Check, LinesReader
 from recoverd.state.formats.json_writing import to_json
 from recoverd.state.formats.opaque import OpaqueReader
 from recoverd.state.formats.reading import read_plain
-from recoverd.state.formats.text import Documents, Limits, Parsed, Unjudgeable
-from recoverd.state.migrating import Migrations, is_pure, migrate_value, migrations_of
+from recoverd.state.formats.text import Documents, Limits, Parsed, Unjudgeable, printable
+from recoverd.state.migrating import Migrations, is_pure, migrate_value, migrations_of, why_not_written
 from recoverd.state.schema_applying import SchemaApplier
 from recoverd.state.schema_process import DEADLINE_S
 from recoverd.state.schemas import Closure, close
@@ -35,7 +36,7 @@ from recoverd.state.signs import NO_SIGNS, Signs, emptied, name_of, too_small, v
 from recoverd.state.verdicts import OK, Judgement, Problem, Verdict
 from recoverd.values import replace
 
-JUDGING_REVISION = 2
+JUDGING_REVISION = 3
 """To be raised with every change of recoverd that can change a verdict: what was remembered is then judged again."""
 
 MIGRATION_TO = "its migration to"
@@ -224,6 +225,8 @@ class Judge:
             one = self._by_value(Parsed(value, notes=found.notes), as_json, kind, check)
             problems = (Problem(f"{where}, {each.place}".strip(", "), each.problem) for each in one.problems)
             verdicts.append(replace(one, problems=tuple(problems)) if where else one)
+        if self._migrations is not None and len(verdicts) > 1:
+            verdicts += [_not_alone(self._migrations, one, len(verdicts)) for one in verdicts if self.is_older(one)]
         worst = max(verdicts, key=lambda one: one.verdict.severity)
         problems = (problem for one in verdicts if one.verdict is worst.verdict for problem in one.problems)
         return replace(worst, problems=tuple(islice(problems, self._limits.problems))) if worst.problems else worst
@@ -246,11 +249,13 @@ class Judge:
         if version is not None and self._migrations is not None and self._migrations.of(version):
             return self._older(self._migrations, version, parsed, kind, check)
         if signs.version is not None and version is not None and (why := why_newer(signs.version, version)):
-            problem = Problem(f"#/{signs.version.field}", why)
+            problem = Problem(f"#{signs.version.pointer}", why)
             return Judgement(Verdict.NEWER, (problem,), parsed.notes, version=version)
         judgement = self.made(Verdict.OK, kind, (), parsed.notes)
         if check is not None:
             judgement = self._by_schema(check, parsed, data, kind)
+        if judgement.verdict is Verdict.CORRUPT and self._migrations is not None and version is not None:
+            judgement = _without_way(self._migrations, version, judgement)
         if judgement.verdict is Verdict.OK and signs.guards is not None and (gone := emptied(signs.guards, value)):
             judgement = self.made(Verdict.RESET, kind, tuple(gone), parsed.notes)
         name = name_of(signs.name_field, value) if signs.name_field is not None else None
@@ -263,12 +268,15 @@ class Judge:
         itself. If that is not valid, nobody can tell whether the document or the migration is wrong: it counts as one
         of a version that does not fit, and is left alone."""
         steps, current = migrations.of(version), migrations.rule.current
-        place = f"#/{migrations.rule.field}"
-        note = Problem(place, f"has version {version}, and is to be migrated to {current}")
+        place = f"#{migrations.rule.pointer}"
+        note = Problem(place, f"has version {printable(version)}, and is to be migrated to {current}")
         found = Judgement(Verdict.OK, (), (*parsed.notes, note), unchecked=True, version=version)
-        if not is_pure(steps):
+        unwritable = why_not_written(kind, steps)
+        if unwritable is None and not is_pure(steps):
             return found
         try:
+            if unwritable is not None:
+                raise StateError(unwritable)
             value = migrate_value(parsed.value, migrations.rule, steps)
             later = self._by_value(Parsed(value), to_json(value).encode(), kind, check)
         except (StateError, UnicodeEncodeError) as error:
@@ -278,7 +286,7 @@ class Judge:
         if later.verdict is Verdict.UNREADABLE:
             return later
         why = "; ".join(map(str, later.problems[:3]))
-        problem = Problem(place, f"has version {version}, and {MIGRATION_TO} {current} fails: {why}")
+        problem = Problem(place, f"has version {printable(version)}, and {MIGRATION_TO} {current} fails: {why}")
         return Judgement(Verdict.NEWER, (problem,), parsed.notes, version=version)
 
     def by_bytes(self, judgement: Judgement, head: bytes, size_bytes: int) -> Judgement:
@@ -326,6 +334,23 @@ class Judge:
         if verdict is Verdict.OK and not notes and not detected and not blank:
             return _OK_UNCHECKED if self.unchecked else OK
         return Judgement(verdict, problems, notes, unchecked=self.unchecked, blank=blank, detected=detected)
+
+
+def _not_alone(migrations: Migrations, judgement: Judgement, count: int) -> Judgement:
+    """An older document among several in one file: good by itself, but nothing brings the file to the current one."""
+    version = printable(judgement.version or "")
+    sentence = f"has version {version}, and the file holds {count} documents: only a file of one can be migrated"
+    return Judgement(Verdict.NEWER, (Problem(f"#{migrations.rule.pointer}", sentence),))
+
+
+def _without_way(migrations: Migrations, version: str, judgement: Judgement) -> Judgement:
+    """What the schema of today refuses is no damage where it is of an older version that no step leads on from: a step
+    may be missing, and an update is no damage. It counts as one of a version that does not fit."""
+    if not is_newer(migrations.rule.current, version):
+        return judgement
+    why = "; ".join(map(str, judgement.problems[:3]))
+    sentence = f"has version {printable(version)}, from which no step leads to {migrations.rule.current}: {why}"
+    return Judgement(Verdict.NEWER, (Problem(f"#{migrations.rule.pointer}", sentence),), judgement.notes)
 
 
 def _hexadecimal(data: bytes) -> str:

@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from recoverd.config.migration_model import MigrationStep, chain
-from recoverd.config.model import Format, StateItem, VersionRule
+from recoverd.config.migration_model import MigrationStep, VersionRule, chain
+from recoverd.config.model import Format, StateItem
 from recoverd.config.versions import are_same
 from recoverd.errors import StateError
 from recoverd.state.formats import detection
@@ -51,6 +51,12 @@ def migrations_of(item: StateItem) -> Migrations | None:
 def is_pure(steps: Sequence[MigrationStep]) -> bool:
     """Whether what they make of a document follows from the document alone."""
     return not any(step.command for step in steps)
+
+
+def why_not_written(kind: Format, steps: Sequence[MigrationStep]) -> str | None:
+    """Why steps can't be taken in this format, whatever the document says."""
+    step = next((one for one in steps if not one.command), None) if kind is Format.TOML else None
+    return f"{_named(step)}: TOML can't be written, so only a `command` can migrate it" if step is not None else None
 
 
 def migrate_value(value: Any, rule: VersionRule, steps: Sequence[MigrationStep]) -> Any:
@@ -140,8 +146,11 @@ def _patched(value: Any, step: MigrationStep) -> Any:
         try:
             value = jsonpatch.apply_patch(value, [operation], in_place=True)
         except (jsonpatch.JsonPatchException, JsonPointerException, TypeError, ValueError, LookupError) as error:
-            what = f"operation {number}, {operation['op']} {operation['path']}"
-            raise StateError(f"{_named(step)}: {what}: {' '.join(str(error).split())[:200]}") from error
+            what = f"{_named(step)}: operation {number}, {operation['op']} {operation['path']}"
+            if isinstance(error, jsonpatch.JsonPatchTestFailed):
+                raise StateError(f"{what}: it is not {value_words(operation['value'])}") from error
+            # not the library's words: they tell what is in the document, which may be a secret
+            raise StateError(f"{what}: there is no such place in the document") from error
     return value
 
 
@@ -190,14 +199,18 @@ def _with_version(value: Any, rule: VersionRule, step: MigrationStep) -> Any:
         return value
     if found is not None and not are_same(found, step.source):
         raise StateError(f"{_named(step)}: what it gives says that its version is {value_words(found)}")
-    before, after = value.get(rule.field), step.target
+    *above, name = rule.keys
+    holder = _holder(value, above)
+    if holder is None:
+        raise StateError(f"{_named(step)}: it gives a document with no place for its version, {rule.pointer}")
+    before, after = holder.get(name), step.target
     number: Any = after
     if isinstance(before, int | float) and not isinstance(before, bool):
         try:
             number = float(after) if "." in after or isinstance(before, float) else int(after)
         except ValueError:
             number = after
-    value[rule.field] = number
+    holder[name] = number
     return value
 
 

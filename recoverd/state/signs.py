@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from recoverd.config.model import Guards, VersionRule
+from recoverd.config.migration_model import VersionRule
+from recoverd.config.model import Guards
 from recoverd.config.versions import numbers
 from recoverd.state.formats.text import pointer, printable, value_words
 from recoverd.state.verdicts import Problem
@@ -45,16 +46,19 @@ class Signs:
 
 NO_SIGNS = Signs()
 NOT_IN_NAMES = '/\\:*?"<>|'
+_LONGEST_VERSION = 100  # letters; whoever can write the document must not fill records and logs with it
 _ABSENT = object()
 _WITHOUT = str.maketrans("", "", NOT_IN_NAMES)
 
 
 def version_of(rule: VersionRule, value: Any) -> str | None:
     """The version that a document says it has; None where the field is absent or is no text or number."""
-    found = value.get(rule.field) if isinstance(value, dict) else None
+    found = value
+    for key in rule.keys:
+        found = found.get(key) if isinstance(found, dict) else None
     if isinstance(found, bool) or not isinstance(found, str | int | float):
         return None
-    return str(found)
+    return str(found)[:_LONGEST_VERSION]
 
 
 def why_newer(rule: VersionRule, version: str) -> str | None:

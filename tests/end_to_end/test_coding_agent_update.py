@@ -141,3 +141,30 @@ def test_a_migration_that_fails_changes_nothing(updated: Agency) -> None:
     assert (done["event"], done["item"], done["message"]) == ("migration.done", "main", "from version 1.0.0 to 2.0.0")
     assert done["figures"]["items"] == 1
     assert document(updated.main)["version"] == "2.0.0"
+
+
+def test_an_agent_that_was_not_updated_gets_its_state_back(updated: Agency) -> None:
+    """The configuration was updated and the agent was not: it refuses the migrated state, so that is taken back, and
+    it goes on with what it had. Once it is installed its state can be migrated."""
+    before = updated.main.read_bytes()
+    updated.here()
+    done = updated.restore(1)
+    assert (done["outcome"], done["healthy"]) == ("failed", True), done
+    assert "not healthy on migrated state" in done["reasons"][0]
+    assert updated.health()["loaded"]
+    updated.kill()
+    assert document(updated.main)["version"] == "1.0.0"
+    assert document(updated.main)["tasks"][0] == json.loads(before)["tasks"][0]
+    saved = next(one for one in updated.snapshots() if one["reason"] == "pre-migration")
+    assert updated.run("show", saved["id"], "main").out.encode() == before
+
+    updated.main.write_bytes(before)  # not even the same state is migrated again, unasked
+    assert updated.restore(0)["outcome"] == "untouched"
+    updated.kill()
+    updated.here(NEW)
+    updated.main.write_bytes(before)
+    again = updated.run("--json", "migrate").fine()
+    assert again.json["services"][0]["outcome"] == "migrated"
+    assert updated.restore(0)["healthy"]
+    updated.kill()
+    assert document(updated.main)["version"] == "2.0.0"

@@ -106,7 +106,9 @@ def test_a_hundred_files_in_three_encodings(shelf: Shelf) -> None:
     size = sum(map(len, whole.values()))
 
     for command, event in (("snapshot", "snapshot.saved"), ("restore", "state.loaded")):
-        figures = shelf.told(shelf.run("-v", "--debug", "events", command).fine())[event]["figures"]
+        told = shelf.told(shelf.run("-v", "--debug", "events", command).fine())[event]
+        assert (told["path"], told["format"]) == (str(shelf.base), "json")
+        figures = told["figures"]
         assert (figures["items"], figures["files"], figures["size_bytes"]) == (3, COUNT + 2, size)
         assert figures["seconds"] > 0
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
 import signal
 import socket
+import stat
 import subprocess
 import sys
 import threading
@@ -45,14 +47,14 @@ def names(told: Path) -> list[str]:
 
 
 @contextmanager
-def webhook() -> Iterator[tuple[str, list[dict[str, Any]]]]:
-    """A server that takes everything; its URL and the bodies."""
+def webhook(status: int = 204) -> Iterator[tuple[str, list[dict[str, Any]]]]:
+    """A server that takes everything, or answers something else; its URL and the bodies."""
     bodies: list[dict[str, Any]] = []
 
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
             bodies.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
-            self.send_response(204)
+            self.send_response(status)
             self.end_headers()
 
         def log_message(self, *_: object) -> None:
@@ -101,6 +103,90 @@ def test_a_dead_hook_fails_nothing(world: Any) -> None:
         f"hook hooks[1] (the webhook at 127.0.0.1:{port})",
     ]
     assert "geheim" not in done.err
+
+
+def of_hooks(world: Any) -> dict[str, Any]:
+    """What `check` says of them."""
+    (found,) = [one for one in world.run("--json", "check").json["results"] if one["name"] == "hooks"]
+    return dict(found)
+
+
+def test_check_tells_of_a_hook_that_does_not_work(world: Any) -> None:
+    """Which one, of what it was not told and why, until it was told of something; whichever process found out. It holds
+    no secret."""
+    assert not [one for one in world.run("--json", "check").json["results"] if one["name"] == "hooks"]
+    command = world.root / "tell"
+    first = f"{{when: [snapshot.saved], command: [{command}], timeout: 60s}}"
+    with webhook(404) as (url, _):
+        address = url.split("/")[2]
+        secret = url.replace("//", "//me:geheim@").replace("/hook", "/geheim")
+        hooks(world, first, f'{{when: [snapshot.saved], webhook: "{secret}", timeout: 60s}}')
+        assert of_hooks(world)["status"] == "OK"
+        for untold in (2, 4):
+            world.write(untold)
+            world.run("snapshot").fine()
+            found = of_hooks(world)
+            figures = {name: found["figures"][name]["value"] for name in ("hooks", "failing", "untold")}
+            assert (found["status"], figures) == ("WARNING", {"hooks": 2, "failing": 2, "untold": untold})
+    last, since = ", last snapshot.saved notes: it ", r" was not told of 2 events since [0-9TZ:.-]+"
+    assert re.fullmatch(
+        re.escape(f"hooks[0] ({command})") + since + re.escape(f"{last}can't be run: no such file or directory; ")
+        + re.escape(f"hooks[1] (the webhook at {address})") + since + re.escape(f"{last}answered 404"),
+        found["message"],
+    )  # fmt: skip
+    for words in (["check"], ["check", "--format", "nagios"], ["check", "--format", "prometheus"], ["--json", "check"]):
+        assert "geheim" not in world.run(*words).out
+    command.write_text("#!/bin/sh\n")
+    command.chmod(0o755)
+    hooks(world, first)
+    world.write(5)
+    world.run("snapshot").fine()
+    assert (of_hooks(world)["status"], of_hooks(world)["message"]) == ("OK", "1 hook is told of events")
+    assert list((Path(world.state_dir) / "hooks").iterdir()) == []
+
+
+def test_secrets_are_in_no_output(world: Any) -> None:
+    """config.md: masked in everything that is printed, be it text, JSON, a log or an error, and in no record of runs:
+    URLs, their passwords, headers, what is read from files and the environment, the password of a proxy."""
+    secret = world.root / "secret"
+    with webhook(500) as (url, bodies):
+        secret.write_text(f"{url.replace('//', '//me:geheim1@')}/geheim2?token=geheim3\n")
+        secret.chmod(0o600)
+        hooks(
+            world,
+            f"{{when: ['*'], webhook: {{file: {secret}}}, headers: {{A: {{env: TOKEN}}, B: geheim4}}, timeout: 1s}}",
+            "{when: ['*'], webhook: 'http://me:geheim5@127.0.0.1:1/geheim6', timeout: 1s}",
+            "{when: ['*'], webhook: 'https://me:geheim7@chat.invalid/geheim8', timeout: 1s}",
+            f"{{when: ['*'], webhook: {{file: {world.root}/nothing}}, body: '{{message}}'}}",
+        )
+        env = world.env | {"TOKEN": "geheim9", "https_proxy": "http://me:geheim10@127.0.0.1:1"}
+        said = ""
+        for words in (
+            ["--json", "-v", "--debug", "events", "--debug", "operations", "snapshot"],
+            ["-v", "--debug", "events", "snapshot"],
+            ["config", "validate"],
+            ["config", "show"],
+            ["--json", "config", "show"],
+            ["--json", "check"],
+            ["check", "--live"],
+            ["--json", "status"],
+            ["--json", "list"],
+            ["units"],
+        ):
+            done = world.run(*words, env=env)
+            said += f"{done.out}{done.err}"
+        (world.conf / "recoverd.yaml").write_text(
+            (world.conf / "recoverd.yaml").read_text().replace("//me:geheim5@127.0.0.1:1/geheim6", "/geheim5 geheim6")
+        )
+        done = world.run("config", "validate", env=env).fine(78)
+        said += done.err
+    assert bodies
+    assert "geheim" not in said
+    kept = [path for path in (*world.state_dir.rglob("*"), *(world.root / "run").rglob("*")) if path.is_file()]
+    told = [path for path in kept if b"geheim" in path.read_bytes()]
+    # the parsed configuration, for its own user alone, holds what the files hold that it was read from, as they do
+    assert {path.name.partition("-")[0] for path in told} <= {"effective"}
+    assert {stat.S_IMODE(path.stat().st_mode) for path in told} <= {0o600}
 
 
 def test_both_phases_of_a_boot(world: Any) -> None:
@@ -168,17 +254,27 @@ def test_what_is_left_down_is_told(world: Any) -> None:
 
 
 def test_the_scheduler_takes_new_hooks(world: Any) -> None:
-    """SIGHUP: the new hooks are told from then on; what happens while it stops is told as well."""
+    """SIGHUP: the new hooks are told from then on; what happens while it stops is told as well. That a capture is due
+    is told before it begins, and why."""
     first, told_first = teller(world, "first")
     second, told_second = teller(world, "second")
     text = (world.conf / "conf.d" / "notes.yaml").read_text()
     schedule = "    autosave: {on_change: {quiet: 20ms, at_most: 1s}, on_shutdown: true}\n"
     (world.conf / "conf.d" / "notes.yaml").write_text(text + schedule)
-    hooks(world, f"{{when: [snapshot.saved], command: [{first}]}}")
+    third, told_third = teller(world, "third")
+    hooks(
+        world,
+        f"{{when: [snapshot.saved], command: [{first}]}}",
+        f"{{when: [autosave.triggered], command: [{third}], timeout: 60s}}",
+    )
     log = world.root / "log"
     with log.open("wb") as stderr:
         run = world.spawn("run", stderr=stderr)
-    world.wait_for(lambda: names(told_first), "the first snapshot")
+    world.wait_for(lambda: names(told_first) and names(told_third), "the first snapshot")
+    due = events(told_third)[0]
+    assert (due["service"], due["format"]) == ("notes", "json")
+    assert (due["item"], due["path"], due["figures"]) == (None, str(world.main.parent), {})
+    assert due["message"]
     hooks(world, f"{{when: [snapshot.saved], command: [{second}]}}")
     run.send_signal(signal.SIGHUP)
     world.wait_for(lambda: b"configuration loaded again" in log.read_bytes(), "the reload")
@@ -196,6 +292,27 @@ def test_the_scheduler_takes_new_hooks(world: Any) -> None:
     sequences = {one["sequence"] for one in newest}
     told = {one["figures"]["sequence"] for one in [*events(told_first), *events(told_second)]}
     assert told == sequences
+
+
+def test_a_webhook_that_hangs_does_not_hold_up_a_shutdown(world: Any) -> None:
+    """Its server takes the connection and never answers, with a quarter of an hour to do so; the scheduler ends
+    all the same, in order, and its log and `check` say who was not told."""
+    with socket.create_server(("127.0.0.1", 0), backlog=20) as silent:
+        url = f"http://127.0.0.1:{silent.getsockname()[1]}/geheim"
+        hooks(world, f'{{when: ["*"], webhook: "{url}", timeout: 900s}}')
+        text = (world.conf / "conf.d" / "notes.yaml").read_text()
+        (world.conf / "conf.d" / "notes.yaml").write_text(f"{text}    autosave: {{every: 1h, on_shutdown: true}}\n")
+        log = world.root / "log"
+        with log.open("wb") as stderr:
+            run = world.spawn("run", stderr=stderr)
+        world.wait_for(lambda: world.json("list")["snapshots"], "the first snapshot")
+        world.write(2)
+        run.send_signal(signal.SIGTERM)
+        assert run.wait(120) == 0
+    assert [one["reason"] for one in world.json("list")["snapshots"]] == ["shutdown", "scheduled"]
+    assert "hook hooks[0] (the webhook at 127.0.0.1:" in log.read_text()
+    assert "geheim" not in log.read_text()
+    assert of_hooks(world)["status"] == "WARNING"
 
 
 def test_what_it_costs(world: Any) -> None:

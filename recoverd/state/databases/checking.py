@@ -6,7 +6,7 @@ import sqlite3
 from collections.abc import Sequence
 from typing import Any
 
-from recoverd.state.databases.copying import code_of
+from recoverd.state.databases.copies import code_of
 
 MOST_PROBLEMS = 20
 _CHECKS = {"quick": "quick_check", "full": "integrity_check"}

@@ -18,7 +18,8 @@ from contextlib import closing
 from typing import Any
 
 from recoverd.state.databases.checking import judge
-from recoverd.state.databases.copying import Unreadable, copy_database, copy_file, opened_in_place
+from recoverd.state.databases.copying import copy_database, copy_file, opened_in_place
+from recoverd.state.databases.files import Unreadable
 
 _MEMORY_BYTES = 2 << 30  # of addresses; SQLite's own heap is bounded closer
 

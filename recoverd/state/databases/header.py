@@ -1,13 +1,15 @@
 """What the files of a database say by themselves, and how it is to be copied (pure).
 
 Offsets are those of SQLite's file format: page size at 16, versions at 18 and 19 (2 is WAL), change counter at 24,
-pages at 28, "version valid for" at 92. The byte of the -shm file that every connection locks is 128; of the database a
-writer that keeps a journal locks the byte 0x40000001, one that is about to write 0x40000000 too, and readers the 510
-bytes that follow.
+pages at 28, "version valid for" at 92. A -wal begins with a magic number whose last bit tells the byte order of its
+checksums, the version of its format, the page size, a count, two salts, and a checksum of all that. The byte of the
+-shm file that every connection locks is 128; of the database a writer that keeps a journal locks the byte 0x40000001,
+one that is about to write 0x40000000 too, and readers the 510 bytes that follow.
 """
 
 from __future__ import annotations
 
+import struct
 from enum import StrEnum
 
 from recoverd.values import dataclass
@@ -18,6 +20,22 @@ USE_BYTE = 128
 PENDING_BYTE, RESERVED_BYTE = 0x40000000, 0x40000001
 SHARED_BYTES, SHARED_LENGTH = 0x40000002, 510
 _WAL_VERSION = 2
+WAL_HEADER_BYTES = 32
+_WAL_MAGIC, _WAL_FORMAT = 0x377F0682, 3007000
+
+
+def is_wal_header(head: bytes) -> bool:
+    """Whether a -wal that begins so is one for SQLite; else it takes it for an empty one."""
+    if len(head) < WAL_HEADER_BYTES:
+        return False
+    magic, version = struct.unpack_from(">II", head)
+    if magic & ~1 != _WAL_MAGIC or version != _WAL_FORMAT:
+        return False
+    first = second = 0
+    for one, other in struct.iter_unpack(">II" if magic & 1 else "<II", head[:24]):
+        first = (first + one + second) & 0xFFFFFFFF
+        second = (second + other + first) & 0xFFFFFFFF
+    return struct.unpack_from(">II", head, 24) == (first, second)
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +93,7 @@ class Files:
     size: int
     wal: int
     hot: bool  # a journal lies there, of a transaction that nobody will finish
-    in_use: bool  # a process has it open in WAL mode
+    in_use: bool  # processes have it open in WAL mode, none of them for itself
 
     def how(self) -> How:
         """How it can be copied without changing anything that is live.

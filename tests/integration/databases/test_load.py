@@ -1,4 +1,4 @@
-"""Captures under load: writers are not held up, and every copy is of one instant."""
+"""Whole captures under load, by a child process into a repository; `load/` has the copies alone, by the thousand."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ import pytest
 WRITER = """
 import json, select, sqlite3, sys, time
 database = sqlite3.connect(sys.argv[1], isolation_level=None, timeout=30)
+database.execute("PRAGMA synchronous=OFF")
 print("ready", flush=True)
 count, busy, longest, started = 0, 0, 0.0, time.monotonic()
 while not select.select([sys.stdin], [], [], max(0.0, started + count / 500 - time.monotonic()))[0]:

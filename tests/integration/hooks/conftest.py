@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import socket
+import struct
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -38,6 +40,8 @@ class Server:
     silent: bool = False  # takes the request, and never answers
     dribbles: bool = False  # answers a byte now and then, for ever
     megabytes: int = 0  # of an answer
+    resets: bool = False  # the connection, once it has the request
+    host: str = "127.0.0.1"
     end: threading.Event = field(default_factory=threading.Event)
     server: ThreadingHTTPServer | None = None
 
@@ -47,7 +51,7 @@ class Server:
         return int(self.server.server_address[1])
 
     def url(self, path: str = "/hook", scheme: str = "http") -> str:
-        return f"{scheme}://127.0.0.1:{self.port}{path}"
+        return f"{scheme}://{f'[{self.host}]' if ':' in self.host else self.host}:{self.port}{path}"
 
     def until_asked(self, times: int = 1) -> list[Asked]:
         until(lambda: len(self.asked) >= times, f"{times} requests")
@@ -60,6 +64,11 @@ class Server:
             def do_POST(self) -> None:
                 body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
                 outer.asked.append(Asked(self.path, dict(self.headers.items()), body))
+                if outer.resets:
+                    reset = struct.pack("ii", 1, 0)
+                    self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, reset)
+                    self.connection.close()
+                    return
                 if outer.silent:
                     outer.end.wait()
                     return
@@ -90,7 +99,10 @@ class Server:
             def log_message(self, *_: object) -> None:
                 pass
 
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        class Listener(ThreadingHTTPServer):
+            address_family = socket.AF_INET6 if ":" in outer.host else socket.AF_INET
+
+        self.server = Listener((self.host, 0), Handler)
         self.server.daemon_threads = True
         self.server.handle_error = lambda *_: None  # type: ignore[method-assign]
         if wrap is not None:

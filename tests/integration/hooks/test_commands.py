@@ -47,6 +47,21 @@ def test_what_a_command_gets(declare: Declare, tmp_path: Path) -> None:
     assert directory == "/"
 
 
+def test_messages_stand_one_in_a_line(declare: Declare, tmp_path: Path) -> None:
+    """recoverd(8): `messages` is one in a line, so its lines are lines, also in arguments; all else in them is escaped,
+    and in no other field is there a line break that somebody's state could have brought in."""
+    out = tmp_path / "out"
+    house = declare(Hook(EVERY, script(COPY.format(str(out)), "{messages}", "{candidate}", "{message}")))
+    hostile = "a\x1b[2J\u202eb\r\n"
+    house.emit("restore.finished", message=hostile, candidate=hostile, messages="one: Back.\ntwo: \x1b[31mBack\u2028.")
+    house.close()
+    arguments, text, _, _ = json.loads(out.read_text())
+    document = json.loads(text)
+    assert document["figures"]["messages"] == "one: Back.\ntwo: \\x1b[31mBack\\u2028."
+    assert document["figures"]["candidate"] == document["message"] == "a\\x1b[2J\\u202eb\\r\\n"
+    assert arguments == [document["figures"]["messages"], document["message"], document["message"]]
+
+
 def test_only_what_was_asked_for(declare: Declare, tmp_path: Path) -> None:
     """`when` names events; a hook of a service hears of that service and of what its documents list, of no other."""
     from recoverd.config.model import Config, Place, RepositoryConfig, Service

@@ -7,6 +7,7 @@ import shutil
 import socket
 import ssl
 import subprocess
+import threading
 from base64 import b64encode
 from collections.abc import Callable
 from pathlib import Path
@@ -158,6 +159,111 @@ def test_the_end_of_a_process_does_not_wait_for_one(declare: Declare, serve: Ser
     assert said()[0].endswith("was not told of 1 event (snapshot.failed web): it was cut short")
 
 
+def test_one_that_resets(declare: Declare, serve: Serve, said: Said, wait_for: WaitFor) -> None:
+    """A connection that is torn down in the middle may be better next time."""
+    server = serve(resets=True)
+    house = declare(Hook(EVERY, webhook=server.url("/geheim")))
+    house.emit()
+    wait_for(lambda: house.hooks.is_idle, "the end of it")
+    assert len(server.asked) == 3
+    (line,) = said()
+    assert line.endswith(("connection reset by peer", "it gave no HTTP answer: RemoteDisconnected"))
+    assert "geheim" not in line
+
+
+def test_one_that_accepts_nothing(declare: Declare, said: Said, wait_for: WaitFor) -> None:
+    """Its queue of connections is full, so that not even that is answered: the deadline holds for that as well."""
+    with socket.socket() as deaf:
+        deaf.bind(("127.0.0.1", 0))
+        deaf.listen(0)
+        address = deaf.getsockname()
+        waiting = [socket.socket() for _ in range(4)]
+        for one in waiting:
+            one.setblocking(False)
+            one.connect_ex(address)
+        house = declare(Hook(EVERY, webhook=f"http://127.0.0.1:{address[1]}/", timeout_s=0.3))
+        house.emit()
+        wait_for(lambda: house.hooks.is_idle, "its deadline")
+        for one in waiting:
+            one.close()
+    assert "no answer within 0.3 s" in said()[0]
+
+
+def test_one_on_ipv6(declare: Declare, serve: Serve, said: Said) -> None:
+    try:
+        server = serve(host="::1")
+    except OSError as error:
+        pytest.skip(f"there is no IPv6 here: {error}")
+    house = declare(Hook(EVERY, webhook=server.url()))
+    house.emit()
+    house.close()
+    assert len(server.asked) == 1
+    assert server.asked[0].headers["Host"] == f"[::1]:{server.port}"
+    assert said() == []
+
+
+def test_by_way_of_a_proxy(declare: Declare, serve: Serve, said: Said, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`http_proxy` and `no_proxy` are followed, as by other programs; of the proxy only that it refused is told."""
+    proxy, server = serve(), serve()
+    monkeypatch.setenv("http_proxy", proxy.url("/").replace("://", "://me:geheim@"))
+    house = declare(Hook(EVERY, webhook="http://chat.invalid/geheim"))
+    house.emit()
+    house.close()
+    assert [one.path for one in proxy.asked] == ["http://chat.invalid/geheim"]
+    assert proxy.asked[0].headers["Proxy-Authorization"] == f"Basic {b64encode(b'me:geheim').decode()}"
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    direct = declare(Hook(EVERY, webhook=server.url()))
+    direct.emit()
+    direct.close()
+    assert (len(server.asked), len(proxy.asked)) == (1, 1)
+    assert said() == []
+    proxy.answers[:] = [(407, {})]
+    refused = declare(Hook(EVERY, webhook="http://chat.invalid/geheim"))
+    refused.emit()
+    refused.close()
+    (line,) = said()
+    assert line.endswith("hooks[0] (the webhook at chat.invalid) was not told of snapshot.failed web: it answered 407")
+
+
+def test_a_proxy_that_is_not_there(declare: Declare, said: Said, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also with TLS, which goes through it; its password is in no sentence."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        monkeypatch.setenv("https_proxy", f"http://me:geheim@127.0.0.1:{taken.getsockname()[1]}")
+        house = declare(Hook(EVERY, webhook="https://chat.invalid/geheim"))
+        house.emit()
+        house.close()
+    assert "connection refused" in said()[0]
+    assert "geheim" not in said()[0]
+
+
+def test_tls_by_way_of_a_proxy(declare: Declare, serve: Serve, said: Said, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The proxy is asked for a connection, and gets neither path, nor headers, nor the event."""
+    asked: list[bytes] = []
+    with socket.create_server(("127.0.0.1", 0)) as proxy:
+
+        def refuse() -> None:
+            while True:
+                try:
+                    opened, _ = proxy.accept()
+                except OSError:
+                    return
+                with opened:
+                    asked.append(opened.recv(1 << 16))
+                    opened.sendall(b"HTTP/1.1 403 Forbidden\r\n\r\n")
+
+        threading.Thread(target=refuse, daemon=True).start()
+        monkeypatch.setenv("https_proxy", f"http://127.0.0.1:{proxy.getsockname()[1]}")
+        house = declare(Hook(EVERY, webhook="https://chat.invalid/geheim", headers={"X": "geheim"}))
+        house.emit()
+        house.close()
+        proxy.shutdown(socket.SHUT_RDWR)
+    assert asked[0].startswith(b"CONNECT chat.invalid:443 HTTP/1.")
+    assert b"geheim" not in asked[0]
+    assert said()[0].endswith("the proxy answered 403")
+    assert "geheim" not in said()[0]
+
+
 def test_one_that_answers_megabytes(declare: Declare, serve: Serve, said: Said) -> None:
     """Told is told: what else it says is not listened to."""
     server = serve(megabytes=64)
@@ -178,8 +284,6 @@ def test_nobody_listens(declare: Declare, said: Said) -> None:
 
 
 def test_one_that_does_not_speak_http(declare: Declare, said: Said) -> None:
-    import threading
-
     with socket.create_server(("127.0.0.1", 0)) as server:
 
         def answer() -> None:
@@ -232,3 +336,19 @@ def test_certificates_are_verified(
     again.emit()
     again.close()
     assert [asked.headers["Authorization"] for asked in server.asked] == ["geheim"]
+
+
+def test_a_certificate_of_somebody_else(
+    declare: Declare, serve: Serve, said: Said, certificate: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Trusted, and of another host: whoever has it gets nothing either."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(*certificate)
+    monkeypatch.setenv("SSL_CERT_FILE", str(certificate[0]))
+    server = serve(lambda plain: context.wrap_socket(plain, server_side=True), host="127.0.0.2")
+    house = declare(Hook(EVERY, webhook=server.url(scheme="https")))
+    house.emit()
+    house.close()
+    assert server.asked == []
+    assert "its certificate is not trusted: " in said()[0]
+    assert "127.0.0.2" in said()[0].rpartition("trusted: ")[2]

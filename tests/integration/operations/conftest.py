@@ -6,6 +6,7 @@ import json
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,7 @@ from recoverd.config.model import (
     StateItem,
 )
 from recoverd.events.stream import Event, Events
+from recoverd.events.where import by_name
 from recoverd.operations.assess import AssessRequest, AssessResult, assess
 from recoverd.operations.check import CheckRequest, CheckResult, check
 from recoverd.operations.context import Context
@@ -97,7 +99,8 @@ class House:
                 repository=RepositoryConfig(str(self.state_dir / "repository")),
                 services={"app": self.service},
             )
-            self._context = Context(config, Events([self.events.append]), str(self.root / "runtime"), wait_s=5)
+            events = Events([self.events.append], partial(by_name, config))
+            self._context = Context(config, events, str(self.root / "runtime"), wait_s=5)
         return self._context
 
     def reopen(self) -> None:
@@ -152,6 +155,12 @@ class House:
         """Bring the service up on what is there."""
         result = self.restore()
         assert result.healthy, result
+
+    def stop(self) -> None:
+        """Bring its process down, not by its operator's wish."""
+        driver = driver_of(self.context, self.service)
+        assert driver is not None
+        driver.stop()
 
     def contents(self) -> Mapping[str, bytes]:
         """Every file below the state directory of the service."""

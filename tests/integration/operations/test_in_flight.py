@@ -118,7 +118,8 @@ def test_the_service_is_told_before_it_starts(asked: House, judged: House) -> No
 
 
 def test_at_boot_it_is_told_once(asked: House, judged: House) -> None:
-    """One return is one report and one count, though a boot has two phases."""
+    """One return is one report and one count, though a boot has two phases. What was restored is told once more when it
+    is proven, without what was in flight: nobody gets a message twice."""
     judged.start()
     judged.snapshot()
     for count, damage in ((1, None), (2, b"torn")):
@@ -131,7 +132,13 @@ def test_at_boot_it_is_told_once(asked: House, judged: House) -> None:
         confirm(judged.context)
         assert judged.running()
         assert load_history(str(judged.state_dir), "app").restart_count == count
-        assert len([one for one in judged.events if one.name == "restore.finished"]) == 1
+        first, *second = [one for one in judged.events if one.name == "restore.finished"]
+        assert (first.figures["healthy"], first.figures["in_flight"]) == (None, 3)
+        assert len(second) == (damage is not None)
+        for one in second:
+            assert one.figures["healthy"] is True
+            assert one.figures["restart_count"] == count
+            assert {one.figures[name] for name in ("in_flight", "warnings", "messages")} == {None}
 
 
 def test_the_restored_state_counts(asked: House) -> None:

@@ -12,7 +12,8 @@ from typing import Any
 
 import pytest
 
-from recoverd.config.model import Format, Guards, ItemKind, Restore, StateItem, Validation, VersionRule
+from recoverd.config.migration_model import VersionRule
+from recoverd.config.model import Format, Guards, ItemKind, Restore, StateItem, Validation
 from recoverd.operations.accept import AcceptRequest, accept
 
 CHECK = """

@@ -72,6 +72,48 @@ def test_the_first_phase_repairs_and_starts_nothing(house: House, kind: RunKind)
     assert any(one.marks.proven_ns for one in house.list())
 
 
+def finished(house: House) -> list[Any]:
+    """What hooks are told of the ends of restores, oldest first; all of it once."""
+    found = [one for one in house.events if one.name in {"restore.finished", "restore.failed"}]
+    house.events.clear()
+    return found
+
+
+def test_hooks_hear_of_the_proof(house: House) -> None:
+    """Promise 10: the first phase says that it is restored and not yet whether it is healthy, the second that it is
+    proven, once. What failed its proof is told as a restore of the older one."""
+    with_process(house)
+    house.write(1)
+    house.snapshot()
+    house.state.write_bytes(b"")
+    boot(house.context)
+    (told,) = finished(house)
+    assert (told.name, told.figures["candidate"], told.figures["healthy"]) == ("restore.finished", "app/1", None)
+    house.reopen()
+    confirm(house.context)
+    (told,) = finished(house)
+    assert (told.name, told.figures["candidate"], told.figures["healthy"]) == ("restore.finished", "app/1", True)
+    assert told.message.startswith("app/1 is proven: healthy for ")
+    assert (told.service, told.figures["items"], told.figures["attempts"]) == ("app", 1, 1)
+    confirm(house.context)
+    assert finished(house) == []
+
+
+def test_hooks_hear_of_what_works_in_the_end(house: House) -> None:
+    """What the first phase told of fails its proof: the second tells of the older one, on which it is healthy."""
+    with_process(house)
+    house.write(1)
+    house.snapshot()
+    house.write(2, poison=True)
+    house.snapshot()
+    house.state.write_bytes(b"")
+    boot(house.context)
+    confirm(house.context)
+    first, second = finished(house)
+    assert (first.figures["candidate"], first.figures["healthy"]) == ("app/2", None)
+    assert (second.name, second.figures["candidate"], second.figures["healthy"]) == ("restore.finished", "app/1", True)
+
+
 @both_kinds
 def test_what_does_not_work_gives_way_to_the_older_one(house: House, kind: RunKind) -> None:
     """Proof fails on what the first phase wrote: it is rejected, and the next older one works."""

@@ -91,6 +91,20 @@ def test_what_leads_nowhere_is_told_at_its_place(
     assert sorted(found) == sorted(expected.split("|"))
 
 
+def test_the_version_field_is_a_name_or_a_pointer(
+    load_text: Callable[..., Loaded], problems: Callable[..., list[str]]
+) -> None:
+    """Deeper in the document, as guards and renames name places; one that is no pointer is told."""
+    steps = text('{from: "1", to: "3", patch: []}')
+    deeper = load_text(steps.replace("field: version", "field: /meta~1data/version"))
+    rule = deeper.config.services["app"].state["main"].version
+    assert rule is not None
+    assert (rule.keys, rule.pointer) == (("meta/data", "version"), "/meta~1data/version")
+    (told,) = problems(steps.replace("field: version", 'field: "/meta~2"'))
+    assert "version.field" in told
+    assert "is no JSON pointer" in told
+
+
 def test_a_migration_needs_a_version_and_a_format_that_can_be_written(problems: Callable[..., list[str]]) -> None:
     without = text('{from: "1", to: "3", patch: []}').replace('        version: {field: version, current: "3"}\n', "")
     assert ["needs `version`" in one for one in problems(without)] == [True]

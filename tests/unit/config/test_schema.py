@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from recoverd.config import units, unsupported
 from recoverd.config.dump_model import Dump
 from recoverd.config.loading import Loaded
+from recoverd.config.migration_model import VersionRule
 from recoverd.config.model import (
     DEFAULT_RETENTION,
     Autosave,
@@ -34,7 +35,6 @@ from recoverd.config.model import (
     RunKind,
     Service,
     Validation,
-    VersionRule,
 )
 from recoverd.config.rendering import as_plain
 from recoverd.config.wording import objections, schema_text

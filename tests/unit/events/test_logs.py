@@ -112,8 +112,10 @@ def test_set_up_again_forgets_what_was_before() -> None:
     assert len(new.getvalue().splitlines()) == 1
 
 
-def test_in_the_journal_a_priority_instead_of_the_time(tmp_path: Path) -> None:
-    """systemd.exec(5): $JOURNAL_STREAM names the file that goes to the journal, which has times of its own."""
+def test_in_the_journal_a_priority_instead_of_the_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """systemd.exec(5): $JOURNAL_STREAM names the file that goes to the journal, which has times of its own. So it is
+    told where it does not take what comes with all fields."""
+    monkeypatch.setattr("recoverd.events.journal.SOCKET", str(tmp_path / "nobody"))
     with open(tmp_path / "log", "w+", encoding="utf-8") as stream:
         status = os.fstat(stream.fileno())
         set_up(LogConfig(), stream=stream, environment={"JOURNAL_STREAM": f"{status.st_dev}:{status.st_ino}"})

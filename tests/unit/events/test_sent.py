@@ -13,7 +13,7 @@ from recoverd.config.templates import FIELDS, FIGURES
 from recoverd.events.names import EventName
 from recoverd.events.stream import Events
 
-UNBUILT = {"replica.lagging", "replica.failed", "migration.done", "migration.failed"}
+UNBUILT = {"replica.lagging", "replica.failed"}
 OWN = inspect.signature(Events.emit).parameters.keys() - {"self", "figures"}
 
 
@@ -23,6 +23,8 @@ def emits() -> Iterator[tuple[str, set[str]]]:
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "emit":
                 first = node.args[0]
+                if isinstance(node.func.value, ast.Call):
+                    continue  # super().emit(record): a handler of logs
                 if isinstance(first, ast.Constant):
                     name = str(first.value)
                 else:
@@ -37,7 +39,7 @@ def test_all_events_are_sent() -> None:
     missing = {
         name.value for name in EventName if name.value not in sent and not name.value.startswith(tuple(families))
     }
-    assert missing <= UNBUILT
+    assert missing == UNBUILT
     assert families == {"snapshot.", "state."}  # whose outcomes and verdicts are the names
 
 

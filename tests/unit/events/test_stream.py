@@ -124,5 +124,5 @@ def test_json_keeps_large_integers_exact() -> None:
     document = Events().emit("snapshot.saved", service="svc", bytes=2**60, files=2, message="x").to_json()
     assert json.loads(json.dumps(document))["figures"] == {"bytes": str(2**60), "files": 2}
     assert document["event"] == "snapshot.saved"
-    assert "item" not in document
+    assert document["item"] is None
     assert clock.parse_rfc3339(document["time"]) > 0

@@ -253,7 +253,7 @@ def test_the_json_of_each_command_for_processes_is_that_of_the_manual(
     # nothing was restored, so that there is nothing to tell of attempts and items
     described["confirm"] -= {
         *("candidate", "result", "why", "item", "document", "source", "age_seconds", "quarantine"),
-        *("reason", "directory", "without", "path", "notes", "migrated", "from", "to"),
+        *("reason", "directory", "without", "path", "notes", "migrated", "from", "to", "older"),
     }
     assert seen == {command: described[command] for command in seen}
 

@@ -105,6 +105,8 @@ def test_a_restart_says_what_is_resumed() -> None:
         "2026-11-21T11:00:00+02:00",
         "2026-11-21T09:00:00",  # UTC where no zone is named
         "2026-11-21 09:00:00",
+        "2026-11-21t09:00:00.5z",  # RFC 3339, 5.6: in lower case too
+        "20261121T090000Z",
         round((NOW - timedelta(minutes=30)).timestamp()),
         (NOW - timedelta(minutes=30)).timestamp(),
         round((NOW - timedelta(minutes=30)).timestamp()) * 1000,
@@ -160,6 +162,26 @@ def test_no_list_there_is_nothing_in_flight(document: Any) -> None:
 @pytest.mark.parametrize("value", [3, "tasks", True, 1.5])
 def test_no_list_where_one_is_to_be_is_told(value: Any) -> None:
     assert ask(TASKS, only={"tasks": value}).notes == ("main /tasks is neither a list nor an object",)
+
+
+@pytest.mark.parametrize("status", ["implementing", "testing", "planned", "done", None, ["testing"], 7])
+def test_a_warning_only_in_the_middle_of_it(status: Any) -> None:
+    """first-systems, 5: of an improvement of itself that was implementing or testing, and of nothing else."""
+    found = ask(SELF, only={"selfImprovement": {"currentTask": {"description": "Faster", "status": status}}})
+    warned = (f"Faster was {status}: verify",) if status in ("implementing", "testing") else ()
+    assert (found.warnings, found.count) == (warned, 0)
+
+
+def test_entries_of_another_shape() -> None:
+    """Numbers, text, null and lists have no fields: they fit no `where`, and a query without one lists them bare."""
+    entries = [1, "two", None, [3], {"id": "x", "status": "paused", "progress": {"steps": [{"name": "first"}]}}]
+    assert [one.called for one in ask(TASKS, only={"tasks": entries}).entries] == ["task:x"]
+    every = InFlight("main", "/tasks", {}, ("/progress/steps/0/name",), called="{id}")
+    found = ask(every, only={"tasks": entries})
+    assert [one.called for one in found.entries] == ["?", "?", "?", "?", "x"]
+    assert [dict(one.show) for one in found.entries][-2:] == [{}, {"/progress/steps/0/name": "first"}]
+    assert found.notes == ("main /tasks: 4 entries without id",)
+    assert ask(TASKS, only={"tasks": [{"status": ["paused"]}, {"status": {"is": "paused"}}]}).entries == ()
 
 
 def test_a_mapping_and_one_object() -> None:

@@ -200,6 +200,7 @@ def test_names_of_records_sort_by_sequence() -> None:
         unhealthy=st.booleans(),
         rejected=st.dictionaries(texts, texts, max_size=2),
         tries_left=st.none() | st.integers(0, 10),
+        migrated=st.lists(texts, max_size=2).map(tuple),
     )
 )
 def test_marks_come_back(marks: Marks) -> None:

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from recoverd.config.model import Format, ItemKind, SchemaSource, StateItem, VersionRule
+from recoverd.config.migration_model import VersionRule
+from recoverd.config.model import Format, ItemKind, SchemaSource, StateItem
 from recoverd.state.formats.compression import Compression, pack
 from recoverd.state.formats.detection import format_of, hint
 from recoverd.state.formats.text import Limits

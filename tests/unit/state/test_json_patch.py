@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from recoverd.state.json_patch import json_patch, same
+from recoverd.state.json_patch import ABSENT, changes, json_patch, same
 
 
 def apply(document: Any, operations: list[dict[str, Any]]) -> Any:
@@ -57,6 +57,19 @@ def test_a_patch_makes_one_value_out_of_the_other(before: Any, after: Any) -> No
     patch = json_patch(before, after)
     assert same(apply(before, patch), after)
     assert (patch == []) == same(before, after)
+
+
+@given(VALUES, VALUES)
+def test_each_operation_knows_what_it_takes_away(before: Any, after: Any) -> None:
+    """With that the patch can be taken back: the operations in reverse order, each turned round."""
+    found = changes(before, after)
+    assert [operation for operation, _ in found] == json_patch(before, after)
+    back: list[dict[str, Any]] = []
+    for operation, taken in reversed(found):
+        assert (taken is ABSENT) == (operation["op"] == "add")
+        op = {"add": "remove", "remove": "add", "replace": "replace"}[operation["op"]]
+        back.append({"op": op, "path": operation["path"], **({} if taken is ABSENT else {"value": taken})})
+    assert same(apply(after, back), before)
 
 
 @settings(max_examples=100, deadline=None)

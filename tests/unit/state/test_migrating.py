@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import gzip
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from recoverd.config.migration_model import MigrationStep
-from recoverd.config.model import Format, Guards, ItemKind, Place, SchemaSource, StateItem, VersionRule
+from recoverd.config.migration_model import MigrationStep, VersionRule
+from recoverd.config.model import Format, Guards, ItemKind, Place, SchemaSource, StateItem
 from recoverd.errors import StateError
 from recoverd.state.judging import build_judge, decode_judgement, encode_judgement
 from recoverd.state.migrating import migrate_document, migrate_value
@@ -70,6 +71,7 @@ def test_yaml_and_its_version() -> None:
         ([MigrationStep("1", "3", patch=({"op": "add", "path": "/a/b/c", "value": 1},))], {"a": 2}, "add /a/b/c"),
         ([MigrationStep("1", "3", patch=({"op": "replace", "path": "", "value": []},))], {}, "not a document with a"),
         ([MigrationStep("1", "3", patch=({"op": "add", "path": "/version", "value": "7"},))], {}, 'its version is "7"'),
+        ([MigrationStep("1", "3", patch=({"op": "test", "path": "/a", "value": "x"},))], {"a": "secret"}, 'is not "x"'),
         ([MigrationStep("1", "3", rename={"/a": "/b"})], {"a": 1, "b": 2}, "is there already"),
         ([MigrationStep("1", "3", rename={"/a": "/b/c"})], {"a": 1}, "nothing that could hold it"),
     ],
@@ -81,7 +83,19 @@ def test_what_fails_is_told_with_its_step(steps: list[MigrationStep], document: 
         migrate_value(value, RULE, steps)
     assert caught.value.message.startswith("the step from 1 to 3: ")
     assert why in caught.value.message
+    assert "secret" not in caught.value.message
+    assert "<class" not in caught.value.message
     assert value == {"version": "1", **document}
+
+
+def test_a_version_deeper_in_the_document_is_set_there() -> None:
+    """Also where a step moves what holds it; where nothing can hold it any more, that is said."""
+    rule = VersionRule("/meta/version", "2")
+    step = MigrationStep("1", "2", rename={"/meta/host": "/meta/name"})
+    value = {"version": 1, "meta": {"version": 1, "host": "a"}}
+    assert migrate_value(value, rule, [step]) == {"version": 1, "meta": {"version": 2, "name": "a"}}
+    with pytest.raises(StateError, match="no place for its version, /meta/version"):
+        migrate_value(value, rule, [MigrationStep("1", "2", rename={"/meta": "/about"})])
 
 
 def test_a_field_that_is_not_there_is_not_renamed() -> None:
@@ -129,7 +143,10 @@ def test_a_command_gets_the_document_and_its_result_is_read() -> None:
         (b'{"version": "3"}', Verdict.CORRUPT, False),
         (b'{"version": "4"}', Verdict.NEWER, False),
         (b'{"version": "1", "sta', Verdict.CORRUPT, False),
-        (b'{"version": "0.9", "metrics": 1, "sessions": []}', Verdict.CORRUPT, False),  # nothing leads on from there
+        (b'{"version": "0.9", "metrics": 1, "sessions": []}', Verdict.NEWER, False),  # nothing leads on from there
+        (b'{"version": "2.5", "metrics": 1, "sessions": []}', Verdict.NEWER, False),
+        (b'{"version": "0.9"', Verdict.CORRUPT, False),
+        (b'{"metrics": 1}', Verdict.CORRUPT, False),  # without a version it is judged as one of today
     ],
 )
 def test_an_older_document_is_as_good_as_its_migration(document: bytes, verdict: Verdict, older: bool) -> None:
@@ -139,6 +156,17 @@ def test_an_older_document_is_as_good_as_its_migration(document: bytes, verdict:
     found = judge.judge("", document)
     assert (found.verdict, judge.is_older(found)) == (verdict, older)
     assert judge.is_older(decode_judgement(encode_judgement(found))) == older
+
+
+@pytest.mark.parametrize("format", [Format.TOML, Format.AUTO])
+def test_toml_is_for_commands_only(format: Format) -> None:
+    """Known before anything is done, also where the format shows in the content alone."""
+    command = MigrationStep("1", "3", command=("upgrade",))
+    for steps, verdict in (((command,), Verdict.OK), ((ADD, RENAME), Verdict.NEWER)):
+        judge = build_judge(replace(item(*steps, format=format), path="/srv/state.toml"))
+        found = judge.judge("", b'version = "1"\n')
+        assert (found.verdict, judge.is_older(found)) == (verdict, verdict is Verdict.OK)
+    assert "TOML can't be written, so only a `command` can migrate it" in found.problems[0].problem
 
 
 def test_guards_hold_the_migrated_document() -> None:

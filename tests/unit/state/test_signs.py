@@ -10,9 +10,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from recoverd.config.model import Format, Guards, ItemKind, StateItem, Validation, VersionRule
+from recoverd.config.migration_model import VersionRule
+from recoverd.config.model import Format, Guards, ItemKind, StateItem, Validation
 from recoverd.state.judging import build_judge, decode_judgement, encode_judgement
-from recoverd.state.signs import NOT_IN_NAMES, at, emptied, is_absent, name_of, shrunk, why_misnamed, why_newer
+from recoverd.state.signs import (
+    NOT_IN_NAMES,
+    at,
+    emptied,
+    is_absent,
+    name_of,
+    shrunk,
+    version_of,
+    why_misnamed,
+    why_newer,
+)
 from recoverd.state.verdicts import Verdict
 
 ITEM = StateItem("main", ItemKind.FILE, "/x/state.json", Format.JSON)
@@ -23,6 +34,26 @@ def judged(data: bytes, **keys: Any) -> tuple[Verdict, str]:
     judgement = build_judge(replace(ITEM, **keys)).judge("", data)
     assert decode_judgement(encode_judgement(judgement)) == judgement
     return judgement.verdict, "; ".join(map(str, judgement.problems))
+
+
+@pytest.mark.parametrize(
+    ("field", "document", "version"),
+    [
+        ("version", {"version": "1"}, "1"),
+        ("a/b", {"a/b": 7, "a": {"b": 8}}, "7"),
+        ("/a/b", {"a/b": 7, "a": {"b": 8}}, "8"),
+        ("/a~1b/~0", {"a/b": {"~": 9.5}}, "9.5"),
+        ("/a/0", {"a": ["1"]}, None),
+        ("/a/b", {"a": {"b": {"c": 1}}}, None),
+        ("/a/b", {"a": "b"}, None),
+        ("/a/b", ["a"], None),
+        ("version", {"version": True}, None),
+        ("version", {"version": "1-" + "x" * 1000}, "1-" + "x" * 98),
+    ],
+)
+def test_where_a_version_is(field: str, document: Any, version: str | None) -> None:
+    """A name is a field of the document, a JSON pointer leads deeper; what it says is bounded: others write it."""
+    assert version_of(VersionRule(field, "2"), document) == version
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from recoverd.state.databases.header import MAGIC, Files, Header, How
+from recoverd.state.databases.header import MAGIC, WAL_HEADER_BYTES, Files, Header, How, is_wal_header
 
 ROLLBACK = MAGIC + bytes([16, 0, 1, 1]) + bytes(4) + b"\0\0\0\7" + b"\0\0\0\3" + bytes(60) + b"\0\0\0\7" + bytes(4)
 WAL = ROLLBACK[:18] + b"\2\2" + ROLLBACK[20:]
@@ -86,3 +86,31 @@ def test_a_settled_header_is_one(tmp_path: Path, page_size: int) -> None:
 
 
 KEPT = ("page_size", "page_count", "user_version", "application_id", "schema_version")
+
+
+@pytest.mark.parametrize("page_size", [512, 4096, 65536])
+def test_the_header_of_a_wal(tmp_path: Path, page_size: int) -> None:
+    """One that SQLite wrote is known; with any bit of it turned it is none, as for SQLite."""
+    path = tmp_path / "store.db"
+    with closing(sqlite3.connect(path)) as database:
+        database.execute(f"PRAGMA page_size={page_size}")
+        database.execute("PRAGMA journal_mode=WAL")
+        database.execute("CREATE TABLE one (id)")
+        head = (tmp_path / "store.db-wal").read_bytes()[:WAL_HEADER_BYTES]
+    assert is_wal_header(head)
+    for bit in range(8 * WAL_HEADER_BYTES):
+        turned = bytearray(head)
+        turned[bit // 8] ^= 1 << bit % 8
+        assert not is_wal_header(bytes(turned)), bit
+    assert not is_wal_header(head[:-1])
+    assert not is_wal_header(bytes(WAL_HEADER_BYTES))
+
+
+def test_the_header_of_a_wal_in_the_other_byte_order() -> None:
+    """As a machine of that order writes it."""
+    first = second = 0
+    words = (0x377F0683, 3007000, 4096, 1, 0xDEADBEEF, 0x01234567)
+    for one, other in zip(words[::2], words[1::2], strict=True):
+        first = (first + one + second) % 2**32
+        second = (second + other + first) % 2**32
+    assert is_wal_header(b"".join(word.to_bytes(4, "big") for word in (*words, first, second)))
