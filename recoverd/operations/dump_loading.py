@@ -93,8 +93,6 @@ class _Loading:
         """Why dumps can't be asked for now; None when they can."""
         if self.before.outcome in {results.BLOCKED, results.FAILED}:
             return "the rest of its state is not in order"
-        if self.before.healthy is False:
-            return "the service is not healthy"
         if not self.request.start:
             return "the service was not to be started"
         driver = driver_of(self.context, self.service)
@@ -145,6 +143,8 @@ class _Loading:
                 if wanted is None and not asked:  # an interrupted load is brought to its end, whatever it has left
                     wanted = self._needed(name, here)
                 if wanted is None:
+                    if asked and pending is not None and not pending.has_begun:
+                        pending_loads.save(self.context.repository(), self.name, name, None)  # asked for before
                     self.items.append(ItemOutcome(name, "", here.item.verdict.value, "live"))
                     return
                 self._replace(load, here, wanted, aside, pending, asked=asked)
@@ -367,8 +367,14 @@ class _Loading:
             items=items,
             reasons=(*before.reasons, *self.reasons),
             resume=resume,
-            exit_status=1 if self.failed or (self.up is not None and self.up.healthy is False) else before.exit_status,
+            exit_status=self._exit_status(),
         )
+
+    def _exit_status(self) -> int:
+        if self.failed or (self.up is not None and self.up.healthy is False):
+            return 1
+        is_cured = self.up is not None and self.before.healthy is False  # the dump was what it was not healthy on
+        return 0 if is_cured else self.before.exit_status
 
     def _record(self) -> None:
         """A snapshot of what is there now; proven, where the service was."""

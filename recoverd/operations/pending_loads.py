@@ -13,7 +13,7 @@ from recoverd.values import dataclass, replace
 
 @dataclass(frozen=True, slots=True)
 class PendingLoad:
-    """One load of one dump item, from the snapshot with this sequence.
+    """One load of one dump item, from the snapshot with this sequence; 0: of what was there before, out of quarantine.
 
     `quarantine`: where a dump of what was there before lies, "" while none was taken, so nothing was loaded yet.
     `asked`: somebody asked for this snapshot; else it was chosen, because what was there was damaged.

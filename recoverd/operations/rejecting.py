@@ -36,7 +36,9 @@ class Taken:
 
 def taken(choice: Choice) -> tuple[Taken, ...]:
     """What a choice was taken from, each once."""
-    parts = (Taken(one.sequence, one.item, "" if one.sequence else one.content) for one in choice.parts)
+    parts = (
+        Taken(one.sequence, one.item, "" if one.sequence else one.content) for one in (*choice.parts, *choice.dumps)
+    )
     return tuple(dict.fromkeys(parts))
 
 

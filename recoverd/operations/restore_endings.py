@@ -36,7 +36,10 @@ def restored(run: RestoreRun, current: Look, choice: Choice, up: Up) -> ServiceR
                 kept = accepting_resets(kept)
                 records.remember_emptied(run.context, kept.name, seen)
             whole = not run.others
-            records.keep(run.context, kept, choice.sequences, up, now_ns, seen=seen, whole=whole, reason=reason)
+            asks = run.has_loaded
+            records.keep(
+                run.context, kept, choice.sequences, up, now_ns, seen=seen, whole=whole, reason=reason, ask_dumps=asks
+            )
     except (RecoverdError, OSError) as error:  # the state is back and proven: that stands, also on a full disk
         run.notes.append(f"it could not be recorded: {error}")
     run.attempts.append(Attempt(choice.candidate, "restored"))
@@ -110,7 +113,9 @@ def proven(run: RestoreRun, current: Look, note: unproven.Unproven, up: Up) -> S
     """What an earlier restore wrote lies there, and the service is not unhealthy on it."""
     if up.healthy or not run.is_provable:
         sequences = {part.sequence for part in note.parts if part.sequence}
-        records.keep(run.context, run.service, sequences, up, clock.now_ns(), seen=current.survey)
+        records.keep(
+            run.context, run.service, sequences, up, clock.now_ns(), seen=current.survey, ask_dumps=run.has_loaded
+        )
     remember_blocked(run, None)
     _tell_resumed(run, up)
     run.attempts.append(Attempt(note.candidate, "restored"))
@@ -191,7 +196,10 @@ def take_back(run: RestoreRun) -> None:
 def nothing_left(run: RestoreRun, current: Look) -> ServiceRestore:
     """No candidate, or none that is valid: what `restore.exhausted` says; state that is fit to run on stays so."""
     if not run.damaged:
-        return result(run, current, results.FAILED, reasons=run.chooser.reasons, exit_status=1)
+        reasons = run.chooser.reasons
+        if run.chooser.dumps_damaged and run.attempts:
+            reasons = (f"none of {len(run.attempts)} candidates could be loaded: {run.attempts[-1].why}",)
+        return result(run, current, results.FAILED, reasons=reasons, exit_status=1)
     if not run.chooser.given_up:
         return blocked(run, current, run.chooser.reasons)
     up = run.bring_up(results.DEGRADED, told.live(current.survey))
@@ -251,7 +259,7 @@ def result(
         healthy=healthy,
         verdict=worst(item.verdict for item in current.survey.items.values()).value,
         attempts=tuple(run.attempts),
-        items=items if items is not None else told.live(current.survey),
+        items=items if items is not None else (*told.live(current.survey), *run.dump_items),
         reasons=(*reasons, *run.notes),
         pid=up.pid if up is not None else None,
         started=up.started if up is not None else False,

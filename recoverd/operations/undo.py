@@ -8,7 +8,7 @@ from typing import Any
 
 from recoverd.config.model import Service
 from recoverd.errors import UsageError
-from recoverd.operations import unproven
+from recoverd.operations import pending_loads, unproven
 from recoverd.operations.accept import remember_accepted
 from recoverd.operations.assess import look
 from recoverd.operations.context import Context
@@ -86,6 +86,9 @@ def undo_files(context: Context, service: Service, found: Quarantined, request: 
     running = driver is not None and driver.stop().was_running
     applied = quarantine.undo(service.name, found.id, state_dir=context.state_dir)
     unproven.save(repository, service.name, None)  # it was about what was undone
+    for item, one in pending_loads.load(repository, service.name).items():
+        if not one.has_begun:  # so were dumps that were to follow
+            pending_loads.save(repository, service.name, item, None)
     touched = {str(step["item"]) for step in found.evidence.get("steps", ())}
     verdict, accepted = _accept(context, service, touched)
     context.events.emit("restore.finished", service=service.name, message=f"{found.id} was undone")

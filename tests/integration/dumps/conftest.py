@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -69,6 +69,8 @@ case "$mode" in
     fails-once) rm load-mode; head -c 10 > rows; echo "half of it is in" >&2; exit 3 ;;
     hangs) exec sleep 600 ;;
     waits) head -c 10 > rows; echo $$ > loading; exec sleep 600 ;;
+    only*) cat > rows.new; grep -q "${{mode#only }}" rows.new || {{ echo "not today" >&2; exit 3; }}
+        mv rows.new rows; exit 0 ;;
     loses) head -c 10 > rows; cat > /dev/null; exit 0 ;;
 esac
 cat > rows.new && mv rows.new rows
@@ -169,6 +171,12 @@ class Dumped:
 
     def undo(self, name: str | None = None) -> UndoResult:
         return undo(self.context, UndoRequest(name))
+
+    def until(self, condition: Callable[[], object], what: str) -> None:
+        deadline = time.monotonic() + 60.0
+        while not condition():
+            assert time.monotonic() < deadline, f"waited in vain for {what}"
+            time.sleep(0.02)
 
     def stop(self) -> None:
         """As a power cut does: the operator does not want it down."""

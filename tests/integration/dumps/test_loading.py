@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from recoverd.config.model import Health, Probe, ProbeKind
 from recoverd.errors import StateError
 from recoverd.operations import pending_loads
 from recoverd.operations.accept import AcceptRequest, accept
@@ -158,6 +159,30 @@ def test_it_is_snapshotted_and_proven_afterwards(dumped: Any) -> None:
     repository = dumped.context.repository()
     assert repository.marks("db", 1).is_proven
     assert dumped.snapshot().outcome == "unchanged"
+
+
+def test_a_service_that_is_not_healthy_because_of_its_database_gets_it_back(dumped: Any) -> None:
+    """A probe that asks for data fails on the very damage that a load repairs: it runs, so it can be asked."""
+    good = dumped.rows.read_text()
+    asks = ("/bin/sh", "-c", f"test -s {dumped.base}/pid && grep -q END {dumped.rows}")
+    dumped.change(health=Health(within_s=0.5, stable_for_s=0.0, probes=(Probe(ProbeKind.COMMAND, command=asks),)))
+    for way in (dumped.restore, dumped.confirm, lambda: dumped.restore(snapshot="db/1")):
+        dumped.write(BAD)
+        result = way()
+        assert (result.outcome, result.healthy, result.exit_status) == ("restored", True, 0), result
+        assert dumped.rows.read_text() == good
+
+
+def test_an_undo_withdraws_what_was_to_follow(dumped: Any) -> None:
+    """What was asked for with the files that an undo takes back is not loaded over the database any more."""
+    dumped.write(LATER)
+    dumped.settings.write_text('{"counter": 2}')
+    dumped.snapshot()
+    dumped.stop()
+    dumped.restore(snapshot="db/1", start=False)
+    dumped.undo()
+    assert dumped.confirm().outcome == "untouched"
+    assert dumped.rows.read_text() == LATER and dumped.calls("load") == 0
 
 
 # --- asked for
