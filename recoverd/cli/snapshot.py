@@ -12,6 +12,7 @@ from recoverd.cli.opening import context_of, require_services
 from recoverd.cli.terminal import Terminal
 from recoverd.cli.text import duration, plural, printable, size
 from recoverd.operations.context import Context
+from recoverd.operations.dump_asking import SHUTDOWN
 from recoverd.operations.snapshot import SnapshotRequest, SnapshotResult, snapshot
 
 _STYLES = {"saved": "ok", "unchanged": "dim", "invalid": "critical", "failed": "critical"}
@@ -57,6 +58,7 @@ def run(options: argparse.Namespace, terminal: Terminal) -> int:
         reason=options.reason or usual,
         label=options.label,
         tags=tuple(options.tag),
+        prune=options.reason != SHUTDOWN,  # somebody waits for the end
         dry_run=options.dry_run,
         time_ns=time_ns,
     )
