@@ -23,7 +23,6 @@ from recoverd.health.facts import (
     PathFacts,
     ProbeFacts,
     ProblemFacts,
-    QuarantineFacts,
     RepositoryFacts,
     RestoreRun,
     ResumeFacts,
@@ -40,12 +39,13 @@ from recoverd.operations import confirmations, drilled, unproven, watched
 from recoverd.operations.bounding import free_and_total
 from recoverd.operations.confirmations import Confirmation
 from recoverd.operations.context import Context
+from recoverd.operations.dump_facts import dump_facts
 from recoverd.operations.growth import growth_of
 from recoverd.operations.lingering import lingering_of
 from recoverd.operations.opening import changed_since_loaded
 from recoverd.operations.pending_migrations import waiting_migrations
 from recoverd.operations.process_facts import instances_facts, process_facts
-from recoverd.operations.quarantining import QUARANTINE, count_quarantine
+from recoverd.operations.quarantining import quarantine_facts
 from recoverd.operations.restore_results import RESTORE
 from recoverd.operations.resume_files import load_history
 from recoverd.operations.verify_due import verify_facts
@@ -125,7 +125,7 @@ def check(context: Context, request: CheckRequest) -> CheckResult:
             if not request.services or one.name in request.services
         ),
         verify=None if repository is None else verify_facts(context, repository),
-        quarantine=_quarantine(context, repository),
+        quarantine=quarantine_facts(context, repository),
         spare=_spare(context, repository, facts),
         lingers=lingering_of(context.config, uid=os.geteuid()),
     )
@@ -171,13 +171,6 @@ def _spare(context: Context, repository: Repository | None, facts: RepositoryFac
     from recoverd.operations.spare_facts import spare_facts
 
     return spare_facts(context, repository, first_writable=facts.writable)
-
-
-def _quarantine(context: Context, repository: Repository | None) -> QuarantineFacts | None:
-    if not (count := count_quarantine(context.state_dir)):
-        return None
-    runs = repository.catalog.runs("", QUARANTINE, 1) if repository is not None else []
-    return QuarantineFacts(count, int(runs[0].detail) if runs else None, context.config.quarantine.max_bytes)
 
 
 def _space(context: Context, path: str) -> Space | None:
@@ -236,6 +229,7 @@ def _service(
             for item in service.state.values()
             if item.path  # a dump lies nowhere
         ),
+        dumps=dump_facts(service, repository, snapshots),
         newest=_snapshot(newest),
         confirmed_ns=confirmed.time_ns if confirmed is not None and current else None,
         known_good=_snapshot(good),
