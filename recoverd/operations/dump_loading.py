@@ -53,7 +53,9 @@ def load_dumps(
         return result
     run = _Loading(context, service, request, result, explicit)
     if request.dry_run:
-        return run.told(names)
+        from recoverd.operations.dump_telling import told
+
+        return told(context, service, result, names, explicit)
     waiting = run.wait_for()
     if waiting:
         return run.put_off(names, waiting)
@@ -116,19 +118,6 @@ class _Loading:
                 pending_loads.save(self.context.repository(), self.name, name, pending)
                 hint = f"`recoverd confirm {self.name}` loads it once the service runs"
                 self.reasons.append(f"{name} is still to be loaded from {self.explicit.id}: {why}; {hint}")
-        return replace(self.before, reasons=(*self.before.reasons, *self.reasons))
-
-    def told(self, names: Sequence[str]) -> ServiceRestore:
-        """A dry run: what would be loaded, as far as that was asked for; the service is asked nothing."""
-        pending = self._pending()
-        for name in names:
-            sequence = self.explicit.sequence if self.explicit is not None else None
-            if sequence is None and name in pending:
-                sequence = pending[name].sequence
-            if sequence is not None:
-                self.reasons.append(f"{name} would be loaded from {self.name}/{sequence}, once the service runs")
-            else:
-                self.reasons.append(f"{name} is looked at once the service runs")
         return replace(self.before, reasons=(*self.before.reasons, *self.reasons))
 
     # -- one item --------------------------------------------------------------------------------------------------

@@ -52,7 +52,8 @@ class Restoration(RestoreRun):
 
             self.together = DumpsTogether(self.context, whole, self.notes)
             self.chooser.dumps = {name: whole.state[name] for name in whole.dumps}
-            return self._of_files()
+            done = self._of_files()
+            return load_dumps(self.context, whole, self.request, done) if self.request.dry_run else done
         done = self._of_files() if self._has_files(whole) else self._up_only()
         return load_dumps(self.context, whole, self.request, done, explicit=self.explicit, only=self.only)
 

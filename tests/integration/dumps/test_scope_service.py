@@ -318,17 +318,6 @@ def test_killed_in_the_middle_of_a_load_it_comes_to_one_whole(whole: Any, way: s
     left_nothing(whole)
 
 
-def test_a_dry_run_tells_the_whole(whole: Any) -> None:
-    whole.settings.write_text("")
-    saves = whole.calls("save")
-    result = whole.restore(dry_run=True)
-    assert {one.item: (one.source, one.candidate) for one in result.items} == {
-        "settings": ("snapshot", "db/3"),
-        "database": ("snapshot", "db/3"),
-    }
-    assert whole.settings.read_text() == "" and (whole.calls("save"), whole.calls("load")) == (saves, 0)
-
-
 def test_of_two_dumps_both_come_or_neither(whole: Any) -> None:
     """One that was loaded before the other one failed is loaded back too."""
     from dataclasses import replace
