@@ -206,8 +206,9 @@ def _service(one: ServiceRestore, terminal: Terminal, *, dry_run: bool) -> None:
         terminal.print(f"  {'started as' if one.started else 'runs as'} process {one.pid}")
     places = list(dict.fromkeys(item.quarantine for item in changed if item.quarantine is not None))
     for place in places:
-        name = f"{one.service}/{place.rstrip('/').rpartition('/')[2]}"
         terminal.print(f"  replaced state is in {printable(place)}")
+    if places:  # of one restore: an undo of one of them is an undo of all
+        name = f"{one.service}/{places[-1].rstrip('/').rpartition('/')[2]}"
         terminal.print(f"  to put it back: recoverd undo {name}")
     hint = one.hint
     if hint is None and one.outcome in {"blocked", "failed"}:

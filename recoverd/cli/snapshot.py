@@ -116,7 +116,8 @@ def _render(result: SnapshotResult, terminal: Terminal) -> None:
         if one.hint is not None:
             terminal.print(terminal.style(f"  hint: {one.hint}", "hint"))
         for item, place, sentence in one.problems[:_MOST]:
-            terminal.print(f"  {item}: {printable(place)}: {printable(sentence)}")
+            where = item if place == item else f"{item}: {printable(place)}"  # a dump lies in no file
+            terminal.print(f"  {where}: {printable(sentence)}")
         if len(one.problems) > _MOST:
             terminal.print(f"  and {plural(len(one.problems) - _MOST, 'more problem')}; `recoverd assess` lists all")
     for why in dict.fromkeys(one.because for one in result.services if one.because is not None):

@@ -35,7 +35,7 @@ def _dump(service: ServiceFacts, facts: DumpFacts, now_ns: int) -> Result:
 def _said(
     service: ServiceFacts, facts: DumpFacts, age_s: float | None, figures: dict[str, Figure]
 ) -> tuple[Status, str, str | None]:
-    newest = "there is no good dump" if age_s is None else f"the newest good one is of {duration(age_s)} ago"
+    newest = "there is no good one" if age_s is None else f"the newest good one is {duration(age_s)} old"
     if facts.begun is not None:
         hint = f"`recoverd confirm {service.name}` brings it to its end"
         return Status.CRITICAL, f"a load of {facts.begun} was interrupted", hint
@@ -43,7 +43,7 @@ def _said(
     if facts.failures:
         status = Status.CRITICAL if facts.failures >= service.max_failures else Status.WARNING
         why = f": {facts.last_error}" if facts.last_error else ""
-        return status, f"{plural(facts.failures, 'dump')} failed in a row; {newest}{why}", again
+        return status, f"{plural(facts.failures, 'dump')} failed in a row{why}; {newest}", again
     if facts.waits is not None:
         hint = f"`recoverd confirm {service.name}` loads it, `recoverd accept {service.name}` withdraws it"
         return Status.WARNING, f"{facts.waits} is still to be loaded, once the service runs", hint

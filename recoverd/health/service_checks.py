@@ -214,7 +214,7 @@ def snapshot_verdict(service: ServiceFacts) -> list[Result]:
 def _problems(problems: Iterable[ProblemFacts]) -> str:
     everything = list(problems)
     said = "; ".join(
-        ": ".join(part for part in (problem.item, problem.place, problem.problem) if part)
+        ": ".join(dict.fromkeys(part for part in (problem.item, problem.place, problem.problem) if part))
         for problem in everything[:_SHOWN]
     )
     more = f"; and {len(everything) - _SHOWN} more" if len(everything) > _SHOWN else ""

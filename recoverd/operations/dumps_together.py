@@ -68,6 +68,7 @@ class DumpsTogether:
     service: Service  # with its dumps
     notes: list[str]
     loaded: list[ItemOutcome] = field(default_factory=list)
+    same: list[ItemOutcome] = field(default_factory=list)  # what was there already
     group: str = field(default_factory=lambda: os.urandom(6).hex())  # joins the quarantines of one restore
 
     @property
@@ -142,7 +143,7 @@ class DumpsTogether:
         loader that outlived its recoverd is still at it), StateError, RepositoryError, OSError: then what was begun is
         noted.
         """
-        self.loaded = []
+        self.loaded, self.same = [], []
         with ExitStack() as stack:
             # each first removes what one that was killed has staged: so all of them before anything is staged here
             loads = [stack.enter_context(loader(self.context, self.service, name)) for name in sequences]
@@ -153,6 +154,7 @@ class DumpsTogether:
                     return replace(up, healthy=False, why=one)
                 if one is None:
                     self.notes.append(f"{name} is what {self.name}/{sequence} holds")
+                    self.same.append(ItemOutcome(name, "", Verdict.OK.value, "live"))
                     pending_loads.save(self.context.repository(), self.name, name, None)
                 else:
                     ones.append(one)

@@ -129,8 +129,8 @@ class RestoreRun:
     @property
     def dump_items(self) -> tuple[ItemOutcome, ...]:
         """What became of the dumps of a service that is restored as a whole."""
-        loaded = self.together.loaded if self.together is not None else ()
-        return tuple({one.item: one for one in (*self.asked_dumps, *loaded)}.values())
+        done = (*self.together.same, *self.together.loaded) if self.together is not None else ()
+        return tuple({one.item: one for one in (*self.asked_dumps, *done)}.values())
 
     def _dumps_of(self, choice: Choice, now_ns: int) -> tuple[ItemOutcome, ...]:
         """The same; in a dry run, what is to become of those of a choice."""

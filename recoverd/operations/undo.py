@@ -69,13 +69,23 @@ def undo(context: Context, request: UndoRequest) -> UndoResult:
         )
     repository = context.repository()
     what = f"service {service.name}"
-    if found.evidence.get("kind") == aside.KIND:
+    dumps = _with_dumps(context, name, found)
+    if dumps is not None:
         from recoverd.operations.undo_dumps import undo_dumps
 
+        found = dumps
         with repository.service_lock(service.name, wait_s=context.wait_s, what=what):
             return undo_dumps(context, service, found, request)
     with repository.service_lock(service.name, wait_s=context.wait_s, what=what):
         return undo_files(context, service, found, request)
+
+
+def _with_dumps(context: Context, service: str, found: Quarantined) -> Quarantined | None:
+    """Of the same restore, what holds the dumps that it has replaced; None where it has replaced none."""
+    if found.evidence.get("kind") == aside.KIND:
+        return found
+    everything = quarantine.list_quarantine(context.state_dir, service)
+    return next((one for one in everything if found.id in one.evidence.get("evidence", {}).get("files", ())), None)
 
 
 def undo_files(context: Context, service: Service, found: Quarantined, request: UndoRequest) -> UndoResult:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
@@ -56,6 +57,9 @@ case "$(cat save-mode 2>/dev/null)" in
     hangs) head -c 20 rows; exec sleep 600 ;;
     says-nothing) exit 0 ;;
     endless) exec cat /dev/zero ;;
+    warns) echo "warning: a sequence is not saved" >&2; cat rows; echo "warning: done, with 1 warning" >&2; exit 0 ;;
+    once-loaded) ! grep -q load calls || {{ echo $$ > saving; exec sleep 600; }} ;;
+    large) head -c "$(cat size)" /dev/urandom; echo; echo END; exit 0 ;;
 esac
 exec cat rows
 """
@@ -68,6 +72,7 @@ case "$mode" in
     fails) cat > /dev/null; echo "syntax error at line 3" >&2; exit 3 ;;
     fails-once) rm load-mode; head -c 10 > rows; echo "half of it is in" >&2; exit 3 ;;
     hangs) exec sleep 600 ;;
+    server-dies) rm load-mode; head -c 10 > rows; kill -9 "$(cat pid)"; rm pid; echo "connection lost" >&2; exit 2 ;;
     waits) head -c 10 > rows; echo $$ > loading; exec sleep 600 ;;
     only*) cat > rows.new; grep -q "${{mode#only }}" rows.new || {{ echo "not today" >&2; exit 3; }}
         mv rows.new rows; exit 0 ;;
@@ -237,3 +242,21 @@ def dumped(tmp_path: Path) -> Iterator[Dumped]:
 @pytest.fixture
 def guards() -> type[Guards]:
     return Guards
+
+
+@pytest.fixture
+def small_disk() -> Iterator[Callable[[Path], None]]:
+    """Puts a file system of 16 MiB at a directory."""
+    mounted: list[Path] = []
+
+    def mount(path: Path) -> None:
+        done = subprocess.run(
+            ["mount", "-t", "tmpfs", "-o", "size=16m", "tmpfs", str(path)], capture_output=True, text=True, check=False
+        )
+        if done.returncode != 0:
+            pytest.skip(f"no file system can be mounted here: {done.stderr.strip()}")
+        mounted.append(path)
+
+    yield mount
+    for path in mounted:
+        subprocess.run(["umount", "-l", str(path)], check=True)

@@ -344,3 +344,13 @@ def test_of_two_dumps_both_come_or_neither(whole: Any) -> None:
     assert state(whole) == (5, BAD) and other.read_text() == "two\n", result
     assert whole.calls("load") == 2
     left_nothing(whole)
+
+
+def test_an_undo_of_the_files_is_one_of_the_dump_too(whole: Any) -> None:
+    """What was replaced together comes back together, whichever of the two is named."""
+    whole.write("fourth\nEND\n")
+    whole.settings.write_text("")
+    result = whole.restore()
+    (files,) = {one.quarantine for one in result.items if one.item == "settings"}
+    whole.undo(os.path.basename(files))
+    assert whole.settings.read_text() == "" and whole.rows.read_text() == "fourth\nEND\n"

@@ -264,24 +264,6 @@ def test_a_full_state_directory_fails_only_the_dump(world: World, small_disk: Ca
     assert world.snapshots("db")[-1]["items"]["database"]["verdict"] == "ok"
 
 
-@pytest.fixture
-def small_disk() -> Iterator[Callable[[Path], None]]:
-    """Puts a file system of 16 MiB at a directory."""
-    mounted: list[Path] = []
-
-    def mount(path: Path) -> None:
-        done = subprocess.run(
-            ["mount", "-t", "tmpfs", "-o", "size=16m", "tmpfs", str(path)], capture_output=True, text=True, check=False
-        )
-        if done.returncode != 0:
-            pytest.skip(f"no file system can be mounted here: {done.stderr.strip()}")
-        mounted.append(path)
-
-    yield mount
-    for path in mounted:
-        subprocess.run(["umount", "-l", str(path)], check=True)
-
-
 def _waits_in_a_file(pid: int, directory: Path) -> bool:
     """Whether a process has a file of that directory open that has content and no name."""
     for link in Path(f"/proc/{pid}/fd").iterdir():
