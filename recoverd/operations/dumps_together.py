@@ -68,6 +68,7 @@ class DumpsTogether:
     service: Service  # with its dumps
     notes: list[str]
     loaded: list[ItemOutcome] = field(default_factory=list)
+    is_unhealthy: bool = False  # the last load worked, and the service was not healthy on the whole
     same: list[ItemOutcome] = field(default_factory=list)  # what was there already
     group: str = field(default_factory=lambda: os.urandom(6).hex())  # joins the quarantines of one restore
 
@@ -143,7 +144,7 @@ class DumpsTogether:
         loader that outlived its recoverd is still at it), StateError, RepositoryError, OSError: then what was begun is
         noted.
         """
-        self.loaded, self.same = [], []
+        self.loaded, self.same, self.is_unhealthy = [], [], False
         with ExitStack() as stack:
             # each first removes what one that was killed has staged: so all of them before anything is staged here
             loads = [stack.enter_context(loader(self.context, self.service, name)) for name in sequences]
@@ -165,6 +166,7 @@ class DumpsTogether:
             why = self._load_all(ones, asked=asked)
             if why is None:
                 now, why = self._proven(asked=asked)
+                self.is_unhealthy = now is not None and why is not None
                 up = up if now is None else now
             if why is not None:
                 return replace(up, healthy=False, why="; ".join([why, *self._back(ones)]))

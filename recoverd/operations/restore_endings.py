@@ -177,12 +177,14 @@ def put_back(run: RestoreRun, current: Look) -> ServiceRestore:
     last = run.attempts[-1].why if run.attempts else ""
     if run.before is not None:
         migrating.tell_failed(run, f"not healthy on migrated state, which was taken back: {last}")
+    loads = run.together is not None and not run.together.is_unhealthy
+    what = "not healthy on any" if not loads else "could not be restored as a whole from any"
     reasons = (
-        f"not healthy on any of {len(run.attempts)} candidate{'s' if len(run.attempts) != 1 else ''}: {last}",
+        f"{what} of {len(run.attempts)} candidate{'s' if len(run.attempts) != 1 else ''}: {last}",
         "the original state was put back",
     )
     remember_blocked(run, None if run.was_running else reasons[0])
-    return result(run, current, results.FAILED, healthy=False, reasons=reasons, exit_status=1)
+    return result(run, current, results.FAILED, healthy=None if loads else False, reasons=reasons, exit_status=1)
 
 
 def take_back(run: RestoreRun) -> None:

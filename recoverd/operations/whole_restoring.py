@@ -41,6 +41,7 @@ def with_dumps(run: RestoreRun, sequences: Mapping[str, int], up: Up, *, asked: 
             run.resume = again or run.resume
         return up
     if up.healthy is False:  # it does not even run on these files
+        together.is_unhealthy = True
         return up
     if not run.request.boot:  # there the note of what is not proven tells
         together.wait(sequences, asked=by_hand)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import signal
+import time
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -320,7 +322,6 @@ def test_killed_in_the_middle_of_a_load_it_comes_to_one_whole(whole: Any, way: s
 
 def test_of_two_dumps_both_come_or_neither(whole: Any) -> None:
     """One that was loaded before the other one failed is loaded back too."""
-    from dataclasses import replace
 
     from recoverd.config.dump_model import Dump
 
@@ -354,3 +355,50 @@ def test_an_undo_of_the_files_is_one_of_the_dump_too(whole: Any) -> None:
     (files,) = {one.quarantine for one in result.items if one.item == "settings"}
     whole.undo(os.path.basename(files))
     assert whole.settings.read_text() == "" and whole.rows.read_text() == "fourth\nEND\n"
+
+
+def test_who_falls_back_from_good_state_takes_the_dump_along(whole: Any) -> None:
+    """`restore.unhealthy: fall-back`: an older proven whole, or what was there."""
+    for sequence in (1, 2):
+        whole.context.repository().set_marks("db", sequence, lambda marks: replace(marks, proven_ns=1))
+    healthy_unless(whole, "grep -q third rows")
+    whole.change(restore=Restore(scope="service", unhealthy="fall-back"))
+    result = whole.restore()
+    assert result.outcome == "restored" and result.healthy, result
+    assert state(whole) == (2, SECOND)
+    left_nothing(whole)
+
+
+def test_killed_at_any_time_it_comes_to_one_whole(whole: Any, torture: Any) -> None:
+    """Promise 5: kill -9 of recoverd anywhere in a restore; whoever comes next leaves one whole, and a note of none."""
+    began = time.monotonic()
+    both(whole, 4, BAD)
+    assert whole.restore().exit_status == 0
+    took_s = time.monotonic() - began
+    draw = torture.random
+    for turn in range(60 if torture.full else 4):
+        both(whole, 4, "fourth\nEND\n" if turn % 2 else BAD)
+        if turn % 2:
+            whole.settings.write_text('{"counter": "four"}')
+        child = os.fork()
+        if child == 0:
+            whole.reopen()
+            try:
+                whole.restore()
+            finally:
+                os._exit(0)
+        time.sleep(draw.uniform(0.0, took_s))
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+        whole.reopen()
+        if turn % 4 >= 2:
+            whole.stop()
+            whole.boot()
+            whole.reopen()
+        result = whole.confirm() if turn % 3 else whole.restore()
+        assert result.exit_status == 0, (turn, result)
+        # two starts that never came to a proof use a candidate up, and the next older whole is taken
+        assert state(whole) in {(3, THIRD), (2, SECOND)}, (turn, result)
+        for sequence in (1, 2, 3):
+            whole.context.repository().set_marks("db", sequence, lambda marks: replace(marks, rejected={}))
+        left_nothing(whole)

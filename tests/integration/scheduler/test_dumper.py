@@ -25,9 +25,11 @@ from recoverd.config.model import (
     Service,
     StateItem,
 )
+from recoverd.config.units import parse_duration
 from recoverd.events.stream import Event, Events
 from recoverd.operations.context import Context
 from recoverd.scheduler.dumper import Dumper
+from recoverd.scheduler.loop import Timings
 
 # Stands where recoverd would: it notes what it is called with, and ends as a file named after the service tells.
 CALLED = """
@@ -219,3 +221,10 @@ def test_the_last_capture_of_files_needs_no_dump(world: World) -> None:
     world.services["a"] = replace(mixed, state={**mixed.state, "main": StateItem("main", ItemKind.FILE, "/x")})
     assert world.dumper.apart(world.context, ["a", "b", "plain"]) == (("a", "plain"), ("a", "b"))
     assert Dumper(()).apart(world.context, ["a", "plain"]) == (("a", "plain"), ())
+
+
+def test_the_unit_waits_longer_than_the_last_dumps_take() -> None:
+    """What stops us kills us at TimeoutStopSec: files, dumps and hooks must be done by then."""
+    unit = (Path(__file__).parents[3] / "contrib" / "systemd" / "recoverd.service").read_text()
+    (line,) = [line for line in unit.splitlines() if line.startswith("TimeoutStopSec=")]
+    assert 2 * Timings().last_dumps_s < parse_duration(line.partition("=")[2].replace("min", "m"))
