@@ -47,10 +47,11 @@ def _machine(results: Results) -> Iterator[str]:
 
 
 def _goals(results: Results) -> Iterator[str]:
-    yield "| what | measured | |"
-    yield "| --- | --- | --- |"
+    yield "| plan | what | measured | |"
+    yield "| --- | --- | --- | --- |"
     for one in outcomes(results):
-        yield f"| {one.goal.tool}: {one.goal.phase} | {show.goal_words(one)} | {'met' if one.met else '**missed**'} |"
+        met = "met" if one.met else "**missed**"
+        yield f"| {one.goal.plan} | {one.goal.tool}: {one.goal.phase} | {show.goal_words(one)} | {met} |"
 
 
 def _plan(results: Results, plan: str) -> Iterator[str]:

@@ -75,7 +75,7 @@ def _goals(results: Results, colour: bool) -> Iterator[str]:
         yield from ("", _styled("what recoverd holds itself to", "bold", colour))
     for one in found:
         mark = _styled("met   ", "good", colour) if one.met else _styled("missed", "bad", colour)
-        yield f"  {mark}  {one.goal.tool + ', ' + one.goal.phase:54}{goal_words(one)}"
+        yield f"  {mark}  {f'{one.goal.plan}: {one.goal.tool}, {one.goal.phase}':54}{goal_words(one)}"
 
 
 def goal_words(one: Outcome) -> str:

@@ -1,7 +1,8 @@
 """State items that are SQLite databases: copied by a child process, stored as pages, judged on that copy.
 
-A snapshot holds one whole database file: what was in its -wal or in a hot journal is in it. What lies beside it is
-never stored, and goes to quarantine with the database when it is restored.
+One that has been left alone for a while is stored and judged where it lies instead, and that counts only if it is still
+the same afterwards. A snapshot holds one whole database file: what was in its -wal or in a hot journal is in it. What
+lies beside it is never stored, and goes to quarantine with the database when it is restored.
 """
 
 from __future__ import annotations
@@ -19,11 +20,13 @@ from recoverd.recovery.private_copies import PrivateCopy
 from recoverd.recovery.stat_rows import Finding, Row, join_names, pack_stat
 from recoverd.recovery.stores import Store, Trees
 from recoverd.repository.trees import DATABASE_BLOCK, DATABASE_BLOCK_THRESHOLD, Entry, same_but_mtime
+from recoverd.state.databases.header import HEADER_BYTES, Header
 from recoverd.state.databases.process import Copied, Examination, Source
 from recoverd.state.judging import Judge, decode_judgement, encode_judgement
 from recoverd.state.verdicts import Judgement, Problem, Verdict
+from recoverd.system import clock
 from recoverd.system.mounts import is_memory_file_system, mount_point_of
-from recoverd.system.reading import attributes_of
+from recoverd.system.reading import attributes_of, open_regular, read_exactly
 from recoverd.system.walk import lstat_at, open_parent
 from recoverd.values import dataclass, replace
 
@@ -32,8 +35,11 @@ _QUIET_NS = 50_000_000
 by a tick of the kernel at most."""
 _COARSE_NS = 2_000_000_000
 """The same where files have times in whole seconds; vfat's are in two."""
+_LEFT_ALONE_NS = 10_000_000_000
+"""How long nobody must have written to a database that is read in its place: who writes all the time would have it
+read twice."""
 _PIECE = 1 << 20
-_TOGETHER = 8 << 20  # bytes that are stored at once
+_TOGETHER = 2 << 20  # bytes that are stored at once
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +64,16 @@ class _Found:
     @property
     def size_bytes(self) -> int:
         return self.status.st_size + sum(status.st_size for _, status in self.beside)
+
+    @property
+    def source(self) -> Source:
+        return Source(self.size_bytes, self.status.st_uid, self.status.st_gid, directory=self.fd, name=self.name)
+
+    @property
+    def is_left_alone(self) -> bool:
+        """Whether nobody seems to be writing: a ctime well in the future is of a clock that was set back since."""
+        idle = abs(clock.now_ns() - self.newest_ctime_ns) > _LEFT_ALONE_NS
+        return idle and not any(status.st_size for _, status in self.beside)
 
     @property
     def newest_ctime_ns(self) -> int:
@@ -141,28 +157,77 @@ def _as_before(outline: ItemSurvey, row: Row) -> ItemSurvey:
 
 def _captured(look: Look, outline: ItemSurvey, found: _Found) -> ItemSurvey:
     """The database as it is now, put into the store."""
-    source = Source(found.size_bytes, found.status.st_uid, found.status.st_gid, directory=found.fd, name=found.name)
+    if found.is_left_alone:
+        survey = _captured_in_place(look, outline, found)
+        if survey is not None:
+            return survey
     # twice, where what lies beside it has to be recovered first
+    source = found.source
     with PrivateCopy(source.uid, source.gid, found.size_bytes * (2 if found.beside else 1)) as private:
         with Examination(source, private.path, look.judge.database) as examination:
             copied = examination.copied()
             if copied.why is not None:
                 return damaged(outline, Verdict.UNREADABLE, copied.why)
-            entry, content = _stored(look.store, found, private.fd)
-            old = _entry_of(look.store, look.before.root if look.before is not None else None)
-            if old is not None and same_but_mtime(old, entry):
-                entry = old  # what only moved from the -wal into the database is no change
-            judgement = _known(look, content) if copied.damage is None else None
+            image = _Image(private.fd, os.fstat(private.fd).st_size)
+            stored = _Stored.put(look, found, image)
+            judgement = _known(look, stored.content) if copied.damage is None else None
             if judgement is None:
                 judgement = _judged(examination, copied, look.judge)
-                if copied.damage is None and judgement.verdict is not Verdict.UNREADABLE and look.memo is not None:
-                    look.memo.remember(look.judge.id, {content: encode_judgement(judgement)})
-        comparing = Comparing(look.item, look.judge, look.store, look.accepted)
-        judgement = look.judge.by_bytes(judgement, b"", entry.size)
-        judgement = comparing.validated("", judgement, lambda: _pieces(private.fd), found.status.st_uid)
-        good = outline.good
-        judgement = comparing.compared("", entry, judgement, content, lambda: _entry_of(look.store, good))
-    return _filed(look, outline, found, entry, content, judgement, comparing.let_pass)
+                if copied.damage is None:
+                    _remember(look, stored.content, judgement)
+        return _compared(look, outline, found, image, stored, judgement)
+
+
+def _captured_in_place(look: Look, outline: ItemSurvey, found: _Found) -> ItemSurvey | None:
+    """The same without a copy. None when that can't be, or was not to be: somebody has written meanwhile."""
+    try:
+        fd = open_regular(found.fd, found.name)
+    except OSError:
+        return None  # a copy tells why
+    try:
+        with Examination(found.source, None, look.judge.database) as examination:
+            survey = _judged_in_place(look, outline, found, fd, examination)
+            return survey if _is_same(os.fstat(fd), found.status) else None
+    except OSError:
+        return None
+    finally:
+        os.close(fd)
+
+
+def _judged_in_place(
+    look: Look, outline: ItemSurvey, found: _Found, fd: int, examination: Examination
+) -> ItemSurvey | None:
+    image = _Image.settled(fd, found.status.st_size)
+    stored = _Stored.put(look, found, image)
+    if not examination.in_place():
+        return None
+    judgement = _known(look, stored.content)
+    if judgement is None:
+        judgement = examination.judged(unchecked=look.judge.unchecked)
+        if judgement.verdict is Verdict.UNREADABLE or not _is_same(os.fstat(fd), found.status):
+            return None
+        _remember(look, stored.content, judgement)
+    return _compared(look, outline, found, image, stored, judgement)
+
+
+def _is_same(one: os.stat_result, other: os.stat_result) -> bool:
+    return os.path.samestat(one, other) and pack_stat(one) == pack_stat(other)
+
+
+def _compared(
+    look: Look, outline: ItemSurvey, found: _Found, image: _Image, stored: _Stored, judgement: Judgement
+) -> ItemSurvey:
+    comparing = Comparing(look.item, look.judge, look.store, look.accepted)
+    judgement = look.judge.by_bytes(judgement, b"", stored.entry.size)
+    judgement = comparing.validated("", judgement, image.pieces, found.status.st_uid)
+    good = outline.good
+    judgement = comparing.compared("", stored.entry, judgement, stored.content, lambda: _entry_of(look.store, good))
+    return _filed(look, outline, found, stored, judgement, comparing.let_pass)
+
+
+def _remember(look: Look, content: str, judgement: Judgement) -> None:
+    if look.memo is not None and judgement.verdict is not Verdict.UNREADABLE:
+        look.memo.remember(look.judge.id, {content: encode_judgement(judgement)})
 
 
 def _judged(examination: Examination, copied: Copied, judge: Judge) -> Judgement:
@@ -183,25 +248,73 @@ def _entry_of(trees: Trees, root: str | None) -> Entry | None:
     return next((entry for entry in trees.tree(root) if entry.type == "file"), None) if root is not None else None
 
 
-def _stored(store: Store, found: _Found, copy: int) -> tuple[Entry, str]:
-    """The copy as an entry with owner, mode and time of the database, and what tells its content from another."""
-    size, status = os.fstat(copy).st_size, found.status
-    # through the held directory, with one component below it: nothing can be planted in between
-    attributes = attributes_of(f"/proc/self/fd/{found.fd}/{found.name}")
-    if size <= DATABASE_BLOCK_THRESHOLD:
-        content = store.put(b"".join(_pieces(copy)))
-        return file_entry(found.name, status, content, size, attributes), content
-    block = max(DATABASE_BLOCK, _page_size(copy))
-    hashes: list[str | None] = []
-    waiting: list[bytes] = []
-    for piece in _pieces(copy):
-        waiting += [piece[at : at + block] for at in range(0, len(piece), block)]
-        if len(waiting) * block >= _TOGETHER:
-            hashes += _put(store, waiting)
-            waiting = []
-    hashes += _put(store, waiting)
-    content = store.put_blocks(hashes, block, size)
-    return large_file_entry(found.name, status, content, size, block, attributes, None, sparse=False), content
+@dataclass(frozen=True, slots=True)
+class _Image:
+    """The bytes of a database: those of an open file, up to `size`, behind a header that may be another one."""
+
+    fd: int
+    size: int
+    head: bytes = b""
+
+    @classmethod
+    def settled(cls, fd: int, size: int) -> _Image:
+        """As `fd` would be copied: without what only counts changes, and what lies behind its last page."""
+        import sqlite3
+
+        head = os.pread(fd, HEADER_BYTES, 0)
+        header = Header.parse(head)
+        if header is None:
+            return cls(fd, size)
+        pages = header.pages or size // header.page_size
+        return cls(fd, pages * header.page_size, header.settled(head, pages, sqlite3.sqlite_version_info))
+
+    def pieces(self) -> Iterator[bytes]:
+        """All bytes, so many at a time. Raises OSError."""
+        for at in range(0, self.size, _PIECE):
+            piece = read_exactly(self.fd, at, min(_PIECE, self.size - at))
+            yield piece if at else self.head + piece[len(self.head) :]
+
+    @property
+    def page_size(self) -> int:
+        """A power of two from 512 to 65536, also for bytes that are no database."""
+        size = int.from_bytes((self.head or os.pread(self.fd, 18, 0))[16:18], "big")
+        return size if size >= 512 and not size & (size - 1) else 65536 if size == 1 else 512
+
+
+@dataclass(frozen=True, slots=True)
+class _Stored:
+    """A database in the store: with owner, mode and time of the live one, and what tells its content from another."""
+
+    entry: Entry
+    content: str
+
+    @classmethod
+    def put(cls, look: Look, found: _Found, image: _Image) -> _Stored:
+        stored = cls._put(look.store, found, image)
+        old = _entry_of(look.store, look.before.root if look.before is not None else None)
+        if old is not None and same_but_mtime(old, stored.entry):
+            return cls(old, stored.content)  # what only moved from the -wal into the database is no change
+        return stored
+
+    @classmethod
+    def _put(cls, store: Store, found: _Found, image: _Image) -> _Stored:
+        # through the held directory, with one component below it: nothing can be planted in between
+        attributes = attributes_of(f"/proc/self/fd/{found.fd}/{found.name}")
+        if image.size <= DATABASE_BLOCK_THRESHOLD:
+            content = store.put(b"".join(image.pieces()))
+            return cls(file_entry(found.name, found.status, content, image.size, attributes), content)
+        block = max(DATABASE_BLOCK, image.page_size)
+        hashes: list[str | None] = []
+        waiting: list[bytes] = []
+        for piece in image.pieces():
+            waiting += [piece[at : at + block] for at in range(0, len(piece), block)]
+            if len(waiting) * block >= _TOGETHER:
+                hashes += _put(store, waiting)
+                waiting = []
+        hashes += _put(store, waiting)
+        content = store.put_blocks(hashes, block, image.size)
+        entry = large_file_entry(found.name, found.status, content, image.size, block, attributes, None, sparse=False)
+        return cls(entry, content)
 
 
 def _put(store: Store, blocks: list[bytes]) -> list[str | None]:
@@ -211,35 +324,21 @@ def _put(store: Store, blocks: list[bytes]) -> list[str | None]:
     return [next(hashes) if block != holes[len(block)] else None for block in blocks]
 
 
-def _page_size(copy: int) -> int:
-    """A power of two from 512 to 65536, also for bytes that are no database."""
-    size = int.from_bytes(os.pread(copy, 2, 16), "big")
-    return size if size >= 512 and not size & (size - 1) else 65536 if size == 1 else 512
-
-
-def _pieces(copy: int) -> Iterator[bytes]:
-    at = 0
-    while piece := os.pread(copy, _PIECE, at):
-        yield piece
-        at += len(piece)
-
-
 def _filed(
     look: Look,
     outline: ItemSurvey,
     found: _Found,
-    entry: Entry,
-    content: str,
+    stored: _Stored,
     judgement: Judgement,
     let_pass: dict[str, str],
 ) -> ItemSurvey:
-    root = look.store.put_tree([entry])
+    root = look.store.put_tree([stored.entry])
     notes = tuple(Problem(found.name, note.problem) for note in judgement.notes)
     findings: tuple[Finding, ...] = ()
     good: str | None = root
     if judgement.verdict is not Verdict.OK:
         problems = tuple(Problem(found.name, problem.problem) for problem in judgement.problems)
-        findings, good = (Finding("", judgement.verdict, problems, content),), outline.good
+        findings, good = (Finding("", judgement.verdict, problems, stored.content),), outline.good
     row = None
     if good is not None and judgement.verdict is not Verdict.UNREADABLE:
         row = Row(
@@ -253,7 +352,7 @@ def _filed(
             findings=findings,
             children={},
             files=1,
-            size_bytes=entry.size,
+            size_bytes=stored.entry.size,
             unchecked=int(judgement.unchecked),
             notes=notes,
         )
@@ -267,7 +366,7 @@ def _filed(
         root=root,
         good=good,
         files=1,
-        size_bytes=entry.size,
+        size_bytes=stored.entry.size,
         unchecked=int(judgement.unchecked),
         notes=notes,
         accepted=dict(let_pass),

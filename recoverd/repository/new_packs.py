@@ -29,6 +29,16 @@ class NewPack:
         fd = os.open(temporary, flags, 0o600, dir_fd=directory)
         return NewPack(directory, temporary, fd, PackWriter(fd, compression=compression))
 
+    @property
+    def is_open(self) -> bool:
+        """Whether objects can be added."""
+        return self.writer is not None and not self.writer.ended
+
+    def end(self) -> None:
+        """Let it be completed and brought to the disk while other work goes on."""
+        assert self.writer is not None
+        self.writer.end(sync=True)
+
     def finish(self) -> None:
         """Complete the file and bring it to the disk, still under its temporary name. Harmless when done twice."""
         if self.writer is None:

@@ -20,11 +20,11 @@ from recoverd.repository.packs import (
     Index,
     Location,
     UnknownPackVersion,
-    read_exactly,
     read_frame,
     read_index,
 )
 from recoverd.repository.zstandard import ZstdError, first_frame
+from recoverd.system.reading import read_exactly
 from recoverd.values import dataclass, field
 
 _CHUNK_BYTES = 1024 * 1024

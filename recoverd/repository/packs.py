@@ -11,20 +11,20 @@ import os
 import re
 import struct
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from queue import SimpleQueue
+from typing import TYPE_CHECKING, Any, NamedTuple
 from zlib import adler32
 
 from blake3 import blake3
 
 from recoverd.errors import RepositoryError
+from recoverd.repository.side_thread import SideThread
 from recoverd.repository.zstandard import Compressor, ZstdError, decompress
 from recoverd.system.durable import write_all
+from recoverd.system.reading import read_exactly
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-    from concurrent.futures import Future, ThreadPoolExecutor
-
-T = TypeVar("T")
+    from collections.abc import Sequence
 
 PACK_VERSION = 1
 SUFFIX = ".tar.zst"
@@ -110,7 +110,8 @@ def encode_index(frames: Sequence[tuple[int, int, int, Sequence[tuple[str, int, 
 
 
 class PackWriter:
-    """Writes one pack to an open, empty file. Compression and writing happen in a second thread.
+    """Writes one pack to an open, empty file. Writing happens in a second thread, and so does compression; while that
+    thread has enough to do, a third one compresses too.
 
     A pack of the same objects in the same order and at the same level is the same file.
     """
@@ -120,16 +121,22 @@ class PackWriter:
         self._compressor = Compressor(compression)
         self._hasher = blake3()
         self._written = 0
-        self._failed: OSError | None = None
         self._handed_out = 0  # of `_written`: for which the disk was told to begin
-        self._frames: list[tuple[Future[tuple[int, int]], int, list[tuple[str, int, int]]]] = []
-        self._thread: ThreadPoolExecutor | None = None
+        self._thread = SideThread(_MOST_WAITING)
+        self._helper = SideThread(_MOST_WAITING)
+        self._ahead: SimpleQueue[bytes | BaseException] = SimpleQueue()  # what the helper has compressed
+        self._helpers_compressor = Compressor(compression)
+        self._helped = False  # the last frame was given to the helper
+        self._frames: list[tuple[int, list[tuple[str, int, int]]]] = []  # size and objects of those closed
+        self._places: list[tuple[int, int]] = []  # offset and length of those written
         self._parts: list[bytes] = []  # the open frame
         self._open_size = 0
         self._open_objects: list[tuple[str, int, int]] = []
         self._where: dict[str, tuple[int, int, int]] = {}  # of the first `_looked` frames
         self._looked = 0
         self._measured = 0  # frames, when `reaches` was last asked
+        self.ended = False  # nothing can be added any more
+        self._name = ""
 
     def add(self, object_hash: str, data: bytes) -> None:
         """Append an object, which must not be in the pack yet. Raises OSError when writing fails, perhaps later."""
@@ -146,14 +153,22 @@ class PackWriter:
     def flush(self) -> None:
         """Close the open frame, so that what was added can be located."""
         if self._parts:
-            self._frames.append((self._submit(self._write_frame, self._parts), self._open_size, self._open_objects))
-            self._parts, self._open_size, self._open_objects = [], 0, []
+            parts, self._parts = self._parts, []
+            self._frames.append((self._open_size, self._open_objects))
+            self._open_size, self._open_objects = 0, []
+            self._helped = not self._helped and self._thread.is_busy
+            if self._helped:
+                self._helper.give(self._compress_ahead, parts)
+                self._thread.give(self._write_ahead)
+            else:
+                self._thread.give(self._write_frame, parts)
 
     def add_frame(self, frame: bytes, size: int, objects: Sequence[tuple[str, int, int]]) -> None:
         """Append a whole frame of another pack: `size` bytes of archive, with objects (hash, offset, size) that must
         not be in the pack yet. Raises OSError when writing fails, perhaps later."""
         self.flush()
-        self._frames.append((self._submit(self._write_compressed, frame), size, list(objects)))
+        self._frames.append((size, list(objects)))
+        self._thread.give(self._write_compressed, frame)
 
     def reaches(self, size: int) -> bool:
         """Whether the frames closed so far take `size` bytes or more. The same objects give the same answer.
@@ -163,93 +178,102 @@ class PackWriter:
         if len(self._frames) == self._measured:
             return False
         self._measured = len(self._frames)
-        waiting = sum(x + x // 128 + 512 for future, x, _ in self._frames[-_MOST_WAITING:] if not future.done())
-        if self._written + waiting < size:
+        done = len(self._places)  # first: meanwhile there may be more, and more bytes with them
+        if self._written + sum(x + x // 128 + 512 for x, _ in self._frames[done:]) < size:
             return False
-        self._frames[-1][0].result()
+        self._thread.wait()
         return self._written >= size
 
     def locate(self, object_hash: str) -> Location:
         """Where an object that was added lies. Raises OSError when writing it failed, KeyError."""
         self.flush()
         while self._looked < len(self._frames):
-            for name, at, size in self._frames[self._looked][2]:
+            for name, at, size in self._frames[self._looked][1]:
                 self._where[name] = (self._looked, at, size)
             self._looked += 1
         number, at, size = self._where[object_hash]
-        future, frame_size, _ = self._frames[number]
-        return Location(*future.result(), frame_size, at, size)
+        self._thread.wait_for(number + 1)
+        return Location(*self._places[number], self._frames[number][0], at, size)
 
     def index(self) -> Index:
         """Where all objects added so far lie. Raises OSError when writing them failed."""
         self.flush()
-        index: Index = {}
-        for future, size, objects in self._frames:
-            offset, length = future.result()
-            for object_hash, at, object_size in objects:
-                index[object_hash] = Location(offset, length, size, at, object_size)
-        return index
+        self._thread.wait_for(len(self._frames))
+        return {
+            name: Location(offset, length, frame_size, at, size)
+            for (offset, length), (frame_size, objects) in zip(self._places, self._frames, strict=True)
+            for name, at, size in objects
+        }
+
+    def end(self, *, sync: bool = False) -> None:
+        """Have index and footer written; nothing can be added from now on. With `sync` all of it goes to the disk.
+
+        Raises OSError when writing failed.
+        """
+        if not self.ended:
+            self.flush()
+            self.ended = True
+            self._thread.give(self._write_end, sync)
 
     def finish(self, *, sync: bool = False) -> tuple[str, Index]:
-        """Write index and footer. Returns the pack's name (BLAKE3 of the file, in hex) and its index.
+        """The same, and wait for it. Returns the pack's name (BLAKE3 of the file, in hex) and its index.
 
-        With `sync` the file is on the disk on return, else nothing is synced. Raises OSError.
+        Raises OSError.
         """
-        self.flush()
-        document = encode_index([(*future.result(), size, objects) for future, size, objects in self._frames])
-        name = self._submit(self._write_end, document, sync)
+        self.end(sync=sync)
         index = self.index()  # while the disk works
-        result = name.result(), index
+        self._thread.wait()
         self.close()
-        return result
+        return self._name, index
 
     def close(self) -> None:
-        """End the second thread; what it has in hand is finished first."""
-        if self._thread is not None:
-            self._thread.shutdown(wait=True, cancel_futures=True)
-            self._thread = None
+        """End the threads; what they have in hand is finished first."""
+        self._thread.close()  # first: it may wait for the other one
+        self._helper.close()
 
-    def _submit(self, work: Callable[..., T], *arguments: object) -> Future[T]:
-        if self._thread is None:
-            from concurrent.futures import ThreadPoolExecutor
+    def _compress_ahead(self, parts: list[bytes]) -> None:
+        try:
+            self._ahead.put(self._helpers_compressor.frame(parts))
+        except BaseException as error:
+            self._ahead.put(error)
+            raise
 
-            self._thread = ThreadPoolExecutor(1, thread_name_prefix="recoverd-pack")
-        if len(self._frames) >= _MOST_WAITING:
-            self._frames[-_MOST_WAITING][0].result()
-        return self._thread.submit(work, *arguments)
+    def _write_ahead(self) -> None:
+        frame = self._ahead.get()
+        if isinstance(frame, BaseException):
+            raise frame
+        self._write_compressed(frame)
 
-    def _write_frame(self, parts: list[bytes]) -> tuple[int, int]:
-        return self._write_compressed(self._compressor.frame(b"".join(parts)))
+    def _write_frame(self, parts: list[bytes]) -> None:
+        self._write_compressed(self._compressor.frame(parts))
 
-    def _write_compressed(self, frame: bytes) -> tuple[int, int]:
+    def _write_compressed(self, frame: bytes) -> None:
         offset = self._written
         self._append(frame)
+        self._places.append((offset, len(frame)))
         if self._written - self._handed_out >= _WRITE_OUT_BYTES:
             # The disk begins now what the sync at the end would wait for. Advice only: no error of it matters.
             with suppress(OSError):
                 os.posix_fadvise(self._fd, self._handed_out, self._written - self._handed_out, os.POSIX_FADV_DONTNEED)
             self._handed_out = self._written
-        return offset, self._written - offset
 
-    def _write_end(self, document: bytes, sync: bool) -> str:
-        """Index, end of the archive and footer; the name that the pack gets."""
+    def _write_end(self, sync: bool) -> None:
+        """Index, end of the archive and footer."""
+        listed = zip(self._places, self._frames, strict=True)
+        document = encode_index([(*place, size, objects) for place, (size, objects) in listed])
+        offset = self._written
         header = tar_header(INDEX_NAME.encode(), len(document))
-        offset, length = self._write_frame([header, document, padding(len(document)), _END_OF_ARCHIVE])
+        self._append(self._compressor.frame([header, document, padding(len(document)), _END_OF_ARCHIVE]))
         digest = blake3(document).digest()
+        length = self._written - offset
         footer = (_FOOTER_FRAME, _FOOTER.size - 8, _FOOTER_WHAT, offset, length, len(document), digest)
         self._append(_FOOTER.pack(*footer))
         if sync:
             os.fsync(self._fd)
-        return self._hasher.hexdigest()
+        self._name = self._hasher.hexdigest()
 
     def _append(self, data: bytes) -> None:
-        if self._failed is not None:  # a part of that may be in the file: nothing behind it would be where it seems
-            raise OSError(self._failed.errno, self._failed.strerror)
-        try:
-            write_all(self._fd, data)
-        except OSError as error:
-            self._failed = error
-            raise
+        write_all(self._fd, data)
         self._hasher.update(data)
         self._written += len(data)
 
@@ -286,19 +310,6 @@ def read_frame(fd: int, location: Location) -> bytes:
     not of the size it should be, OSError."""
     frame = read_exactly(fd, location.frame_offset, location.frame_length)
     return decompress(frame, location.frame_size, alone=False)
-
-
-def read_exactly(fd: int, offset: int, length: int) -> bytes:
-    """Up to `length` bytes at `offset`; fewer only at the end of the file. Raises OSError."""
-    data = os.pread(fd, length, offset)
-    if len(data) == length or not data:
-        return data
-    parts = [data]
-    done = len(data)
-    while done < length and (data := os.pread(fd, length - done, offset + done)):
-        parts.append(data)
-        done += len(data)
-    return b"".join(parts)
 
 
 def _parse_index(document: bytes, room: int, pack: str) -> Index:

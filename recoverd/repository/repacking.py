@@ -23,13 +23,13 @@ from recoverd.repository.packs import (
     Location,
     PackWriter,
     padding,
-    read_exactly,
     read_index,
     tar_header,
 )
 from recoverd.repository.zstandard import ZstdError, decompress
 from recoverd.system import clock
 from recoverd.system.durable import open_own_fd
+from recoverd.system.reading import read_exactly
 from recoverd.values import dataclass
 
 if TYPE_CHECKING:

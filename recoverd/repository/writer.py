@@ -199,7 +199,7 @@ class Writer(Reader):
 
     def _add(self, object_hash: str, data: bytes) -> None:
         pack = self._packs[-1] if self._packs else None
-        if pack is None or pack.writer is None:
+        if pack is None or not pack.is_open:
             pack = self.new_pack()
             self._packs.append(pack)
         assert pack.writer is not None
@@ -207,7 +207,7 @@ class Writer(Reader):
         self._new[object_hash] = pack
         self._sizes[object_hash] = len(data)
         if pack.writer.reaches(PACK_BYTES):
-            pack.finish()
+            pack.end()
 
     def _seal(self) -> dict[str, float]:
         """Give the packs of this session their names, durably. Returns what each new object takes, in bytes."""

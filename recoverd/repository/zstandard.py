@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 
@@ -30,10 +31,15 @@ class Compressor:
             options={parameter.compression_level: level, parameter.checksum_flag: 1, parameter.content_size_flag: 1}
         )
         self._flush = zstd.ZstdCompressor.FLUSH_FRAME
+        self._buffer = io.BytesIO()
 
-    def frame(self, data: bytes) -> bytes:
-        """One whole frame."""
-        frame: bytes = self._compressor.compress(data, self._flush)
+    def frame(self, parts: Iterable[bytes]) -> bytes:
+        """One whole frame of all the parts."""
+        # one buffer for all frames: a new one for each costs more in the kernel than the copying
+        self._buffer.seek(0)
+        self._buffer.writelines(parts)
+        with self._buffer.getbuffer() as whole, whole[: self._buffer.tell()] as content:
+            frame: bytes = self._compressor.compress(content, self._flush)
         return frame
 
 

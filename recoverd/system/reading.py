@@ -81,6 +81,19 @@ def attributes_of(where: int | str) -> tuple[tuple[str, bytes], ...]:
     return tuple(found)
 
 
+def read_exactly(fd: int, offset: int, length: int) -> bytes:
+    """Up to `length` bytes at `offset`; fewer only at the end of the file. Raises OSError."""
+    data = os.pread(fd, length, offset)
+    if len(data) == length or not data:
+        return data
+    parts = [data]
+    done = len(data)
+    while done < length and (data := os.pread(fd, length - done, offset + done)):
+        parts.append(data)
+        done += len(data)
+    return b"".join(parts)
+
+
 def read_stable(
     dir_fd: int,
     name: str,

@@ -148,7 +148,7 @@ def test_the_table_shows_medians_ratios_and_what_was_missed(tmp_path: Path) -> N
     assert fields["recoverd with schema, in process"] == median + size
     assert fields["restic"] == ["2.00", "s", "0.00", *size]
     assert fields["cp -a"] == ["1234.50", "s", "617", *size[:-1]]
-    assert re.search(r"missed +recoverd, nothing changed +0\.20 of restic, at most 0\.13", done.stdout)
+    assert re.search(r"missed +documents: recoverd, nothing changed +0\.20 of restic, at most 0\.13", done.stdout)
     assert "borg is left out: not installed" in done.stdout
 
 

@@ -1,10 +1,9 @@
-"""Judging a private copy of a database. Runs in the child, with the rights of the database's owner."""
+"""Judging a database, mostly a private copy. Runs in the child, with the rights of the database's owner."""
 
 from __future__ import annotations
 
 import sqlite3
 from collections.abc import Sequence
-from contextlib import closing
 from typing import Any
 
 from recoverd.state.databases.copying import code_of
@@ -33,20 +32,21 @@ _READS = frozenset(
 _LACKING = ("no such collation", "no such module", "no such function", "no such tokenizer", "unknown tokenizer")
 
 
-def judge(path: str, check: str, require_tables: Sequence[str], assertions: Sequence[str]) -> dict[str, Any]:
-    """`{"verdict": ok | corrupt | unreadable, "problems": [sentence], "notes": [sentence]}` on a whole copy."""
+def judge(
+    database: sqlite3.Connection, check: str, require_tables: Sequence[str], assertions: Sequence[str]
+) -> dict[str, Any]:
+    """`{"verdict": ok | corrupt | unreadable, "problems": [sentence], "notes": [sentence]}` on a whole database."""
     problems: list[str] = []
     notes: list[str] = []
     try:
-        with closing(sqlite3.connect(path)) as database:
-            database.isolation_level = None
-            for setting in _SETTINGS:
-                database.execute(f"PRAGMA {setting}").fetchall()
-            if check in _CHECKS:
-                problems += _checked(database, _CHECKS[check], notes)
-            problems += _missing(database, require_tables)
-            database.set_authorizer(_only_reads)
-            problems += [sentence for query in assertions if (sentence := _refuted(database, query)) is not None]
+        database.isolation_level = None
+        for setting in _SETTINGS:
+            database.execute(f"PRAGMA {setting}").fetchall()
+        if check in _CHECKS:
+            problems += _checked(database, _CHECKS[check], notes)
+        problems += _missing(database, require_tables)
+        database.set_authorizer(_only_reads)
+        problems += [sentence for query in assertions if (sentence := _refuted(database, query)) is not None]
     except sqlite3.Error as error:
         if code_of(error) not in _DAMAGED:
             return {"verdict": "unreadable", "problems": [f"could not be judged: {error}"], "notes": notes}

@@ -87,6 +87,28 @@ def copy_file(source: int, target: str) -> Copied:
     return _judged_bytes(source)
 
 
+@contextmanager
+def opened_in_place(name: str) -> Iterator[sqlite3.Connection | None]:
+    """The database `name` of the current directory as it lies there, without a lock: what is read through it is what
+    was committed, as long as the file stays as it is. None where it must be copied. Raises OSError, sqlite3.Error."""
+    try:
+        before = _stats(name)
+        with _opened(name) as fd:
+            files = _files(name, before, fd=fd)
+            header = Header.parse(files.head)
+            whole = header is not None and header.truncated(files.size) is None
+            if not whole or files.wal or files.hot or _is_locked(fd, RESERVED_BYTE):
+                yield None
+                return
+            with closing(sqlite3.connect(f"file:{_quoted(name)}?mode=ro&immutable=1", uri=True)) as database:
+                database.execute("SELECT count(*) FROM sqlite_master").fetchone()
+                yield (
+                    database if _is_open_twice(fd) else None
+                )  # SQLite goes by the path: it may have been led elsewhere
+    except Unreadable:
+        yield None
+
+
 def code_of(error: sqlite3.Error) -> int:
     """SQLite's primary result code."""
     return int(getattr(error, "sqlite_errorcode", 0)) & 0xFF

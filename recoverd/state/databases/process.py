@@ -48,10 +48,13 @@ class Examination:
     """One database, copied into the existing file `target` and judged there; the child ends with the `with` block.
 
     `target` lies in a private directory that the source's owner can write to. The child judges while the caller does
-    something with the copy, which it must not change. `deadline_s` is what a small database may take at each step.
+    something with the copy, which it must not change. Without a target the database is judged where it lies: begin with
+    `in_place`. `deadline_s` is what a small database may take at each step.
     """
 
-    def __init__(self, source: Source, target: str, rules: DatabaseRules, *, deadline_s: float = DEADLINE_S) -> None:
+    def __init__(
+        self, source: Source, target: str | None, rules: DatabaseRules, *, deadline_s: float = DEADLINE_S
+    ) -> None:
         import subprocess
 
         self._copy_s = deadline_s + source.size_bytes / _COPIED_PER_S
@@ -105,6 +108,13 @@ class Examination:
                 except OSError:
                     pass  # what was not yet written is lost with the child
 
+    def in_place(self) -> bool:
+        """Whether the database can be judged where it lies; `judged` holds if it has not changed since before."""
+        try:
+            return bool(self._next(self._copy_s)["outcome"] == "in place")
+        except (TimeoutError, EOFError):
+            return False
+
     def copied(self) -> Copied:
         """What became of the copy. Raises FileNotFoundError when there is nothing any more."""
         try:
@@ -120,7 +130,7 @@ class Examination:
         return Copied(damage=answer["damage"], how=answer["how"])
 
     def judged(self, *, unchecked: bool) -> Judgement:
-        """The verdict on a copy without damage."""
+        """The verdict on a copy without damage, or on a database in its place."""
         try:
             answer = self._next(self._judge_s)
         except TimeoutError:

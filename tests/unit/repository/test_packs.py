@@ -217,7 +217,7 @@ def test_a_pack_that_is_synced_is_the_same(tmp_path: Path) -> None:
 
 def test_decompression_is_bounded() -> None:
     """A small frame that claims little and holds much takes no more memory than it claims."""
-    bomb = Compressor(3).frame(bytes(50_000_000))
+    bomb = Compressor(3).frame([bytes(50_000_000)])
     assert len(bomb) < 10_000
     with pytest.raises(ZstdError, match="larger"):
         decompress(bomb, 1000)

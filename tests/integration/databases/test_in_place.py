@@ -1,0 +1,175 @@
+"""A database that nobody writes to is read where it lies, and what is read counts only if it stayed as it was."""
+
+from __future__ import annotations
+
+import os
+import random
+import shutil
+import sqlite3
+from collections.abc import Callable
+from contextlib import closing
+from typing import Any
+
+import pytest
+
+from recoverd.recovery import databases
+from recoverd.state.databases.process import Examination
+
+ROWS = 400  # some blocks
+
+
+class Copies:
+    """Counts the copies that are made; `during` happens while a database is read in its place, once."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.made = 0
+        self.in_place = 0
+        self.during: Callable[[], object] | None = None
+        monkeypatch.setattr(databases, "_LEFT_ALONE_NS", 0)
+        monkeypatch.setattr(databases, "Examination", self._examination)
+        self._put = databases._put
+        monkeypatch.setattr(databases, "_put", self._stored)
+
+    def _examination(self, source: Any, target: str | None, rules: Any) -> Examination:
+        self.made += target is not None
+        self.in_place += target is None
+        return Examination(source, target, rules)
+
+    def _stored(self, *arguments: Any) -> Any:
+        if self.during is not None:
+            during, self.during = self.during, None
+            during()
+        return self._put(*arguments)
+
+
+@pytest.fixture
+def copies(monkeypatch: pytest.MonkeyPatch) -> Copies:
+    return Copies(monkeypatch)
+
+
+@pytest.mark.parametrize("mode", ["wal", "delete"])
+def test_nothing_is_copied(house: Any, copies: Copies, mode: str) -> None:
+    """Promise 11; and nothing that lies there changes."""
+    house.make("one", mode=mode, rows=ROWS)
+    before = house.contents()
+    assert house.snapshot().verdict == "ok"
+    assert (copies.in_place, copies.made) == (1, 0)
+    assert house.contents() == before
+    assert house.users()[0] == "one"
+
+
+def test_in_place_and_copied_are_the_same(house: Any, copies: Copies, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whichever way a database was read, the same content is the same snapshot."""
+    house.make("one", rows=ROWS)
+    house.make(mode="wal")  # its header counts more changes
+    assert house.snapshot().outcome == "saved"
+    monkeypatch.setattr(databases, "_LEFT_ALONE_NS", 1 << 62)
+    assert house.snapshot().outcome == "unchanged"
+    assert (copies.in_place, copies.made) == (1, 1)
+
+
+def test_what_was_just_written_is_copied(house: Any, copies: Copies, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who writes all the time would have a large database read twice at each capture."""
+    monkeypatch.setattr(databases, "_LEFT_ALONE_NS", 10_000_000_000)
+    house.make("one", rows=ROWS)
+    assert house.snapshot().verdict == "ok"
+    assert (copies.in_place, copies.made) == (0, 1)
+
+
+@pytest.mark.parametrize("mode", ["wal", "delete", "persist", "truncate"])
+def test_somebody_writes_meanwhile(house: Any, copies: Copies, mode: str) -> None:
+    """What was read before and after a commit is no database: a copy is made, and that is of one instant."""
+    house.make("one", mode="wal" if mode == "wal" else "delete", rows=ROWS)
+
+    def write() -> None:
+        with closing(sqlite3.connect(house.store)) as database, database:
+            database.execute(f"PRAGMA journal_mode={mode}")
+            database.execute("UPDATE users SET name = 'changed'")
+
+    copies.during = write
+    assert house.snapshot().verdict == "ok"
+    assert (copies.in_place, copies.made) == (1, 1)
+    assert set(house.users()) == {"changed"}
+
+
+@pytest.mark.parametrize("lost", ["end", "all"])
+def test_it_is_cut_meanwhile(house: Any, copies: Copies, lost: str) -> None:
+    """SQLite's child may die of that; the capture goes on, and tells what is there now."""
+    house.make("one", rows=ROWS)
+    house.snapshot()
+    house.make("two")
+    copies.during = lambda: os.truncate(house.store, 8192 if lost == "end" else 0)
+    made = house.snapshot()
+    assert made.verdict == "partial" if made.outcome == "saved" else made.verdict == "invalid", made
+    assert "truncated" in str(made) or "0 bytes" in str(made)
+    assert "two" not in house.users(house.stored(1))
+
+
+@pytest.mark.parametrize("how", ["renamed", "link"])
+def test_another_file_takes_its_place_meanwhile(house: Any, copies: Copies, how: str) -> None:
+    """Promise 12: what is stored and what was judged are one file, the one that was looked at."""
+    house.make("one", rows=ROWS)
+    other = house.root / "other.db"
+    shutil.copy(house.store, other)
+    with closing(sqlite3.connect(other)) as database, database:
+        database.execute("UPDATE users SET name = 'planted'")
+
+    def replace() -> None:
+        if how == "renamed":
+            other.rename(house.store)
+        else:
+            house.store.unlink()
+            house.store.symlink_to(other)
+
+    copies.during = replace
+    made = house.snapshot()
+    if how == "renamed":
+        assert (made.verdict, copies.made) == ("ok", 1)
+        assert set(house.users()) == {"planted"}
+    else:
+        # the name led elsewhere when it was to be copied; or all was read before, and then it is what was there
+        assert made.verdict != "ok" or "planted" not in house.users()
+
+
+def test_half_a_transaction(house: Any, copies: Copies, unfinished: str) -> None:
+    """It lies in the file, with its journal beside it: that is never read as it is."""
+    house.make("one", mode="delete", rows=ROWS)
+    house.kill(house.writer("x", mode="delete", work=unfinished))
+    assert house.snapshot().verdict == "ok"
+    assert copies.made == 1
+    assert house.users()[0] == "one"
+    assert not any(name.startswith("unfinished") for name in house.users())
+
+
+def test_a_writer_that_has_not_written_yet(house: Any, copies: Copies) -> None:
+    """What it holds back is in no file: what was committed before counts, and it is not hindered."""
+    house.make("one", mode="delete", rows=ROWS)
+    with closing(sqlite3.connect(house.store, isolation_level=None, timeout=0)) as database:
+        database.execute("BEGIN IMMEDIATE")
+        assert house.snapshot().verdict == "ok"
+        database.execute("INSERT INTO users (name) VALUES ('two')")
+        database.execute("COMMIT")
+    assert house.users()[0] == "one"
+    assert "two" not in house.users()
+
+
+def test_damage(house: Any, copies: Copies, torture: Any) -> None:
+    """Bytes that were hurt anywhere are found in place as they are in a copy: never the one without the other."""
+    house.make("one", rows=ROWS)
+    good = house.store.read_bytes()
+    chance = random.Random(torture.seed)
+    told = []
+    for _ in range(200 if torture.full else 6):
+        hurt = bytearray(good)
+        at = chance.randrange(0, len(hurt), 4096)  # where pages begin
+        hurt[at : at + 200] = chance.randbytes(len(hurt[at : at + 200]))
+        house.store.write_bytes(hurt)
+        verdicts = []
+        for left_alone_ns in (0, 1 << 62):
+            shutil.rmtree(house.root / "var", ignore_errors=True)  # where verdicts are remembered
+            databases._LEFT_ALONE_NS = left_alone_ns
+            verdicts.append(house.assess().verdict)
+        assert verdicts[0] == verdicts[1], at
+        told.append(str(verdicts[0]))
+    found = f"{told.count('corrupt')} of them found so, in place as in a copy"
+    torture.tell(len(told), "damaged databases", found)
