@@ -189,6 +189,8 @@ def _service(one: ServiceRestore, terminal: Terminal, *, dry_run: bool) -> None:
     if one.healthy is not None:
         health = ", " + (terminal.style("healthy", "ok") if one.healthy else terminal.style("not healthy", "critical"))
     took = "" if dry_run else f" in {duration(one.seconds)}"
+    if dry_run and one.outcome == "failed":
+        would, outcome = "", terminal.style("would fail", _STYLES["failed"])
     terminal.print(f"{terminal.style(one.service, 'bold')}: {would}{outcome}{health}{took}")
     for item in changed if terminal.verbose else changed[:_MOST]:
         terminal.print("  " + _item(item, would))

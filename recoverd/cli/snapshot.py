@@ -115,11 +115,12 @@ def _render(result: SnapshotResult, terminal: Terminal) -> None:
             terminal.print(f"  {terminal.style('failed', 'critical')}: {printable(one.error)}")
         if one.hint is not None:
             terminal.print(terminal.style(f"  hint: {one.hint}", "hint"))
-        for item, place, sentence in one.problems[:_MOST]:
+        problems = [each for each in one.problems if f"{each[0]} {each[2]}" not in (one.error or "")]  # told above
+        for item, place, sentence in problems[:_MOST]:
             where = item if place == item else f"{item}: {printable(place)}"  # a dump lies in no file
             terminal.print(f"  {where}: {printable(sentence)}")
-        if len(one.problems) > _MOST:
-            terminal.print(f"  and {plural(len(one.problems) - _MOST, 'more problem')}; `recoverd assess` lists all")
+        if len(problems) > _MOST:
+            terminal.print(f"  and {plural(len(problems) - _MOST, 'more problem')}; `recoverd assess` lists all")
     for why in dict.fromkeys(one.because for one in result.services if one.because is not None):
         terminal.warn(f"the repository can't be written, so what changed went to the spare: {why}")
     if result.pruned:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 
 from recoverd.config.model import Service
 from recoverd.errors import DamagedObject
@@ -37,11 +35,13 @@ def told(
         return replace(before, reasons=(*before.reasons, *reasons))
     snapshots = [one for one in repository.snapshots(service.name) if not one.imported]
     facts = {one.item: one for one in dump_facts(service, repository, snapshots)}
+    if before.outcome in {results.BLOCKED, results.FAILED}:
+        return before
     planned = {one.item: one for one in before.items if one.item in names and one.source == "snapshot"}
     telling = _Telling(context, service, newest_records(service, snapshots), facts)
     pending = pending_loads.load(repository, service.name)
     for name in names:
-        wanted, why = explicit, "asked for"
+        wanted, why = explicit, f"asked for {explicit.id}" if explicit is not None else ""
         if wanted is None:
             sequence = pending[name].sequence if name in pending else None
             why = "asked for before" if name in pending else "the service is restored as a whole"
@@ -49,7 +49,7 @@ def told(
                 sequence = int((planned[name].candidate or "0").rpartition("/")[2])
             wanted = next((one for one in repository.snapshots(service.name) if one.sequence == sequence), None)
         if wanted is not None:
-            telling.asked_for(name, wanted, why)
+            telling.asked_for(name, wanted, why, is_judged=name in planned)
         else:
             telling.unasked(name)
     return telling.result(before)
@@ -67,7 +67,7 @@ class _Telling:
     loads: bool = False
     failed: bool = False
 
-    def asked_for(self, name: str, snapshot: Snapshot, why: str) -> None:
+    def asked_for(self, name: str, snapshot: Snapshot, why: str, *, is_judged: bool) -> None:
         """One version is wanted, whatever is there."""
         try:
             version = version_in(self.context, name, snapshot)
@@ -77,8 +77,9 @@ class _Telling:
         if version is None:
             self._left(name, f"{name} would be left alone: {snapshot.id} holds no good dump of it")
             return
-        if not self._is_usable(name, version, asked=True):
+        if not is_judged and not self._is_usable(name, version, asked=True):
             self.failed = True
+            self.items.append(ItemOutcome(name, "", self._verdict(name).value, "live"))
             return
         if self._newest_content(name) == version.content:
             when = self._when(name)
@@ -145,18 +146,12 @@ class _Telling:
     def _is_usable(self, name: str, version: Version, *, asked: bool) -> bool:
         """Whether it is whole, and passes the rules of today: read and judged in a private place that goes again."""
         service = accepting_resets(self.service) if asked else self.service
-        above = os.path.join(self.context.state_dir, "quarantine", self.service.name)
-        was_there = os.path.isdir(above)
         try:
             with Aside(self.context.state_dir, self.service.name) as place:
                 invalid = why_invalid(self.context, service, name, stage(self.context, name, version, place))
         except DamagedObject as error:
             self._unusable(name, self._id(version), "damaged", error.message)
             return False
-        finally:
-            if not was_there:
-                with suppress(OSError):
-                    os.rmdir(above)
         if invalid is not None:
             self._unusable(name, self._id(version), "invalid", invalid)
         return invalid is None

@@ -13,7 +13,7 @@ from contextlib import ExitStack
 
 from recoverd.config.model import Service
 from recoverd.errors import DamagedObject
-from recoverd.operations import pending_loads
+from recoverd.operations import pending_loads, unproven
 from recoverd.operations import restore_records as records
 from recoverd.operations.context import Context
 from recoverd.operations.dump_loader import Loader, loader
@@ -81,10 +81,11 @@ class DumpsTogether:
         found = pending_loads.load(self.context.repository(), self.name)
         return {name: one for name, one in found.items() if name in self.service.dumps}
 
-    def wait(self, sequences: Mapping[str, int], *, asked: bool) -> None:
-        """Whoever brings the service up next is to load these; durable on return."""
+    def wait(self, sequences: Mapping[str, int], *, asked: bool, files: Sequence[str]) -> None:
+        """Whoever brings the service up next is to load these; durable on return. `files` as in `load`."""
         for name, sequence in sequences.items():
-            pending_loads.save(self.context.repository(), self.name, name, PendingLoad(sequence, asked=asked))
+            pending = PendingLoad(sequence, asked=asked, files=tuple(map(os.path.basename, files)))
+            pending_loads.save(self.context.repository(), self.name, name, pending)
 
     def forget_waiting(self) -> None:
         """The files that these go with lie there no more. What has begun stays noted."""
@@ -140,9 +141,9 @@ class DumpsTogether:
         """Load these, by item, of the snapshots with these sequences; `up` where all of them lie there already.
 
         Unhealthy, with the reason, where they could not be loaded all, or the service was not healthy on the whole:
-        then what was there was loaded back. `files`: quarantines of what was replaced with them. Raises LockHeld (a
-        loader that outlived its recoverd is still at it), StateError, RepositoryError, OSError: then what was begun is
-        noted.
+        then what was there was loaded back. `files`: quarantines of what was replaced with them, as how they end or are
+        called. Raises LockHeld (a loader that outlived its recoverd is still at it), StateError, RepositoryError,
+        OSError: then what was begun is noted.
         """
         self.loaded, self.same, self.is_unhealthy = [], [], False
         with ExitStack() as stack:
@@ -161,9 +162,12 @@ class DumpsTogether:
                     ones.append(one)
             if not ones:
                 return up
+            ends = [os.path.basename(path) for path in files]
+            found = unproven.quarantines(self.context.state_dir, self.name, ends)
+            replaced = [path for path in found if path is not None]
             for one in ones:
-                self._put_aside(one, files, asked=asked)
-            why = self._load_all(ones, asked=asked)
+                self._put_aside(one, replaced, asked=asked)
+            why = self._load_all(ones, replaced, asked=asked)
             if why is None:
                 now, why = self._proven(asked=asked)
                 self.is_unhealthy = now is not None and why is not None
@@ -253,11 +257,11 @@ class DumpsTogether:
             if one.before is kept:
                 one.before = replace(kept, path=os.path.join(one.aside.path, one.name))
 
-    def _load_all(self, ones: Sequence[_One], *, asked: bool) -> str | None:
+    def _load_all(self, ones: Sequence[_One], files: Sequence[str], *, asked: bool) -> str | None:
         """Why not all of them could be loaded."""
         for one in ones:
             where = one.begun.quarantine if one.begun is not None else os.path.basename(one.aside.quarantine or "")
-            noted = PendingLoad(one.version.sequence, where, asked)
+            noted = PendingLoad(one.version.sequence, where, asked, tuple(map(os.path.basename, files)))
             pending_loads.save(self.context.repository(), self.name, one.name, noted)
             one.has_begun = True
             self.context.events.emit(

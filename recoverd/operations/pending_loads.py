@@ -22,19 +22,22 @@ class PendingLoad:
     sequence: int
     quarantine: str = ""
     asked: bool = True
+    files: tuple[str, ...] = ()  # quarantines of what was replaced with it, as how they end or are called
 
     @property
     def has_begun(self) -> bool:
         return bool(self.quarantine)
 
     def to_json(self) -> dict[str, Any]:
-        return {"sequence": self.sequence, "quarantine": self.quarantine, "asked": self.asked}
+        files = {"files": list(self.files)} if self.files else {}
+        return {"sequence": self.sequence, "quarantine": self.quarantine, "asked": self.asked, **files}
 
     @staticmethod
     def from_json(value: Mapping[str, Any]) -> PendingLoad | None:
         """None for a record of something else."""
         try:
-            return PendingLoad(int(value["sequence"]), str(value["quarantine"]), bool(value["asked"]))
+            files = tuple(str(name) for name in value.get("files", ()))
+            return PendingLoad(int(value["sequence"]), str(value["quarantine"]), bool(value["asked"]), files)
         except (KeyError, TypeError, ValueError):
             return None
 

@@ -22,7 +22,7 @@ from recoverd.operations.restore_run import RestoreRun
 from recoverd.operations.restore_writing import write_next
 from recoverd.operations.telling import tell_state
 from recoverd.operations.unproven import Unproven
-from recoverd.operations.whole_restoring import dumps_of_untouched, with_dumps
+from recoverd.operations.whole_restoring import dumps_of_untouched, with_dumps, with_noted_dumps, would_take
 from recoverd.recovery import quarantine, swapping
 from recoverd.recovery.choices import Choice
 from recoverd.recovery.gathered import Nothing
@@ -53,7 +53,9 @@ class Restoration(RestoreRun):
             self.together = DumpsTogether(self.context, whole, self.notes)
             self.chooser.dumps = {name: whole.state[name] for name in whole.dumps}
             done = self._of_files()
-            return load_dumps(self.context, whole, self.request, done) if self.request.dry_run else done
+            if self.request.dry_run:
+                return load_dumps(self.context, whole, self.request, done, explicit=self.explicit)
+            return done
         done = self._of_files() if self._has_files(whole) else self._up_only()
         return load_dumps(self.context, whole, self.request, done, explicit=self.explicit, only=self.only)
 
@@ -111,7 +113,7 @@ class Restoration(RestoreRun):
                 first = self._first(reader)
                 if self.request.dry_run:
                     migrating.would(self, first)
-                    return endings.dry_run(self, first, self.chooser.next(reader, first))
+                    return endings.dry_run(self, first, would_take(self, reader, first))
         self.found = first.action
         items = first.survey.items.values()
         self.context.events.emit(
@@ -203,7 +205,7 @@ class Restoration(RestoreRun):
             if not tried.was_tried:
                 return endings.not_started(self, current, choice, tried)
             if self.together is not None:
-                tried = with_dumps(self, {part.item: part.sequence for part in choice.dumps}, tried)
+                tried = with_dumps(self, choice, tried)
                 if tried.healthy is not False and not choice.replacements and not self.together.loaded:
                     return endings.untouched(self, current, tried)
             if tried.healthy is not False or self.others:
@@ -339,9 +341,7 @@ class Restoration(RestoreRun):
             unproven.save(repository, name, note)  # the start that was counted did not happen
         if self.request.boot or not up.was_tried:
             return endings.untouched(self, first, up)
-        if self.together is not None:
-            dumps = {part.item: part.sequence for part in note.parts if part.item in self.together.service.dumps}
-            up = with_dumps(self, dumps, up, asked=note.asked)
+        up = with_noted_dumps(self, note, up)
         if up.healthy is not False:
             return endings.proven(self, first, note, up)
         why = up.why or _UNHEALTHY

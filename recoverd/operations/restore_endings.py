@@ -203,11 +203,16 @@ def nothing_left(run: RestoreRun, current: Look) -> ServiceRestore:
             reasons = (f"none of {len(run.attempts)} candidates could be loaded: {run.attempts[-1].why}",)
         return result(run, current, results.FAILED, reasons=reasons, exit_status=1)
     if not run.chooser.given_up:
-        return blocked(run, current, run.chooser.reasons)
+        return blocked(run, current, run.chooser.reasons or _passed_over(run))
     up = run.bring_up(results.DEGRADED, told.live(current.survey))
     remember_blocked(run, None)
     reasons = (*run.chooser.reasons, up.why) if up.why else run.chooser.reasons
     return result(run, current, results.DEGRADED, up=up, reasons=reasons)
+
+
+def _passed_over(run: RestoreRun) -> tuple[str, ...]:
+    """Why what was asked for by name can't be restored."""
+    return tuple(f"{one.candidate} can't be restored: {one.why}" for one in run.attempts[-1:])
 
 
 def blocked(run: RestoreRun, current: Look, reasons: tuple[str, ...]) -> ServiceRestore:
@@ -232,6 +237,8 @@ def dry_run(run: RestoreRun, current: Look, choice: Choice | None) -> ServiceRes
     if current.action is Action.BLOCK or (choice is None and current.wrong):
         reasons = run.chooser.reasons or tuple(told.sentence(one) for one in current.damage)
         return result(run, current, results.BLOCKED, reasons=reasons, exit_status=1)
+    if choice is None and run.explicit is not None and run.attempts:
+        return result(run, current, results.FAILED, reasons=_passed_over(run), exit_status=1)
     if choice is None or not choice.replacements:
         return result(run, current, results.UNTOUCHED, reasons=tuple(told.sentence(one) for one in current.damage))
     items = run.items(current, choice, clock.now_ns())

@@ -17,6 +17,7 @@ from recoverd.operations.rejecting import taken
 from recoverd.operations.restore_results import Attempt, ServiceRestore
 from recoverd.operations.restore_run import RestoreRun
 from recoverd.operations.room import at_most_bytes
+from recoverd.operations.whole_restoring import unusable_dump
 from recoverd.recovery import staging, swapping
 from recoverd.recovery.choices import Choice, damaged_targets
 from recoverd.recovery.plan import Action, Origin, Target
@@ -148,7 +149,8 @@ def _note(run: RestoreRun, choice: Choice, newest: str, before: Sequence[swappin
     if not run.request.boot and not (run.request.start and run.is_provable and not run.others):
         if run.together is not None:
             sequences = {part.item: part.sequence for part in choice.dumps}
-            run.together.wait(sequences, asked=run.explicit is not None)
+            files = (*(one.quarantine for one in before), newest)
+            run.together.wait(sequences, asked=run.explicit is not None, files=files)
         return
     written = unproven.Unproven(
         choice.candidate,
@@ -187,7 +189,8 @@ def _stage(run: RestoreRun, reader: Reader, choice: Choice, plain: Choice | None
         staged.discard()
         raise
     if not problems:
-        unusable = _unusable_dump(run, choice)
+        # before services start there is no time for that
+        unusable = None if run.request.boot else unusable_dump(run, choice)
         if unusable is None:
             return staged
         staged.discard()
@@ -202,14 +205,6 @@ def _stage(run: RestoreRun, reader: Reader, choice: Choice, plain: Choice | None
     else:
         _pass_over(run, known, "invalid", list(problems), why)
     return None
-
-
-def _unusable_dump(run: RestoreRun, choice: Choice) -> tuple[str, str, str] | None:
-    """Before anything is swapped: which dump that goes with it can't be loaded. Before services start there is no time
-    for that."""
-    if run.together is None or run.request.boot or not choice.dumps:
-        return None
-    return run.together.unusable({part.item: part.sequence for part in choice.dumps}, asked=run.explicit is not None)
 
 
 def _pass_over(run: RestoreRun, choice: Choice, result: str, targets: Sequence[Target], why: str) -> None:

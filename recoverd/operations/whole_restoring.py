@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from recoverd.operations import restore_endings as endings
@@ -15,6 +15,9 @@ from recoverd.operations.processes import Up
 from recoverd.operations.rejecting import Taken, reject
 from recoverd.operations.restore_results import Attempt, ServiceRestore
 from recoverd.operations.restore_run import RestoreRun
+from recoverd.operations.unproven import Unproven
+from recoverd.recovery.choices import Choice
+from recoverd.repository.objects import Reader
 from recoverd.system import clock
 from recoverd.values import replace
 
@@ -22,19 +25,51 @@ if TYPE_CHECKING:
     from recoverd.operations.dumps_together import DumpsTogether
 
 
-def with_dumps(run: RestoreRun, sequences: Mapping[str, int], up: Up, *, asked: bool | None = None) -> Up:
+def unusable_dump(run: RestoreRun, choice: Choice) -> tuple[str, str, str] | None:
+    """Before anything is swapped: the first dump that goes with it and can't be loaded, how it is and why."""
+    if run.together is None or not choice.dumps:
+        return None
+    return run.together.unusable({part.item: part.sequence for part in choice.dumps}, asked=run.explicit is not None)
+
+
+def would_take(run: RestoreRun, reader: Reader, current: Look) -> Choice | None:
+    """The choice of a dry run: where dumps go with it, the first one whose dumps can be loaded."""
+    while (choice := run.chooser.next(reader, current)) is not None:
+        unusable = unusable_dump(run, choice)
+        if unusable is None:
+            return choice
+        item, how, why = unusable
+        run.chooser.pass_over(choice, [(item, "")])
+        run.attempts.append(Attempt(choice.candidate, how, why))
+    return None
+
+
+def with_noted_dumps(run: RestoreRun, note: Unproven, up: Up) -> Up:
+    """The same for what an earlier restore has written, and nobody has proven."""
+    if run.together is None:
+        return up
+    names = run.together.service.dumps
+    sequences = {part.item: part.sequence for part in note.parts if part.item in names}
+    return _with_dumps(run, sequences, up, asked=note.asked, files=note.quarantines)
+
+
+def with_dumps(run: RestoreRun, choice: Choice, up: Up) -> Up:
     """Load what belongs to the files that lie there now, and prove the whole; `up` is how the service is on the files.
 
     Where it can't be asked now, because it is down on purpose or was not to be started, whoever brings it up loads
     them. Raises LockHeld, StateError, RepositoryError, OSError: then the next restore goes on with it.
     """
+    files = tuple(one.quarantine for one in run.applied)
+    sequences = {part.item: part.sequence for part in choice.dumps}
+    return _with_dumps(run, sequences, up, asked=run.explicit is not None, files=files)
+
+
+def _with_dumps(run: RestoreRun, sequences: Mapping[str, int], up: Up, *, asked: bool, files: Sequence[str]) -> Up:
     together = run.together
     if together is None or not sequences:
         return up
-    by_hand = run.explicit is not None if asked is None else asked
     if not run.request.boot and _answers(run, up):
-        files = tuple(one.quarantine for one in run.applied)
-        up = together.load(sequences, up, asked=by_hand, files=files)
+        up = together.load(sequences, up, asked=asked, files=files)
         if together.loaded:
             items = run.dump_items
             again = resuming.announce(run.context, run.service, run.request, results.RESTORED, items, written=True)
@@ -44,7 +79,7 @@ def with_dumps(run: RestoreRun, sequences: Mapping[str, int], up: Up, *, asked: 
         together.is_unhealthy = True
         return up
     if not run.request.boot:  # there the note of what is not proven tells
-        together.wait(sequences, asked=by_hand)
+        together.wait(sequences, asked=asked, files=files)
     what = ", ".join(f"{name} from {run.service.name}/{sequence}" for name, sequence in sequences.items())
     run.notes.append(f"still to be loaded once the service runs: {what}")
     return up
@@ -81,7 +116,7 @@ def _load_waiting(run: RestoreRun, together: DumpsTogether, current: Look, up: U
     sequences = {name: one.sequence for name, one in waiting.items()}
     asked = any(one.asked for one in waiting.values())
     candidate = f"{run.service.name}/{max(sequences.values())}"
-    tried = together.load(sequences, up, asked=asked)
+    tried = together.load(sequences, up, asked=asked, files=[name for one in waiting.values() for name in one.files])
     if tried.healthy is False:
         run.attempts.append(Attempt(candidate, "rejected", tried.why))
         if asked:

@@ -99,6 +99,12 @@ def test_the_whole_service_is_told(dumped: Any) -> None:
     dumped.settings.write_text("")
     result = dry(dumped)
     assert {one.item: one.candidate for one in result.items} == {"settings": "db/2", "database": "db/2"}
+    dumped.declare(validate=Validation(("/bin/sh", "-c", '! grep -q second "$0"', "{path}")))
+    older = dry(dumped)
+    assert [(one.candidate, one.result) for one in older.attempts] == [("db/2", "invalid")]
+    assert {one.item: one.candidate for one in older.items} == {"settings": "db/1", "database": "db/1"}
+    named = dry(dumped, snapshot="db/2")
+    assert named.outcome in {"blocked", "failed"} and named.exit_status == 1, named
     assert dumped.settings.read_text() == ""
 
 
