@@ -1,6 +1,7 @@
-# What recoverd-rescue asks of trees. $want says what: `roots`, `trees`, `lists`, `contents` (what is named by the
-# record, or by trees, on the input), or `plan`: a script of four commands: `e` writes the headers of an archive's member, `c` joins pieces, `z` writes zeros,
-# `d` tells of damage. In it are only letters, digits and octal escapes, whatever a name holds.
+# What recoverd-rescue asks of trees. $want says what: `roots`, `trees`, `lists`, `parts`, `contents` (what is named by
+# the record, by trees, or by block lists, on the input), or `plan`: a script of four commands: `e` writes the headers of
+# an archive's member, `c` joins pieces, `z` writes zeros, `d` tells of damage. In it are only letters, digits and octal
+# escapes, whatever a name holds.
 
 # -- what makes a tree one, and an entry one that may be written: also a prepared one leads nowhere else
 def is_hash: type == "string" and test("\\A[0-9a-f]{64}\\z");
@@ -107,6 +108,27 @@ def mode($here): # setuid and setgid only for whom they were
            then 2 else 0 end) as $setgid
         | "\($special - $setuid - $setgid)\($mode[1:])"
       end;
+# The blocks of a file, or of a piece of it, by a list: [hash, or null for a hole, and bytes]; a list that is missing, or
+# is that of something else, by its hash alone.
+def blocks($lists; $hash; $block_size; $size; $top):
+    ($lists[$hash] | objects // {}) as $list
+    | ($list.blocks == 2) as $of_parts
+    | ($block_size | if $of_parts then until(. * 32 >= $size; . * 32) else . end) as $step
+    | (if $of_parts then $list.parts else $list.list end) as $runs
+    | if ($list.blocks != 1 and $of_parts == false) or $list.block_size != $block_size or $list.size != ($size | tostring)
+         or ($runs | type != "array") or $of_parts != ($step > $block_size)
+         or (all($runs[]; is_hash or (type == "number" and . >= 1 and . == floor)) | not)
+         or ($runs | map(if type == "number" then . else 1 end) | add // 0) != ($size / $step | ceil)
+         or ($top | not) and ($of_parts | not) and $size > $block_size * 32
+      then [$hash] else
+        foreach $runs[] as $run ({at: 0};
+            .start = .at
+            | .at = ([.at + $step * (if ($run | type) == "number" then $run else 1 end), $size] | min);
+            (.at - .start) as $length
+            | if ($run | type) == "number" then [null, $length]
+              elif $of_parts then blocks($lists; $run; $block_size; $length; false)
+              else [$run, $length] end)
+      end;
 def content($have; $lists): # {pieces, size, map} or {lost: [hashes]}
     (.size | tonumber) as $size
     | if .size | length > 15 then {lost: [.hash // .blocks]} # jq counts no further
@@ -114,26 +136,20 @@ def content($have; $lists): # {pieces, size, map} or {lost: [hashes]}
         if $have[.hash] == $size then {pieces: (if $size == 0 then [] else ["o/\(.hash)"] end), size: $size}
         else {lost: [.hash]} end
       else
-        .blocks as $blocks | .block_size as $block_size | $lists[.blocks] as $list
-        | if $list == null or $list.blocks != 1 or $list.block_size != $block_size or $list.size != .size
-             or ($block_size | type != "number" or . < 1) or ($list.list | type != "array")
-             or (all($list.list[]; is_hash or (type == "number" and . >= 1 and . == floor)) | not)
-          then {lost: [$blocks]} else
-            [foreach $list.list[] as $run ({at: 0};
-                .start = .at
-                | .at = ([.at + $block_size * (if ($run | type) == "number" then $run else 1 end), $size] | min)
-                | .run = $run)] as $runs
-            | [$runs[] | select(.run | type == "string") | select($have[.run] != .at - .start) | .run] as $lost
+        .blocks as $blocks | .block_size as $block_size
+        | if $block_size | type != "number" or . < 1 or . != floor then {lost: [$blocks]} else
+            [foreach blocks($lists; $blocks; $block_size; $size; true) as [$run, $length] ({at: 0};
+                .start = .at | .at += ($length // 0) | .run = $run | .there = ($length != null))] as $runs
+            | [$runs[] | select(.run != null) | select((.there | not) or $have[.run] != .at - .start) | .run] as $lost
             | if $lost != [] then {lost: $lost}
-              elif (($runs[-1].at // 0) != $size) or any($runs[]; .at == .start) then {lost: [$blocks]}
-              elif all($runs[]; .run | type == "string") then {pieces: [$runs[] | "o/\(.run)"], size: $size}
+              elif all($runs[]; .run != null) then {pieces: [$runs[] | "o/\(.run)"], size: $size}
               elif $block_size % 512 != 0 then
-                {pieces: [$runs[] | if (.run | type) == "string" then "o/\(.run)" else "z \(.at - .start)" end], size: $size}
+                {pieces: [$runs[] | if .run != null then "o/\(.run)" else "z \(.at - .start)" end], size: $size}
               else
-                (reduce ($runs[] | select(.run | type == "string")) as $run ([];
+                (reduce ($runs[] | select(.run != null)) as $run ([];
                     if length > 0 and .[-1][1] == $run.start then .[-1][1] = $run.at else . + [[$run.start, $run.at]] end)
                  | if length == 0 or .[-1][1] < $size then . + [[$size, $size]] else . end) as $pieces
-                | {pieces: [$runs[] | select(.run | type == "string") | "o/\(.run)"],
+                | {pieces: [$runs[] | select(.run != null) | "o/\(.run)"],
                    size: ([$pieces[] | .[1] - .[0]] | add), map: [($pieces | length), ($pieces[] | .[0], .[1] - .[0])]}
               end
           end
@@ -218,6 +234,7 @@ def plan:
 if $want == "trees" then inputs | select(valid) | .parts[]?, (.entries[]? | select(.type == "dir") | .hash)
 elif $want == "roots" then inputs | .items | to_entries[] | select(wanted) | .value[$ARGS.named.which]
 elif $want == "lists" then inputs | select(valid) | .entries[]? | .blocks // empty
+elif $want == "parts" then inputs | select(type == "object" and .blocks == 2) | .parts[]? | select(is_hash)
 elif $want == "contents" then
     inputs | (select(valid) | .entries[]? | select(.type == "file") | .hash // empty),
              (select(type == "object" and .blocks == 1) | .list[]? | strings)

@@ -139,7 +139,7 @@ def _data(reader: Reader, entry: Entry) -> list[Piece] | None:
     """Where the bytes of a sparse file are; None for one without holes."""
     if not entry.sparse or entry.blocks is None:
         return None
-    pieces = list(reader.block_list(entry.blocks).pieces())
+    pieces = list(reader.blocks(entry))
     if all(content is not None for content, _ in pieces):
         return None
     joined: list[Piece] = []

@@ -304,17 +304,20 @@ class _Stored:
             content = store.put(b"".join(image.pieces()))
             return cls(file_entry(found.name, found.status, content, image.size, attributes), content)
         block = max(DATABASE_BLOCK, image.page_size)
-        hashes: list[str | None] = []
-        waiting: list[bytes] = []
-        for piece in image.pieces():
-            waiting += [piece[at : at + block] for at in range(0, len(piece), block)]
-            if len(waiting) * block >= _TOGETHER:
-                hashes += _put(store, waiting)
-                waiting = []
-        hashes += _put(store, waiting)
-        content = store.put_blocks(hashes, block, image.size)
+        content = store.put_blocks(_blocks(store, image, block), block, image.size)
         entry = large_file_entry(found.name, found.status, content, image.size, block, attributes, None, sparse=False)
         return cls(entry, content)
+
+
+def _blocks(store: Store, image: _Image, block: int) -> Iterator[str | None]:
+    """Store the blocks of a database; the hash of each, None for one that holds nothing. Raises OSError."""
+    waiting: list[bytes] = []
+    for piece in image.pieces():
+        waiting += [piece[at : at + block] for at in range(0, len(piece), block)]
+        if len(waiting) * block >= _TOGETHER:
+            yield from _put(store, waiting)
+            waiting = []
+    yield from _put(store, waiting)
 
 
 def _put(store: Store, blocks: list[bytes]) -> list[str | None]:

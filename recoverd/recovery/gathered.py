@@ -13,7 +13,7 @@ from blake3 import blake3
 
 from recoverd.errors import DamagedObject
 from recoverd.recovery.extraction import Source
-from recoverd.repository.blocks import BlockList, decode_blocks, encode_blocks
+from recoverd.repository.blocks import hash_blocks
 from recoverd.repository.trees import BLOCK_SIZE, BLOCK_THRESHOLD, Entry
 from recoverd.values import dataclass, replace
 
@@ -31,7 +31,7 @@ class Gathered:
     def __init__(self) -> None:
         self._contents: dict[str, bytes] = {}
         self._blocks: dict[str, _Block] = {}
-        self._lists: dict[str, BlockList] = {}
+        self._lists: dict[str, Sequence[str | None]] = {}  # blocks of large files, None for a hole
         self._fds: list[int] = []
 
     def __enter__(self) -> Gathered:
@@ -80,9 +80,8 @@ class Gathered:
         return self._listed(like, hashes, size)
 
     def _listed(self, like: Entry, hashes: Sequence[str | None], size: int) -> Entry:
-        encoded = encode_blocks(hashes, BLOCK_SIZE, size)
-        blocks = blake3(encoded).hexdigest()
-        self._lists[blocks] = decode_blocks(encoded)
+        blocks = hash_blocks(hashes, BLOCK_SIZE, size)
+        self._lists[blocks] = hashes
         return replace(
             like, type="file", size=size, hash=None, blocks=blocks, block_size=BLOCK_SIZE, sparse=False, hard_link=None
         )
@@ -102,8 +101,9 @@ class Gathered:
         if entry.hash is not None:
             yield self._read(entry.hash)
         elif entry.blocks is not None:
-            for content, length in self._lists[entry.blocks].pieces():
-                yield length if content is None else self._read(content)
+            for number, content in enumerate(self._lists[entry.blocks]):
+                left = entry.size - number * BLOCK_SIZE
+                yield min(left, BLOCK_SIZE) if content is None else self._read(content)
 
     def content(self, entry: Entry) -> bytes:
         """The whole content of an entry that it `holds` as one object."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 from recoverd.config.database_model import DatabaseRules
 from recoverd.config.model import Format, ItemKind, Service, StateItem
@@ -17,7 +17,7 @@ from recoverd.errors import StateError
 from recoverd.recovery.scratch import Scratch
 from recoverd.recovery.survey import survey_service
 from recoverd.recovery.walk import MAX_DEPTH
-from recoverd.repository.blocks import encode_blocks
+from recoverd.repository.blocks import list_objects
 from recoverd.repository.references import Kind, Shape
 from recoverd.repository.trees import BLOCK_THRESHOLD, Entry, tree_objects
 from recoverd.state.judging import build_judge
@@ -64,11 +64,12 @@ class _Wanted:
     """Which files may hold something that is lost."""
 
     def __init__(self, lost: Mapping[str, Shape]) -> None:
-        self._whole = {one.size_bytes for one in lost.values() if one.kind is Kind.FILE}
+        self._whole = {size for one in lost.values() if one.kind is Kind.FILE for size in one.sizes}
         self._blocks: dict[int, set[int]] = {}
         for one in lost.values():
             if one.kind in {Kind.BLOCK, Kind.LIST} and 0 < one.block_size <= _MOST_AT_ONCE:
-                self._blocks.setdefault(one.size_bytes, set()).add(one.block_size)
+                for size in one.sizes:
+                    self._blocks.setdefault(size, set()).add(one.block_size)
 
     def __bool__(self) -> bool:
         return bool(self._whole or self._blocks)
@@ -100,7 +101,8 @@ class _Wanted:
             if block is None:
                 return
             hashes.append(offer(block, where) if block.count(0) != len(block) else None)
-        offer(encode_blocks(hashes, block_size, size), where)
+        for listed in list_objects(hashes, block_size, size):
+            offer(listed, where)
 
 
 def _read(fd: int, offset: int, length: int) -> bytes | None:
@@ -185,8 +187,8 @@ class _Offered(Scratch):
             self.put(data)
         return super().put_tree(entries)
 
-    def put_blocks(self, hashes: Sequence[str | None], block_size: int, size: int) -> str:
-        return self.put(encode_blocks(hashes, block_size, size))
+    def put_blocks(self, hashes: Iterable[str | None], block_size: int, size: int) -> str:
+        return [self.put(listed) for listed in list_objects(hashes, block_size, size)][-1]
 
 
 def live_paths(services: Sequence[Service]) -> dict[str, bool]:

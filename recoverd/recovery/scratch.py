@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from blake3 import blake3
 
 from recoverd.errors import StateError
-from recoverd.repository.blocks import encode_blocks
+from recoverd.repository.blocks import hash_blocks
 from recoverd.repository.objects import Reader
 from recoverd.repository.trees import EMPTY_TREE, Entry, hash_tree
 
@@ -30,8 +30,8 @@ class Scratch:
         self._trees[tree_hash] = tuple(entries)
         return tree_hash
 
-    def put_blocks(self, hashes: Sequence[str | None], block_size: int, size: int) -> str:
-        return blake3(encode_blocks(hashes, block_size, size)).hexdigest()
+    def put_blocks(self, hashes: Iterable[str | None], block_size: int, size: int) -> str:
+        return hash_blocks(hashes, block_size, size)
 
     def read(self, object_hash: str) -> bytes:
         if self._below is None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Protocol
 
 from recoverd.repository.trees import Entry
@@ -22,7 +22,7 @@ class Store(Trees, Protocol):
     def put(self, data: bytes) -> str: ...
     def put_all(self, contents: Sequence[bytes]) -> list[str]: ...
     def put_tree(self, entries: Sequence[Entry]) -> str: ...
-    def put_blocks(self, hashes: Sequence[str | None], block_size: int, size: int) -> str: ...
+    def put_blocks(self, hashes: Iterable[str | None], block_size: int, size: int) -> str: ...
 
 
 class Memo(Protocol):

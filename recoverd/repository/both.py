@@ -6,9 +6,10 @@ A snapshot is always complete in the place that holds its record, so that each p
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 from recoverd.errors import DamagedObject
+from recoverd.repository.blocks import BlockList
 from recoverd.repository.catalog import Catalog
 from recoverd.repository.objects import Reader
 from recoverd.repository.records import Snapshot, SnapshotDraft
@@ -119,19 +120,34 @@ class BothWriter(Writer):
                     same = None
                 if entry.type == "dir" and entry.hash is not None:
                     waiting.append((entry.hash, same.hash if same is not None else None))
-                elif same is None or (same.hash, same.blocks) != (entry.hash, entry.blocks):
+                elif entry.blocks is not None:
+                    self._complete_list(entry.blocks, same.blocks if same is not None else None)
+                elif same is None or same.hash != entry.hash:
                     fresh.append(entry)
             self._bring_files(fresh)
 
+    def _complete_list(self, blocks_hash: str, known: str | None) -> None:
+        """Bring a block list here, with what it names and the list `known`, which is here, does not."""
+        if blocks_hash in self._done or blocks_hash == known:
+            return
+        self._done.add(blocks_hash)
+        found = self.block_list(blocks_hash)
+        before: BlockList | None = None
+        if known is not None:
+            with suppress(DamagedObject):
+                before = self.block_list(known)
+        here = {known, *(before.hashes if before is not None else ())}
+        if found.of_parts:
+            places = _places(known, before, found.step)
+            for at, part in _offsets(found):
+                if part not in here:
+                    self._complete_list(part, places.get(at))
+        else:
+            for missing in self._missing([one for one in found.hashes if one not in here]):
+                self.put(self._other.read(missing))
+        self._put_lists([self.read(blocks_hash)])
+
     def _bring_files(self, entries: Sequence[Entry]) -> None:
-        for entry in entries:
-            if entry.blocks is not None and entry.blocks not in self._done:
-                self._done.add(entry.blocks)
-                blocks = tuple(run for run in self.block_list(entry.blocks).runs if isinstance(run, str))
-                for missing in self._missing(blocks):
-                    self.put(self._other.read(missing))
-                self.put(self.read(entry.blocks))
-                self._children[entry.blocks] = tuple(dict.fromkeys(blocks))
         small = {entry.hash: entry.size for entry in entries if entry.type == "file" and entry.hash is not None}
         group: list[str] = []
         size_bytes = 0
@@ -149,6 +165,22 @@ class BothWriter(Writer):
         stored = self._catalog.known(unknown)
         self._stored |= stored
         return [one for one in unknown if one not in stored]
+
+
+def _offsets(listed: BlockList) -> Iterator[tuple[int, str]]:
+    """What a list names, and where in its file each begins, in bytes."""
+    at = 0
+    for content, length in listed.pieces():
+        if content is not None:
+            yield at, content
+        at += length
+
+
+def _places(known: str | None, before: BlockList | None, step: int) -> dict[int, str]:
+    """Which lists stood where a list has parts of `step` bytes each, as far as the list `before`, or `known`, tells."""
+    if known is None or before is None or before.step > step:
+        return {}
+    return dict(_offsets(before)) if before.step == step else {0: known}  # else the file has grown since
 
 
 def _from_either(catalog: Catalog, read: Callable[[str], bytes], other: Reader, object_hash: str) -> bytes:

@@ -12,7 +12,7 @@ from typing import Self
 from blake3 import blake3
 
 from recoverd.errors import DamagedObject, RepositoryError
-from recoverd.repository.blocks import BlockList, decode_blocks
+from recoverd.repository.blocks import BlockList, decode_blocks, decode_part
 from recoverd.repository.catalog import Catalog
 from recoverd.repository.packs import FRAME_BYTES, SUFFIX, Location, read_frame
 from recoverd.repository.tree_reading import decode_parts, decode_tree, join_parts
@@ -133,22 +133,42 @@ class Reader:
             self._tree_entries -= len(self._trees.popitem(last=False)[1])
 
     def block_list(self, blocks_hash: str) -> BlockList:
-        """The block list of a large file. Raises DamagedObject."""
+        """One block list, of a large file or of a piece of it. Raises DamagedObject."""
         data = self.read(blocks_hash)
         try:
             return decode_blocks(data)
         except RepositoryError as error:
             raise DamagedObject(blocks_hash, f"object {blocks_hash}: {error.message}") from None
 
+    def blocks(self, entry: Entry) -> Iterator[tuple[str | None, int]]:
+        """The blocks of a large file in order: (hash, length in bytes), hash None for a hole, of one block or more.
+
+        No more of its lists is held than leads to a block. Raises DamagedObject.
+        """
+        assert entry.blocks is not None
+        top = self.block_list(entry.blocks)
+        if (top.size, top.block_size) != (entry.size, entry.block_size):
+            raise DamagedObject(entry.blocks, f"the block list of {entry.name!r} is that of another file")
+        yield from self._blocks_below(top)
+
+    def _blocks_below(self, above: BlockList) -> Iterator[tuple[str | None, int]]:
+        for content, length in above.pieces():
+            if content is None or not above.of_parts:
+                yield content, length
+                continue
+            data = self.read(content)
+            try:
+                part = decode_part(data, above.block_size, length)
+            except RepositoryError as error:
+                raise DamagedObject(content, f"object {content}: {error.message}") from None
+            yield from self._blocks_below(part)
+
     def file_chunks(self, entry: Entry) -> Iterator[bytes | int]:
         """The content of a file entry in order: bytes, or a number: the length of a hole. Raises DamagedObject."""
         if entry.hash is not None:
             yield self._sized(entry.hash, entry.size)
         elif entry.blocks is not None:
-            blocks = self.block_list(entry.blocks)
-            if (blocks.size, blocks.block_size) != (entry.size, entry.block_size):
-                raise DamagedObject(entry.blocks, f"the block list of {entry.name!r} is that of another file")
-            for content, length in blocks.pieces():
+            for content, length in self.blocks(entry):
                 yield length if content is None else self._sized(content, length)
 
     def contents(self, entries: Sequence[Entry]) -> list[bytes]:

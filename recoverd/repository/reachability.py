@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
 from recoverd.errors import DamagedObject, RepositoryError
-from recoverd.repository.blocks import decode_blocks
+from recoverd.repository.blocks import BLOCKS_HEAD, decode_blocks
 from recoverd.repository.reach_memory import MARK_BYTES, Needed, References
 from recoverd.repository.tree_reading import decode_parts, decode_tree
 from recoverd.repository.trees import EMPTY_TREE
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from recoverd.repository.objects import Reader
     from recoverd.repository.store import Repository
 
-_BLOCKS_HEAD = b'{"blocks":'
 _EMPTY = bytes.fromhex(EMPTY_TREE)
 
 
@@ -99,8 +98,9 @@ class _Walk:
 
 def references_in(data: bytes) -> References:
     """What a tree, a list of parts or a block list refers to. Raises RepositoryError for anything else."""
-    if data.startswith(_BLOCKS_HEAD):
-        return _references((), (run for run in decode_blocks(data).runs if isinstance(run, str)))
+    if data.startswith(BLOCKS_HEAD):
+        listed = decode_blocks(data)
+        return _references(listed.hashes, ()) if listed.of_parts else _references((), listed.hashes)
     parts = decode_parts(data)
     if parts is not None:
         return _references(parts, ())

@@ -14,10 +14,11 @@ from types import TracebackType
 from typing import Self
 
 from recoverd.errors import DamagedObject, RepositoryError
+from recoverd.repository.blocks import BLOCKS_HEAD, decode_blocks
 from recoverd.repository.objects import Reader
 from recoverd.repository.tree_reading import decode_parts, decode_tree
 from recoverd.repository.trees import EMPTY_TREE
-from recoverd.values import dataclass
+from recoverd.values import dataclass, replace
 
 MOST_NAMED = 100  # snapshots and files that are named for one object
 _STEPS = 2_000_000  # of following lost objects upwards, in all
@@ -35,17 +36,17 @@ class Root:
 
 class Kind(Enum):
     TREE = auto()
-    LIST = auto()  # the block list of a large file
+    LIST = auto()  # the block list of a large file, or a part of it
     BLOCK = auto()
     FILE = auto()  # all of a small one
 
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """What an object is of: a file of `size_bytes`, in blocks of `block_size`, where it is of a file."""
+    """What an object is of: files of `sizes` (bytes), in blocks of `block_size`, where it is of files."""
 
     kind: Kind
-    size_bytes: int = 0
+    sizes: tuple[int, ...] = ()
     block_size: int = 0
 
 
@@ -62,7 +63,7 @@ class Loss:
 
 @dataclass(frozen=True, slots=True)
 class _Child:
-    name: str  # "" for what has none: parts of a tree, blocks of a file
+    name: str  # "" for what has none: parts of a tree, blocks of a file and parts of its list
     object: str
     shape: Shape
     size: int | None = None  # bytes it should have, where that is known
@@ -91,7 +92,8 @@ class References:
         self._above: dict[str, list[tuple[str, str]]] = {}  # what leads to damage: object -> (what refers to it, name)
         self._roots: dict[str, list[Root]] = {}
         self._why: dict[str, str] = {}  # of lost objects
-        self.shapes: dict[str, Shape] = {}  # of lost objects
+        self._shapes: dict[str, Shape] = {}  # of lost objects
+        self._sizes: dict[str, set[int]] = {}  # of the files whose block lists lead to damage
         self.needed: set[str] = set()  # those of `wanted` that something refers to
 
     def __enter__(self) -> Self:
@@ -120,6 +122,17 @@ class References:
     def lost(self) -> Mapping[str, str]:
         """Every lost object, and why."""
         return self._why
+
+    @property
+    def shapes(self) -> Mapping[str, Shape]:
+        """What every lost object is of; a block, or a part of a list, may be of files of many sizes."""
+        known: dict[str, frozenset[int]] = {}
+        return {
+            node: replace(shape, sizes=tuple(sorted(self._sizes_of(node, known))))
+            if shape.kind in {Kind.LIST, Kind.BLOCK}
+            else shape
+            for node, shape in self._shapes.items()
+        }
 
     @property
     def hurt(self) -> tuple[str, ...]:
@@ -151,6 +164,13 @@ class References:
             more = more or len(snapshots) > MOST_NAMED or len(files) > MOST_NAMED
             yield Loss(object_hash, why, tuple(sorted(snapshots)[:MOST_NAMED]), tuple(sorted(files)[:MOST_NAMED]), more)
 
+    def _sizes_of(self, node: str, known: dict[str, frozenset[int]]) -> frozenset[int]:
+        """The sizes of all files that a block, or a list, is of."""
+        if node not in known:
+            lists = [upper for upper, name in self._above.get(node, ()) if not name]
+            known[node] = frozenset(self._sizes.get(node, ())).union(*(self._sizes_of(x, known) for x in lists))
+        return known[node]
+
     def _walk(self, top: str) -> None:
         """Look into a tree and all below it, the lowest first."""
         waiting = [(top, _TREE)]
@@ -162,6 +182,8 @@ class References:
                     if child.object in self._above:
                         self._above[child.object].append((node, child.name))
                         self._above.setdefault(node, [])
+                        if child.name and child.shape.kind is Kind.LIST:
+                            self._sizes.setdefault(child.object, set()).update(child.shape.sizes)
                 if node not in self._above:
                     self._whole.execute("INSERT OR IGNORE INTO whole VALUES (?)", (bytes.fromhex(node),))
                 waiting.pop()
@@ -194,11 +216,13 @@ class References:
     def _children(self, node: str) -> list[_Child]:
         data = self._reader.read(node)
         try:
-            if data.startswith(b'{"blocks":'):
-                blocks = self._reader.block_list(node)
-                block = Shape(Kind.BLOCK, blocks.size, blocks.block_size)
+            if data.startswith(BLOCKS_HEAD):
+                listed = decode_blocks(data)
+                shape = Shape(Kind.LIST if listed.of_parts else Kind.BLOCK, block_size=listed.block_size)
                 return [
-                    _Child("", content, block, length) for content, length in blocks.pieces() if content is not None
+                    _Child("", content, shape, None if listed.of_parts else length)
+                    for content, length in listed.pieces()
+                    if content is not None
                 ]
             parts = decode_parts(data)
             if parts is not None:
@@ -206,11 +230,11 @@ class References:
             found = []
             for entry in decode_tree(data):
                 if entry.blocks is not None:
-                    found.append(_Child(entry.name, entry.blocks, Shape(Kind.LIST, entry.size, entry.block_size)))
+                    found.append(_Child(entry.name, entry.blocks, Shape(Kind.LIST, (entry.size,), entry.block_size)))
                 elif entry.type == "dir" and entry.hash is not None and entry.hash != EMPTY_TREE:
                     found.append(_Child(entry.name, entry.hash, _TREE))
                 elif entry.type == "file" and entry.hash is not None:
-                    found.append(_Child(entry.name, entry.hash, Shape(Kind.FILE, entry.size), entry.size))
+                    found.append(_Child(entry.name, entry.hash, Shape(Kind.FILE, (entry.size,)), entry.size))
             return found
         except DamagedObject:
             raise
@@ -224,7 +248,7 @@ class References:
         return found is not None
 
     def _lose(self, node: str, shape: Shape, why: str) -> None:
-        self.shapes.setdefault(node, shape)
+        self._shapes.setdefault(node, shape)
         self._why.setdefault(node, why)
         self._above.setdefault(node, [])
 

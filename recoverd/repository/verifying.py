@@ -18,6 +18,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 
 from recoverd.errors import RepositoryError
 from recoverd.repository import layout, verify_record
+from recoverd.repository.blocks import BLOCKS_HEAD
 from recoverd.repository.marks import decode_marks
 from recoverd.repository.objects import Reader
 from recoverd.repository.pack_check import PackReport, check_pack
@@ -33,7 +34,7 @@ from recoverd.values import dataclass, replace
 
 Told = Callable[[int], None]
 
-_REFERRING = (TREE_HEAD, PARTS_HEAD, b'{"blocks":')
+_REFERRING = (TREE_HEAD, PARTS_HEAD, BLOCKS_HEAD)
 _REFERENCE = re.compile(rb'"(?:hash|blocks)":"([0-9a-f]{64})"')
 _LISTED = re.compile(rb'"([0-9a-f]{64})"')
 _TOGETHER = 5000  # references that are looked up at once

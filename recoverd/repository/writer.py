@@ -5,14 +5,14 @@ from __future__ import annotations
 import logging
 import os
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from types import TracebackType
 
 from blake3 import blake3
 
 from recoverd.errors import DamagedObject, RepositoryError, os_hint
-from recoverd.repository.blocks import encode_blocks
+from recoverd.repository.blocks import list_objects
 from recoverd.repository.catalog import Catalog
 from recoverd.repository.new_packs import NewPack
 from recoverd.repository.objects import Reader
@@ -27,6 +27,8 @@ _CHILD = re.compile(
     rb'"(?:hash|blocks)":"([0-9a-f]{64})"'
 )  # can't stand inside a JSON string: quotes are escaped there
 _TEXT_HASH = re.compile(rb'"([0-9a-f]{64})"')
+_LISTS_TOGETHER = 500  # block lists that are held until the catalog is asked about them
+_MOST_STORED = 500_000  # objects that are known to be stored without asking again
 _log = logging.getLogger("recoverd.repository")
 
 
@@ -111,6 +113,8 @@ class Writer(Reader):
         hashes = [blake3(data).hexdigest() for data in contents]
         unknown = set(hashes) - self._new.keys() - self._stored
         stored = self._catalog.known(unknown)
+        if len(self._stored) > _MOST_STORED:  # what is forgotten is asked once more
+            self._stored.clear()
         self._stored |= stored
         unknown -= stored
         with explained("written"):
@@ -135,11 +139,29 @@ class Writer(Reader):
                 self._children[tree_hash] = tuple(child.decode() for child in found)
         return tree_hash
 
-    def put_blocks(self, hashes: Sequence[str | None], block_size: int, size: int) -> str:
-        """Store the block list of a large file; None is a hole. Raises RepositoryError, and ValueError."""
-        blocks_hash = self.put(encode_blocks(hashes, block_size, size))
-        self._children[blocks_hash] = tuple(dict.fromkeys(x for x in hashes if x is not None))
-        return blocks_hash
+    def put_blocks(self, hashes: Iterable[str | None], block_size: int, size: int) -> str:
+        """Store the block list of a large file, of which each block was put when its hash is taken; None is a hole.
+
+        Raises RepositoryError, and ValueError when the number of hashes does not fit the sizes.
+        """
+        waiting: list[bytes] = []
+        for data in list_objects(hashes, block_size, size):
+            if len(waiting) >= _LISTS_TOGETHER:
+                self._put_lists(waiting)
+                waiting.clear()
+            waiting.append(data)
+        return self._put_lists(waiting)
+
+    def _put_lists(self, lists: Sequence[bytes]) -> str:
+        """Store block lists, parts first; returns the hash of the last."""
+        hashes = self.put_all(lists)
+        for list_hash, data in zip(hashes, lists, strict=True):
+            children = (child.decode() for child in _TEXT_HASH.findall(data))
+            # what is known to be stored need not be looked at again: a list of a database names mostly such blocks
+            self._children[list_hash] = tuple(
+                child for child in children if child in self._children or child not in self._stored
+            )
+        return hashes[-1]
 
     def read(self, object_hash: str) -> bytes:
         pack = self._new.get(object_hash)

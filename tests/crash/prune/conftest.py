@@ -103,8 +103,11 @@ class Bench:
                     if entry.type == "dir":
                         waiting.append(entry.hash or "")
                     elif entry.blocks is not None:
-                        blocks = reader.block_list(entry.blocks)
-                        found |= {entry.blocks, *(x for x in blocks.runs if isinstance(x, str))}
+                        lists = [entry.blocks]
+                        while lists:
+                            listed = reader.block_list(lists.pop())
+                            lists += listed.hashes if listed.of_parts else ()
+                            found |= {entry.blocks, *listed.hashes}
                     elif entry.hash is not None:
                         found.add(entry.hash)
         return found

@@ -9,6 +9,7 @@ from __future__ import annotations
 import random
 import shutil
 from collections.abc import Callable
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -47,9 +48,11 @@ class Life:
         files = {f"{n}": noise(f"{n} {chance.randrange(3)}", 500 * n) for n in range(chance.randrange(6))}
         with self.bench.repository.writer(wait_s=0, what="a test") as writer:
             below = self.bench.put(writer, files)
-            large = [chance.choice([None, writer.put(noise(chance.randrange(4), 1000))]) for _ in range(3)]
-            blocks = writer.put_blocks(large, 1000, 3000)
-            entry = self.bench.file("large", "", 3000)
+            # more than one list of blocks holds: some parts are the same again and again, and some are holes
+            pieces = [[chance.choice([None, writer.put(noise(chance.randrange(4), 1000))])] * 32 for _ in range(3)]
+            large = [*chain(*pieces), chance.choice([None, writer.put(noise(chance.randrange(4), 1000))])]
+            blocks = writer.put_blocks(large, 1000, 97_000)
+            entry = self.bench.file("large", "", 97_000)
             entry = type(entry)(**{**_fields(entry), "hash": None, "blocks": blocks, "block_size": 1000})
             good = writer.put_tree([below, entry])
             root = good if chance.random() < 0.7 else writer.put_tree([entry])

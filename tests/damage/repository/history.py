@@ -70,6 +70,8 @@ def _third(world: World) -> tuple[str, ...]:
     with (world.live / "media" / "data" / "big.bin").open("r+b") as file:
         file.seek(1 << 20)
         file.write(b"changed")
+        file.seek(32 << 20)  # from now on its blocks need two lists, and one of both
+        file.write(noise("far", 2000))
     (world.live / "media" / "data" / "sub" / "song 3").write_bytes(noise("song 3 again", 4000))
     return ("media",)
 

@@ -228,17 +228,30 @@ class Repository:
         if entry["type"] == "dir":
             return self.needs(entry["hash"])
         if "blocks" in entry:
-            listed = json.loads(self.object(entry["blocks"]))["list"]
-            return {entry["blocks"], *(one for one in listed if isinstance(one, str))}
+            return self.needs_of_list(entry["blocks"])
         return {entry["hash"]} if "hash" in entry else set()
+
+    def needs_of_list(self, name: str) -> set[str]:
+        """A block list, its parts, and their blocks."""
+        document = json.loads(self.object(name))
+        found = {name, *(one for one in document.get("list", ()) if isinstance(one, str))}
+        for part in document.get("parts", ()):
+            if isinstance(part, str):
+                found |= self.needs_of_list(part)
+        return found
 
     def content(self, entry: dict[str, Any]) -> bytes:
         if "blocks" not in entry:
             return self.object(entry["hash"])
-        listed = json.loads(self.object(entry["blocks"]))
-        size, block = int(listed["size"]), listed["block_size"]
-        data = b"".join(bytes(block * one) if isinstance(one, int) else self.object(one) for one in listed["list"])
-        return data[:size]
+        return self._listed(entry["blocks"])
+
+    def _listed(self, name: str) -> bytes:
+        document = json.loads(self.object(name))
+        size, block, parts = int(document["size"]), document["block_size"], "parts" in document
+        step = next(step for step in (block * 32**n for n in range(99)) if step * 32 >= size) if parts else block
+        read = self._listed if parts else self.object
+        runs = document["parts" if parts else "list"]
+        return b"".join(bytes(step * one) if isinstance(one, int) else read(one) for one in runs)[:size]
 
     def files(self, tree: str, below: str = "") -> Iterator[tuple[str, dict[str, Any]]]:
         """(path, entry) of all that a tree holds, directories before what is in them."""

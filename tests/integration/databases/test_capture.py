@@ -128,6 +128,35 @@ def test_one_change_costs_some_pages(house: Any) -> None:
     assert second.new_bytes < 150_000 < first.new_bytes
 
 
+def test_a_changed_row_stores_its_pages_and_few_lists(house: Any) -> None:
+    """Promise 11: of a database of some hundred blocks, what a commit changed, and one list of each level."""
+    house.make("first", rows=3000)
+    house.snapshot()
+
+    def objects() -> dict[str, bytes]:
+        repository = house.open().repository()
+        found: dict[str, bytes] = {}
+        with repository.reader() as reader:
+            for pack in repository.catalog.listed():
+                for name in repository.catalog.trust.objects_of([pack]):
+                    found[name] = reader.read(name)
+        return found
+
+    before = objects()
+    assert sum(data.startswith(b'{"blocks":') for data in before.values()) > 6
+    with closing(sqlite3.connect(house.store)) as database, database:
+        database.execute("UPDATE users SET name = 'other' WHERE id = 1500")
+    house.snapshot()
+    after = objects()
+    fresh = [data for name, data in after.items() if name not in before]
+    lists = [data for data in fresh if data.startswith(b'{"blocks":')]
+    blocks = [data for data in fresh if len(data) == 16384]
+    assert 1 <= len(blocks) <= 2, "the page of the row, and the first one, which counts"
+    assert len(lists) <= 1 + len(blocks)
+    assert len(fresh) == len(lists) + len(blocks) + 1, "and the tree"
+    assert "other" in house.users()
+
+
 @pytest.mark.parametrize("ending", ["", "-wal", "-journal", "-shm"])
 @pytest.mark.parametrize("kind", ["symlink", "fifo"])
 def test_something_else_in_its_place(house: Any, ending: str, kind: str) -> None:

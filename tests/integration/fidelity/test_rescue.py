@@ -173,6 +173,24 @@ def test_a_damaged_record_is_none(house: Any) -> None:
     assert b"another format" in house.rescue("list").stderr
 
 
+def test_a_file_of_many_blocks_comes_back(house: Any) -> None:
+    """Its list is stored in parts; some are the same, some a hole, and the last one is short."""
+    long = house.live / "long"
+    with long.open("wb") as file:
+        for at in (0, 31, 64):
+            file.seek(at << 20)
+            file.write(os.urandom(5000))
+        file.truncate((66 << 20) + 17)
+    (house.live / "shorter").write_bytes(long.read_bytes()[: 33 << 20])
+    assert house.snapshot().verdict == "ok"
+    done = house.rescue("restore", "app/1", str(house.root / "rescued"))
+    assert done.returncode == 0, done.stderr
+    for name in ("long", "shorter"):
+        rescued = house.root / "rescued" / "app" / "main" / "live" / name
+        assert rescued.read_bytes() == (house.live / name).read_bytes()
+    assert (house.root / "rescued" / "app" / "main" / "live" / "long").stat().st_blocks * 512 < 5 << 20
+
+
 # -- prepared repositories --------------------------------------------------------------------------------
 
 
@@ -291,3 +309,44 @@ def test_an_item_is_a_name(house: Any, prepared: Prepared) -> None:
     prepared.write([prepared.entry("x")], item="../../outside")
     assert house.rescue("restore", "app/1", str(house.root / "rescued")).returncode == 1
     assert not (house.root / "outside").exists()
+
+
+def listed(prepared: Prepared, content: bytes, size: int = 1) -> tuple[str, list[str]]:
+    """Puts a file of blocks of 8 bytes with a list of `size` levels; its hash, and those of the parts of the top."""
+    step = 8 * 32 ** (size - 1)
+    pieces = [content[at : at + step] for at in range(0, len(content), step)]
+    below = [prepared.put(one) if size == 1 else listed(prepared, one, size - 1)[0] for one in pieces]
+    head, key = (1, "list") if size == 1 else (2, "parts")
+    document = {"blocks": head, "block_size": 8, "size": str(len(content)), key: below}
+    return prepared.put(json.dumps(document, separators=(",", ":")).encode()), below
+
+
+@pytest.mark.parametrize(
+    "kind", ["a part is lost", "a part of a part is lost", "a part of another place", "what is no part"]
+)
+def test_lists_that_do_not_lead_to_a_file(house: Any, prepared: Prepared, kind: str) -> None:
+    """Promise 7: such a file is named and not written, whatever its list says, and all others are."""
+    blocks = [os.urandom(8) for _ in range(4)]
+    content = b"".join(blocks[byte % 4] for byte in os.urandom(1500))
+    top, below = listed(prepared, content, 3)
+    _, parts = listed(prepared, content[: 8 * 1024], 2)
+    other = os.urandom(8 * 40)
+    whole = prepared.entry("other", hash=None, size=str(len(other)), blocks=listed(prepared, other, 2)[0], block_size=8)
+    if kind == "a part is lost":
+        del prepared.objects[below[0]]
+    elif kind == "a part of a part is lost":
+        del prepared.objects[parts[5]]
+    elif kind == "a part of another place":
+        top = prepared.put(prepared.objects[top].replace(below[1].encode(), below[0].encode()))
+    else:
+        top = prepared.put(prepared.objects[top].replace(below[1].encode(), b"a" * 64))
+    hurt = prepared.entry("hurt", hash=None, size=str(len(content)), blocks=top, block_size=8)
+    for entry in (whole, hurt):
+        del entry["hash"]
+    prepared.write([whole, hurt])
+    done = house.rescue("restore", "app/1", str(house.root / "rescued"))
+    assert done.returncode == 1
+    assert done.stderr.decode().count("damaged or missing") == done.stderr.decode().count('"main/hurt: ') == 1
+    assert {one.name: one.read_bytes() for one in (house.root / "rescued" / "app" / "main").iterdir()} == {
+        "other": other
+    }

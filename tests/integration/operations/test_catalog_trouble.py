@@ -320,7 +320,7 @@ def test_trees_and_block_lists_of_another_version_are_told(saved: Any, head: byt
     repository: Repository = saved.context.repository()
     old = repository.snapshots("app")[-1]
     with repository.writer(wait_s=0, what="a test") as writer:
-        newer = head.replace(b"1", b"2") + b'"entries":[]}'
+        newer = head.replace(b"1", b"3") + b'"entries":[]}'
         if head.startswith(b'{"tree'):
             root = writer.put(newer)
         else:
@@ -333,7 +333,7 @@ def test_trees_and_block_lists_of_another_version_are_told(saved: Any, head: byt
     saved.reopen()
     result = verify(saved.context, VerifyRequest())
     assert [one.snapshots for one in result.damage] == [("app/3",)]
-    assert "version 2, newer than this recoverd understands" in result.damage[0].problem
+    assert "version 3, newer than this recoverd understands" in result.damage[0].problem
     packs = {path: path.read_bytes() for path in saved.packs}
     assert saved.prune().notes
     assert {path: path.read_bytes() for path in saved.packs} == packs

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,8 +13,11 @@ from typing import Any
 import pytest
 
 from recoverd.operations.pin import PinRequest, pin
+from recoverd.repository.both import BothWriter
+from recoverd.repository.records import ItemRecord, SnapshotDraft, SnapshotVerdict
 from recoverd.repository.store import Repository
 from recoverd.repository.taking_over import take_over
+from recoverd.repository.trees import Entry
 from recoverd.repository.two_places import same_capture
 
 CALLS = ("open", "write", "fsync", "rename", "unlink", "mkdir", "replace")
@@ -250,3 +254,40 @@ def test_reopening_finds_the_first_again(home: Any) -> None:
     assert home.context is context
     assert isinstance(context.repository(), Repository)
     assert len(home.held_by(home.first)) == 3
+
+
+def test_of_a_large_file_only_what_changed_is_copied(home: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Promise 11: lists that both places have are passed over, also where the file has grown to one more level."""
+    content = bytearray(os.urandom(1024 * 16))
+
+    def save() -> None:
+        repository = home.context.repository(create=True)
+        with repository.writer(wait_s=5, what="a test") as writer:
+            blocks = writer.put_all([bytes(content[at : at + 16]) for at in range(0, len(content), 16)])
+            listed = writer.put_blocks(blocks, 16, len(content))
+            entry = Entry("f", "file", 0o600, 0, 0, "", "", len(content), 1, blocks=listed, block_size=16)
+            item = ItemRecord("file", "/f", root := writer.put_tree([entry]), root, 1, len(content), "ok")
+            writer.commit([SnapshotDraft("app", time.time_ns(), "boot", "host", SnapshotVerdict.OK, {"main": item})])
+
+    save()
+    away = lose(home)
+    home.reopen()
+    content[5000] ^= 1
+    content += os.urandom(3 * 16)
+    save()
+    shutil.move(away, home.first)
+    home.reopen()
+    looked_up: set[str] = set()
+    missing = BothWriter._missing
+
+    def looks(self: BothWriter, hashes: Any) -> list[str]:
+        looked_up.update(hashes)
+        return missing(self, hashes)
+
+    monkeypatch.setattr(BothWriter, "_missing", looks)
+    assert len(home.prune().notes) == 1
+    monkeypatch.undo()
+    assert len(looked_up) == 4, "one block that changed, and three that came"
+    held = home.held_by(home.first)
+    assert len(held) == 2
+    assert home.held_by(home.spare) == {}
