@@ -23,6 +23,7 @@ from recoverd.config.model import (
     Probe,
     ProbeKind,
     RepositoryConfig,
+    Restore,
     Retention,
     Run,
     RunKind,
@@ -92,6 +93,7 @@ class Dumped:
     root: Path
     service: Service
     events: list[Event] = field(default_factory=list)
+    first: str = ROWS  # what its first snapshot holds
     _context: Context | None = None
 
     @property
@@ -260,3 +262,14 @@ def small_disk() -> Iterator[Callable[[Path], None]]:
     yield mount
     for path in mounted:
         subprocess.run(["umount", "-l", str(path)], check=True)
+
+
+@pytest.fixture
+def whole(dumped: Dumped) -> Dumped:
+    """`scope: service`, and three snapshots: of counter 1 and the first rows, of 2 and `second`, of 3 and `third`."""
+    for number, rows in ((2, "second\nEND\n"), (3, "third\nEND\n")):
+        dumped.write(rows)
+        dumped.settings.write_text(json.dumps({"counter": number}))
+        assert dumped.snapshot().verdict == "ok"
+    dumped.change(restore=Restore(scope="service", attempts=3))
+    return dumped

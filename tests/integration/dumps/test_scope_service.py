@@ -34,17 +34,6 @@ def healthy_unless(dumped: Any, shell: str) -> None:
     dumped.change(health=Health(within_s=1.0, stable_for_s=0.0, probes=(probe,)))
 
 
-@pytest.fixture
-def whole(dumped: Any) -> Any:
-    """Three snapshots: 1 with the first rows and counter 1, 2 with the second, 3 with the third."""
-    dumped.first = dumped.rows.read_text()
-    for number, rows in ((2, SECOND), (3, THIRD)):
-        both(dumped, number, rows)
-        assert dumped.snapshot().verdict == "ok"
-    dumped.change(restore=Restore(scope="service", attempts=3))
-    return dumped
-
-
 def state(dumped: Any) -> tuple[int, str]:
     return settings(dumped), dumped.rows.read_text()
 
