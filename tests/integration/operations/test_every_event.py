@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 
 from recoverd.config.hook_model import Hook
-from recoverd.config.migration_model import MigrationStep
+from recoverd.config.migration_model import MigrationStep, VersionRule
 from recoverd.config.model import (
     Consistency,
     Drill,
@@ -27,7 +27,6 @@ from recoverd.config.model import (
     Retention,
     Run,
     RunKind,
-    VersionRule,
 )
 from recoverd.config.templates import FIGURES
 from recoverd.events.names import EventName
