@@ -27,11 +27,15 @@ def build_dump(item: Section, name: str) -> tuple[StateItem, Place]:
             item.problem(key, "is not for dumps: only `validate`, `magic`, `guards` and `max_bytes` judge them")
     if Format(item.text("format") or Format.OPAQUE) not in {Format.OPAQUE, Format.AUTO}:
         item.problem("format", "a dump is opaque: what its tools write is theirs")
+    if name.startswith("evidence"):
+        item.problem(None, "a dump can't have a name that begins with evidence: so does what recoverd keeps beside it")
     guards = build_guards(item)
     if guards is not None and (guards.require or guards.min_items):
         key = "require" if guards.require else "min_items"
         item.section("guards").problem(key, "a dump has no fields that could be looked up")
-    dump = item.section("dump")
+    dump, most = item.section("dump"), item.size_or_none("max_bytes")
+    if most == 0:
+        item.problem("max_bytes", "must be more than 0: nothing would ever be saved")
     built = StateItem(
         name=name,
         kind=ItemKind.DUMP,
@@ -45,7 +49,7 @@ def build_dump(item: Section, name: str) -> tuple[StateItem, Place]:
             load=_program(dump, "load"),
             timeout_s=dump.duration("timeout", _USUAL.timeout_s, positive=True),
             user=dump.text("user"),  # looked up when it is used: a package may ship this before it makes the user
-            max_bytes=item.size_or_none("max_bytes"),
+            max_bytes=most,
         ),
     )
     return built, item.place("dump")

@@ -168,16 +168,19 @@ def _state_path(item: Section, kind: ItemKind, root: str | None, own: Sequence[O
     if ".." in path.split("/"):
         item.problem(kind, f"{path} must not contain ..: say where the state really is")
         return None
+    if kind is not ItemKind.DIRECTORY and path.endswith("/"):
+        item.problem(kind, f"{path} is a directory by its name: use `directory`")
+        return None
     if not path.startswith("/"):
         if root is None:
             if not item.context.is_touched((*item.path[:2], "root")):
                 item.problem(kind, f"{path} is relative, and the service has no `root`: give one, or the whole path")
             return None
-        if kind is not ItemKind.DIRECTORY and path.endswith("/"):
-            item.problem(kind, f"{path} is a directory by its name: use `directory`")
-            return None
         path = f"{root}/{path}"
     path = normal_path(path)
+    if kind is ItemKind.SQLITE and path.endswith(COMPANIONS):
+        item.problem(kind, f"{path} is what SQLite keeps beside a database: give the database itself")
+        return None
     if reason := _why_forbidden(path, own):
         item.problem(kind, reason)
         return None

@@ -129,7 +129,7 @@ def _sentence(keyword: str, wanted: Any, value: Any, schema: Mapping[str, Any]) 
         return f"must be at least {wanted}, not {value}"
     if keyword == "maximum":
         return f"must be at most {wanted}, not {value}"
-    if keyword in {"minItems", "minLength"}:
+    if keyword in {"minItems", "minLength"} or title is None:
         return "must not be empty"
     return f"must be {title}"  # minProperties, maxProperties: references to secrets
 

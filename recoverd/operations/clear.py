@@ -9,15 +9,16 @@ from recoverd.config.model import Service
 from recoverd.errors import UsageError
 from recoverd.operations.assess import look
 from recoverd.operations.context import Context, unknown_service
-from recoverd.operations.processes import driver_of
+from recoverd.operations.processes import driver_of, up_again_if_it_fails
 from recoverd.recovery import staging, swapping
-from recoverd.recovery.item_survey import ServiceSurvey
+from recoverd.recovery.item_survey import ItemSurvey, ServiceSurvey
 from recoverd.recovery.replacement import Replacement
 from recoverd.recovery.stores import Trees
 from recoverd.repository import pruning
 from recoverd.repository.reserve import Reserve
 from recoverd.repository.store import Repository
 from recoverd.repository.trees import EMPTY_TREE, Entry
+from recoverd.state.verdicts import Verdict
 from recoverd.values import dataclass, replace
 
 
@@ -111,12 +112,13 @@ def _clear_live(
         swapping.finish_intent(service.name, context.state_dir)
     driver = driver_of(context, service)
     running = driver is not None and (driver.status().running if dry_run else driver.stop().was_running)
-    with repository.reader() as reader:
+    stopped = running and not dry_run
+    with up_again_if_it_fails(context, service, stopped=stopped), repository.reader() as reader:
         survey, trees = look(context, service, reader)
         replacements = [
             Replacement(name, service.state[name].path, path, None, companions=service.state[name].companions)
             for name, item in survey.items.items()
-            for path in _covered(trees, item.root)
+            for path in dict.fromkeys((*_covered(trees, item.root), *_misplaced(item)))
         ]
         if dry_run or not replacements:
             return len(replacements), None, running
@@ -143,6 +145,11 @@ def _covered(trees: Trees, root: str) -> Iterator[str]:
     """The paths of everything that an item covers but directories: those may hold what it does not cover."""
     for entry in trees.tree(root):
         yield from _below(trees, "", entry)
+
+
+def _misplaced(item: ItemSurvey) -> Iterator[str]:
+    """Where something else lies than what could be captured: a link, a FIFO, a directory in a document's place."""
+    return (finding.document for finding in item.findings if finding.verdict is Verdict.CORRUPT)
 
 
 def _below(trees: Trees, path: str, entry: Entry) -> Iterator[str]:

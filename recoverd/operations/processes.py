@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
 from recoverd.config.model import Service
-from recoverd.errors import ServiceError, StartError
+from recoverd.errors import RecoverdError, ServiceError, StartError, StateError
 from recoverd.operations import blocking, children
 from recoverd.operations.context import Context
 from recoverd.operations.dependants import claimed
 from recoverd.operations.resume_files import VARIABLE, report_path
+from recoverd.recovery.intents import intent_path
 from recoverd.repository.store import Repository
 from recoverd.services import transient
 from recoverd.services.driver import Driver, Started
@@ -110,3 +112,26 @@ def bring_up(context: Context, service: Service, *, start: bool) -> Up:
     if not proof.healthy:
         context.events.emit("service.unhealthy", service=service.name, message=proof.reason)
     return Up(proof.healthy, f"{proof.reason}; {ended}" if ended else proof.reason, pid, started)
+
+
+@contextmanager
+def up_again_if_it_fails(context: Context, service: Service, *, stopped: bool) -> Iterator[None]:
+    """Where what a service was `stopped` for fails with everything as it was, it is started again.
+
+    Not while a restore of it is unfinished: then its state is neither the one nor the other. Raises what happens in
+    the block; StateError, with both sentences, where the service can't be started either.
+    """
+    try:
+        yield
+    except (RecoverdError, OSError) as error:
+        driver = driver_of(context, service) if stopped else None
+        if driver is None or os.path.lexists(intent_path(context.state_dir, service.name)):
+            raise
+        try:
+            with context.state_changes:
+                _start(context, service, driver)
+        except RecoverdError as down:
+            hint = error.hint if isinstance(error, RecoverdError) else None
+            why = f"{service.name}, which was stopped for that, could not be started again: {down.message}"
+            raise StateError(f"{error}; {why}", hint=hint) from error
+        raise

@@ -66,7 +66,7 @@ def tend_if_due(context: Context) -> None:
         return
     try:
         tend(context)
-    except (OSError, RecoverdError, RecursionError) as error:  # what came before it, a capture or restore, is done
+    except (OSError, RecoverdError) as error:  # what came before it, a capture or restore, is done
         message = f"the quarantine can't be kept within its bounds: {error}"
         context.events.emit("prune.failed", message=message, path=os.path.join(context.state_dir, "quarantine"))
 
@@ -74,19 +74,23 @@ def tend_if_due(context: Context) -> None:
 def tend(context: Context, *, dry_run: bool = False) -> Tended:
     """Remove what the bounds let go. A service that another recoverd works on is left for next time.
 
-    Raises OSError, RepositoryError.
+    Raises RepositoryError, and OSError for what could not be counted or removed, once all else is done.
     """
     repository = context.repository()
     found: dict[tuple[str, str], Quarantined] = {}
     kept: list[Kept] = []
+    failed: list[OSError] = []
     started, notes = time.monotonic(), list[str]()
     with ExitStack() as locks, context.state_changes:
         for name in services_with_quarantine(context.state_dir):
-            if not _settled(context, repository, name, locks, notes, dry_run=dry_run):
-                continue
-            for one in list_quarantine(context.state_dir, name):
-                found[name, one.id] = one
-                kept.append(_kept(context, repository, name, one))
+            try:
+                if not _settled(context, repository, name, locks, notes, dry_run=dry_run):
+                    continue
+                for one in list_quarantine(context.state_dir, name):
+                    found[name, one.id] = one
+                    kept.append(_kept(context, repository, name, one))
+            except OSError as error:
+                failed.append(error)
         rules, now_ns = context.config.quarantine, clock.now_ns()
         bounds = decide(kept, keep_s=rules.keep_s, max_bytes=rules.max_bytes, now_ns=now_ns)
         freed = sum(one.size_bytes for one, _ in bounds.going)
@@ -95,9 +99,14 @@ def tend(context: Context, *, dry_run: bool = False) -> Tended:
             from recoverd.recovery.quarantine_removing import remove
 
             for going, _ in bounds.going:
-                remove(found[going.service, going.id])
-                _log.info("the quarantine %s/%s was removed", going.service, going.id)
+                try:
+                    remove(found[going.service, going.id])
+                    _log.info("the quarantine %s/%s was removed", going.service, going.id)
+                except OSError as error:
+                    failed.append(error)
             repository.catalog.record_run("", QUARANTINE, now_ns, time.monotonic() - started, "done", str(total))
+    if failed:
+        raise failed[0]
     removed = tuple((f"{one.service}/{one.id}", rule) for one, rule in bounds.going)
     return Tended(removed, freed, total, (*notes, *_excess(bounds, rules.max_bytes)))
 

@@ -15,7 +15,7 @@ from recoverd.operations import restore_endings as endings
 from recoverd.operations import restore_results as results
 from recoverd.operations import restore_words as told
 from recoverd.operations.choosing import Look
-from recoverd.operations.processes import Up, driver_of
+from recoverd.operations.processes import Up, driver_of, up_again_if_it_fails
 from recoverd.operations.restore_only import check_document
 from recoverd.operations.restore_results import Attempt, ServiceRestore
 from recoverd.operations.restore_run import RestoreRun
@@ -191,7 +191,10 @@ class Restoration(RestoreRun):
                         continue
                     return endings.not_migrated(self, current, self.unmigrated)
                 if not self.applied:
-                    raise
+                    # nothing was changed: one that was stopped for it, and is fit to run, goes on
+                    goes_on = self.was_running and not self.damaged and self.request.start
+                    with up_again_if_it_fails(self.context, self.service, stopped=goes_on):
+                        raise
                 # a candidate that does not work must not stay only because the next one can't be tried
                 self.notes.append(f"the next candidate could not be tried: {error}")
                 break

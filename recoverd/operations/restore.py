@@ -29,7 +29,7 @@ from recoverd.operations.restore_results import (
 from recoverd.operations.tidying import tidy_if_any
 from recoverd.recovery.plan import ORIGINS
 from recoverd.repository.records import Snapshot
-from recoverd.services.ordering import held_by, start_order
+from recoverd.services.ordering import held_by, sharing, start_order
 from recoverd.system import clock
 from recoverd.values import replace
 
@@ -125,7 +125,8 @@ def in_order(
     flags: bool,
 ) -> None:
     """Do `work` for each service once those that it comes `after` have come to an end, independent ones side by side:
-    who hangs keeps nobody waiting but these. Each result goes into `done` when it is there.
+    who hangs keeps nobody waiting but these, and those with which it shares state. Each result goes into `done` when it
+    is there.
 
     What comes after a service that is blocked or has failed is blocked too; with `flags` systemd hears of it, and
     events tell of that and of what was `done` before. What `work` raises ends all: what was begun comes to its end,
@@ -135,7 +136,7 @@ def in_order(
         tell_unless_back(context, broken_one)
     blocked = {failed.name: "its configuration is broken" for failed in context.config.failed}
     waiting = [name for wave in start_order(services) for name in wave]
-    open_ends = set(waiting)
+    open_ends, shared = set(waiting), sharing(services)
     running: dict[Future[None], str] = {}
 
     def do(name: str) -> None:
@@ -150,7 +151,9 @@ def in_order(
     pool = ThreadPoolExecutor(max_workers=max(1, min(_SIDE_BY_SIDE, len(services))))
     try:
         while open_ends:
-            for name in [name for name in waiting if open_ends.isdisjoint(services[name].after)]:
+            for name in list(waiting):
+                if not open_ends.isdisjoint(services[name].after) or not shared[name].isdisjoint(running.values()):
+                    continue
                 waiting.remove(name)
                 held = held_by(services[name], blocked)
                 if held is None:

@@ -1,8 +1,13 @@
-"""A private directory for rehearsals, outside the state directory, so that the owner of the state can be let in."""
+"""A private directory for rehearsals, outside the state directory, so that the owner of the state can be let in.
+
+It lies in another one that nobody else may enter: whoever is given a descriptor of what is in it can work there, as the
+owners of databases do who judge them, and nobody comes there by its path.
+"""
 
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from types import TracebackType
 from typing import Self
 
@@ -10,6 +15,7 @@ from recoverd.errors import StateError
 from recoverd.events.text import size
 from recoverd.recovery.extraction import extract_entry
 from recoverd.recovery.places import remove_tree
+from recoverd.recovery.private_copies import may_enter
 from recoverd.repository.objects import Reader
 from recoverd.repository.trees import Entry
 from recoverd.system.durable import is_leftover, temporary_name
@@ -17,6 +23,7 @@ from recoverd.system.mounts import free_bytes
 from recoverd.system.walk import open_directory_at
 
 _PREFIX = "recoverd-drill"
+_INNER = "state"
 _USUAL = "/var/tmp"  # noqa: S108 - on a disk, unlike /tmp; what is made there is private
 _SPARE_BYTES = 64 << 20  # of the file system, left to others
 
@@ -27,23 +34,27 @@ class ScratchDirectory:
     def __init__(self) -> None:
         self._base = os.path.abspath(os.environ.get("TMPDIR") or _USUAL)
         self._name = _PREFIX + temporary_name()
-        self._base_fd = self._fd = -1
+        self._base_fd = self._outer_fd = self._fd = -1
         self._uid = os.geteuid()
 
     @property
     def path(self) -> str:
-        return os.path.join(self._base, self._name)
+        return os.path.join(self._base, self._name, _INNER)
 
     def __enter__(self) -> Self:
         self._base_fd = os.open(self._base, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
             for name in os.listdir(self._base_fd):
                 if name.startswith(_PREFIX) and is_leftover(name[len(_PREFIX) :]):
-                    remove_tree(self._base_fd, name)
+                    with suppress(OSError):  # others leave theirs here too, and anybody may plant one
+                        remove_tree(self._base_fd, name)
             os.mkdir(self._name, 0o700, dir_fd=self._base_fd)
-            self._fd = open_directory_at(self._base_fd, self._name)
+            self._outer_fd = open_directory_at(self._base_fd, self._name)
+            os.mkdir(_INNER, dir_fd=self._outer_fd)
+            self._fd = open_directory_at(self._outer_fd, _INNER)
+            os.fchmod(self._fd, 0o755)
         except BaseException:
-            os.close(self._base_fd)
+            self._close()
             raise
         return self
 
@@ -51,10 +62,14 @@ class ScratchDirectory:
         self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
     ) -> None:
         try:
-            os.close(self._fd)
             remove_tree(self._base_fd, self._name)
         finally:
-            os.close(self._base_fd)
+            self._close()
+
+    def _close(self) -> None:
+        for fd in (self._fd, self._outer_fd, self._base_fd):
+            if fd >= 0:
+                os.close(fd)
 
     def expect_room(self, size_bytes: int) -> None:
         """Raises StateError when so much does not fit."""
@@ -88,7 +103,14 @@ class ScratchDirectory:
             self._uid = entry.uid
 
     def hand_over(self) -> int:
-        """Let the owner of what was written in, where recoverd is root; that owner's uid."""
+        """Let the owner of what was written in, where recoverd is root; that owner's uid. Raises StateError where that
+        one can't come here."""
         if os.geteuid() == 0:
-            os.fchown(self._fd, self._uid, -1)
+            if not may_enter(self._base, self._uid):
+                raise StateError(
+                    f"{self._base} can't be entered by user {self._uid}, whose state it is",
+                    hint="set TMPDIR to a directory that everybody may enter, or unset it",
+                )
+            for fd in (self._outer_fd, self._fd):
+                os.fchown(fd, self._uid, -1)
         return self._uid

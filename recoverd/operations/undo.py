@@ -15,7 +15,7 @@ from recoverd.operations.assess import look
 from recoverd.operations.context import Context
 from recoverd.operations.migrating import remember_undone
 from recoverd.operations.pending_migrations import note_pending
-from recoverd.operations.processes import bring_up, driver_of
+from recoverd.operations.processes import bring_up, driver_of, up_again_if_it_fails
 from recoverd.recovery import aside, quarantine, swapping
 from recoverd.recovery.dump_looks import DO_NOT_ASK
 from recoverd.recovery.item_survey import ServiceSurvey
@@ -95,7 +95,8 @@ def undo_files(context: Context, service: Service, found: Quarantined, request: 
     swapping.finish_intent(service.name, context.state_dir)
     driver = driver_of(context, service)
     running = driver is not None and driver.stop().was_running
-    applied = quarantine.undo(service.name, found.id, state_dir=context.state_dir)
+    with up_again_if_it_fails(context, service, stopped=running and request.start):
+        applied = quarantine.undo(service.name, found.id, state_dir=context.state_dir)
     unproven.save(repository, service.name, None)  # it was about what was undone
     for item, one in pending_loads.load(repository, service.name).items():
         if not one.has_begun:  # so were dumps that were to follow

@@ -136,7 +136,8 @@ class _Assembly:
             replacement.companions,
         )
         for ending in replacement.companions:  # first: beside another database they would do harm
-            beside = self._live(replacement.target + ending, relative)
+            there = step.companion(ending, None)
+            beside = self._live(there.target, there.relative)
             if beside is not None:
                 self.steps.append(step.companion(ending, Node(beside.st_dev, beside.st_ino)))
         self.steps.append(step)

@@ -10,13 +10,14 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Iterator
+from contextlib import contextmanager
 
 from recoverd.config.database_model import COMPANIONS
 from recoverd.recovery.comparing import Comparing
-from recoverd.recovery.entries import describe_type, file_entry, large_file_entry
+from recoverd.recovery.entries import describe_type, file_entry, identity, large_file_entry
 from recoverd.recovery.item_survey import ItemSurvey, damaged
 from recoverd.recovery.looking import Look
-from recoverd.recovery.private_copies import PrivateCopy
+from recoverd.recovery.private_copies import PrivateCopy, may_enter_at
 from recoverd.recovery.stat_rows import Finding, Row, join_names, pack_stat
 from recoverd.recovery.stores import Store, Trees
 from recoverd.repository.trees import DATABASE_BLOCK, DATABASE_BLOCK_THRESHOLD, Entry, same_but_mtime
@@ -90,8 +91,10 @@ class Databases:
             found = _Found(fd, name, lstat_at(fd, name), tuple(_beside(fd, name)))
             for ending, status in (("", found.status), *found.beside):
                 if not stat.S_ISREG(status.st_mode):
-                    sentence = f"is {describe_type(status.st_mode)} where a regular file is expected"
-                    return damaged(outline, Verdict.CORRUPT, sentence if not ending else f"{name}{ending} {sentence}")
+                    which = f"{name}{ending} " if ending else ""
+                    sentence = f"{which}is {describe_type(status.st_mode)} where a regular file is expected"
+                    what = identity(found.status, *(each for _, each in found.beside))
+                    return damaged(outline, Verdict.CORRUPT, sentence, what)
             row = _row(look, found)
             if row is not None:
                 return _as_before(outline, row)
@@ -161,13 +164,18 @@ def _captured(look: Look, outline: ItemSurvey, found: _Found) -> ItemSurvey:
         survey = _captured_in_place(look, outline, found)
         if survey is not None:
             return survey
+    if found.beside and not may_enter_at(found.fd, found.status.st_uid, found.status.st_gid):
+        why = f"has something beside it, where its owner, user {found.status.st_uid}, may not enter"
+        return damaged(outline, Verdict.UNREADABLE, why)
     # twice, where what lies beside it has to be recovered first
-    source = found.source
-    with PrivateCopy(source.uid, source.gid, found.size_bytes * (2 if found.beside else 1)) as private:
+    size_bytes = found.size_bytes * (2 if found.beside else 1)
+    with _source(found) as source, PrivateCopy(source.uid, source.gid, size_bytes) as private:
         with Examination(source, private.path, look.judge.database) as examination:
             copied = examination.copied()
             if copied.why is not None:
                 return damaged(outline, Verdict.UNREADABLE, copied.why)
+            if source.file is not None and not _is_same(os.fstat(source.file), found.status):
+                return damaged(outline, Verdict.UNREADABLE, "kept changing while it was read")
             image = _Image(private.fd, os.fstat(private.fd).st_size)
             stored = _Stored.put(look, found, image)
             judgement = _known(look, stored.content) if copied.damage is None else None
@@ -176,6 +184,19 @@ def _captured(look: Look, outline: ItemSurvey, found: _Found) -> ItemSurvey:
                 if copied.damage is None:
                     _remember(look, stored.content, judgement)
         return _compared(look, outline, found, image, stored, judgement)
+
+
+@contextmanager
+def _source(found: _Found) -> Iterator[Source]:
+    """By its directory; as an open file where its owner, who does not use it then, may not enter. Raises OSError."""
+    if may_enter_at(found.fd, found.status.st_uid, found.status.st_gid):
+        yield found.source
+        return
+    fd = open_regular(found.fd, found.name)
+    try:
+        yield replace(found.source, directory=-1, name="", file=fd)
+    finally:
+        os.close(fd)
 
 
 def _captured_in_place(look: Look, outline: ItemSurvey, found: _Found) -> ItemSurvey | None:

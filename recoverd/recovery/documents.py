@@ -14,8 +14,16 @@ from blake3 import blake3
 
 from recoverd.config.model import Format, StateItem
 from recoverd.recovery.comparing import NOTHING_ACCEPTED, Accepted, Comparing
-from recoverd.recovery.entries import Xattrs, describe_type, file_entry, large_file_entry, link_entry, may_be_sparse
-from recoverd.recovery.stat_rows import Finding, Row
+from recoverd.recovery.entries import (
+    Xattrs,
+    describe_type,
+    file_entry,
+    identity,
+    large_file_entry,
+    link_entry,
+    may_be_sparse,
+)
+from recoverd.recovery.stat_rows import Finding, Row, place_findings, placed_at
 from recoverd.recovery.stores import Memo, Store
 from recoverd.repository.blocks import has_hole
 from recoverd.repository.trees import BLOCK_SIZE, BLOCK_THRESHOLD, Entry
@@ -175,9 +183,10 @@ class Documents:
         else:
             self._damaged(place, old.name, finding)
 
-    def carry(self, place: Place, name: str, verdict: Verdict, sentence: str) -> None:
+    def carry(self, place: Place, name: str, verdict: Verdict, sentence: str, content: str | None = None) -> None:
         """Nothing of this name can be captured; its known-good version stays."""
-        self._damaged(place, name, Finding(place.path(name), verdict, (Problem(place.label(name), sentence),)))
+        problem = Problem(place.label(name), sentence)
+        self._damaged(place, name, Finding(place.path(name), verdict, (problem,), content))
 
     def good_before(self, place: Place, name: str) -> Entry | None:
         """The known-good version of a name in the newest snapshot."""
@@ -197,7 +206,7 @@ class Documents:
         except FileNotFoundError:
             return None
         except NotRegular:
-            self._replaced(place, name)
+            self.replaced(place, name)
         except OSError as error:
             if error.errno == errno.EFBIG:  # it has grown, or was swapped for a large one, since it was looked at
                 self._large(place, name)
@@ -205,8 +214,8 @@ class Documents:
                 self.carry(place, name, Verdict.UNREADABLE, f"can't be read: {error.strerror or error}")
         return None
 
-    def _replaced(self, place: Place, name: str) -> None:
-        """It was a regular file a moment ago."""
+    def replaced(self, place: Place, name: str) -> None:
+        """Something else is where a regular file was, a moment ago or in the newest snapshot."""
         try:
             status = os.stat(name, dir_fd=place.fd, follow_symlinks=False)
         except OSError:
@@ -224,7 +233,7 @@ class Documents:
         except FileNotFoundError:
             return
         except NotRegular:
-            self._replaced(place, name)
+            self.replaced(place, name)
             return
         except OSError as error:
             self.carry(place, name, Verdict.UNREADABLE, f"can't be read: {error.strerror or error}")
@@ -349,13 +358,13 @@ class Documents:
                 place.path(entry.name), entry, judgement, content, lambda: self.good_before(place, entry.name)
             )
         if judgement.notes:
-            own.notes += [_placed(place.label(entry.name), note) for note in judgement.notes]
+            own.notes += [placed_at(place.label(entry.name), note) for note in judgement.notes]
         if judgement.verdict is Verdict.OK:
             place.good.append(entry)
             if judgement.version is not None and self._judge.is_older(judgement):
                 own.older[place.path(entry.name)] = Older(judgement.version, content)
             return
-        placed = tuple(_placed(place.label(entry.name), problem) for problem in judgement.problems)
+        placed = tuple(placed_at(place.label(entry.name), problem) for problem in judgement.problems)
         self._damaged(place, entry.name, Finding(place.path(entry.name), judgement.verdict, placed, content))
 
     def _damaged(self, place: Place, name: str, finding: Finding) -> None:
@@ -369,7 +378,8 @@ class Documents:
         good = self.good_before(place, name)
         if place.only is not None or (good is not None and good.type == "file"):
             # Where a document is expected nothing else will do: it may have been planted there.
-            self.carry(place, name, Verdict.CORRUPT, f"is {kind} where a regular file is expected")
+            sentence = f"is {kind} where a regular file is expected"
+            self.carry(place, name, Verdict.CORRUPT, sentence, identity(status))
         elif stat.S_ISLNK(status.st_mode):
             try:
                 target = os.readlink(name, dir_fd=place.fd)
@@ -386,14 +396,3 @@ class Documents:
 
 def _blocks(data: bytes) -> tuple[bytes]:
     return (data,)
-
-
-def place_findings(row: Row | None) -> dict[str, Finding]:
-    """What a row says is damaged, by document."""
-    return {finding.document: finding for finding in row.findings} if row is not None else {}
-
-
-def _placed(path: str, problem: Problem) -> Problem:
-    """A problem of a document, at its place in the item: "a.json#/tasks/3", "a.json line 2"."""
-    separator = "" if problem.place.startswith("#") or not problem.place else " "
-    return Problem(path + separator + problem.place, problem.problem)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import stat
 
+from blake3 import blake3
+
 from recoverd.repository.trees import Entry
 from recoverd.system.reading import attributes_of
 from recoverd.system.walk import owner_names
@@ -25,6 +27,13 @@ _KINDS = (
 def describe_type(mode: int) -> str:
     """What a mode says, in words: "a symbolic link"."""
     return next((words for test, words in _KINDS if test(mode)), "a regular file")
+
+
+def identity(*found: os.stat_result) -> str:
+    """What tells things that have no content which could be captured from others in their place: whether they are
+    the very same, and as they were."""
+    said = [(stat.S_IFMT(one.st_mode), one.st_ino, one.st_rdev, one.st_size, one.st_mtime_ns) for one in found]
+    return blake3(repr(said).encode()).hexdigest()
 
 
 def xattrs_of(fd: int) -> Xattrs:

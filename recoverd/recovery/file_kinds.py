@@ -10,7 +10,7 @@ from typing import TypedDict
 from recoverd.config.model import ItemKind, StateItem
 from recoverd.recovery.comparing import Accepted
 from recoverd.recovery.documents import Known, Tree
-from recoverd.recovery.entries import describe_type, directory_entry, xattrs_of
+from recoverd.recovery.entries import describe_type, directory_entry, identity, xattrs_of
 from recoverd.recovery.item_survey import MOST_PROBLEMS, ItemSurvey, absent, damaged
 from recoverd.recovery.looking import Look
 from recoverd.recovery.partial import NotEnough, PartialWalk, named_places, rows_needed
@@ -35,7 +35,7 @@ class Files:
             with _opened(look.item) as (fd, only):
                 return self._walked(look, replace(outline, mount=mount_point_of(fd)), fd, only)
         except _WrongKind as error:
-            return damaged(outline, Verdict.CORRUPT, str(error))
+            return damaged(outline, Verdict.CORRUPT, *error.args)
 
     def judge_staged(self, judge: Judge, document: str, fd: int) -> Judgement:
         examination = judge.begin(document)
@@ -77,7 +77,7 @@ class _Rest(TypedDict):
 
 
 class _WrongKind(Exception):
-    """Something else lies where a directory item is declared."""
+    """Something else lies where a directory item is declared: a sentence, and what tells it from anything else."""
 
 
 @contextmanager
@@ -92,10 +92,11 @@ def _opened(item: StateItem) -> Iterator[tuple[int, str | None]]:
         except NotADirectoryError:
             parent, name = open_parent(item.path)
             try:
-                kind = describe_type(lstat_at(parent, name).st_mode)
+                status = lstat_at(parent, name)
             finally:
                 os.close(parent)
-            raise _WrongKind(f"is {kind} where a directory is expected") from None
+            sentence = f"is {describe_type(status.st_mode)} where a directory is expected"
+            raise _WrongKind(sentence, identity(status)) from None
     try:
         yield fd, only
     finally:

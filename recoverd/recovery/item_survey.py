@@ -109,7 +109,9 @@ def absent(item: StateItem, outline: ItemSurvey) -> ItemSurvey:
     return damaged(outline, Verdict.MISSING, "is missing, although a known-good version exists")
 
 
-def damaged(outline: ItemSurvey, verdict: Verdict, sentence: str) -> ItemSurvey:
-    """The item as a whole is not ok; its known-good version is carried forward."""
+def damaged(outline: ItemSurvey, verdict: Verdict, sentence: str, content: str | None = None) -> ItemSurvey:
+    """The item as a whole is not ok; its known-good version is carried forward. `content`: what tells what lies there
+    from something else, where that is known."""
     problem = Problem(os.path.basename(outline.path), sentence)
-    return replace(outline, verdict=verdict, problems=(problem,), findings=(Finding("", verdict, (problem,)),))
+    found = Finding("", verdict, (problem,), content)
+    return replace(outline, verdict=verdict, problems=(problem,), findings=(found,))

@@ -14,6 +14,7 @@ from recoverd.values import dataclass
 
 _FIELD = re.compile(r"\{([^{}]*)\}")
 _PLAIN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}\Z")
+_MOST_REFUSED = 100  # entries that are named
 _MOST_LETTERS = 4096  # of one word that is filled in
 
 
@@ -73,6 +74,9 @@ def listed(
                 wanted[name] = Wanted(name, tuple(_filled(word, entry) for word in rule.command), _cwd(rule, entry))
         except ValueError as error:
             refused.append(Refused(name, f"entry {number} of {rule.select or 'the document'} {error}"))
+    more = len(refused) - _MOST_REFUSED
+    if more > 0:  # told of in every status, and noted durably
+        refused[_MOST_REFUSED:] = [Refused(f"{service}@~", f"{more} more entries can't be used either")]
     return tuple(wanted.values()), tuple(refused)
 
 
@@ -115,10 +119,10 @@ def _filled(text: str, entry: Any) -> str:
         if is_absent(here) or here is None:
             raise ValueError(f"has no {field}")
         if isinstance(here, bool) or not isinstance(here, str | int | float) or here == "":
-            raise ValueError(f"has a {field} that is no text or number")
+            raise ValueError(f"has no {field} that is text or a number")
         words = str(here)
         if "\0" in words or len(words) > _MOST_LETTERS:
-            raise ValueError(f"has a {field} that can't be used: it holds a NUL, or is too long")
+            raise ValueError(f"can't be used: its {field} holds a NUL, or is too long")
         return words
 
     return _FIELD.sub(value, text)

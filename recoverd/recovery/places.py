@@ -17,6 +17,7 @@ from recoverd.system.walk import lstat_at, open_directory_at, open_parent
 from recoverd.values import dataclass
 
 PLACE_PREFIX = ".recoverd-"
+_DEEPEST = 100  # levels that are removed at once: one descriptor and two stack frames are held for each
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +86,7 @@ def parent_of(path: str) -> Iterator[tuple[int, str]]:
 
 
 def remove_tree(dir_fd: int, name: str) -> None:
-    """Delete a name and all below it, never through a link; absence is fine. Raises OSError."""
+    """Delete a name and all below it, however deep, never through a link; absence is fine. Raises OSError."""
     try:
         status = lstat_at(dir_fd, name)
     except FileNotFoundError:
@@ -93,13 +94,7 @@ def remove_tree(dir_fd: int, name: str) -> None:
     if not stat.S_ISDIR(status.st_mode):
         os.unlink(name, dir_fd=dir_fd)
         return
-    try:
-        fd = open_directory_at(dir_fd, name)
-    except PermissionError:
-        if status.st_uid != os.geteuid():
-            raise
-        _open_up(dir_fd, name)  # it may have come back with a mode that keeps its own owner out
-        fd = open_directory_at(dir_fd, name)
+    fd = _opened_up(dir_fd, name, status)
     try:
         empty(fd)
     finally:
@@ -107,23 +102,68 @@ def remove_tree(dir_fd: int, name: str) -> None:
     os.rmdir(name, dir_fd=dir_fd)
 
 
-def _open_up(dir_fd: int, name: str) -> None:
-    handle = os.open(name, os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=dir_fd)
-    try:
-        os.chmod(f"/proc/self/fd/{handle}", 0o700)
-    finally:
-        os.close(handle)
-
-
 def empty(fd: int, *, last: str | None = None) -> None:
-    """Delete all below an open directory; the name `last` goes after everything else."""
-    if os.fstat(fd).st_uid == os.geteuid():
-        os.fchmod(fd, 0o700)  # a restored directory may be read-only
-    for name in os.listdir(fd):
-        if name != last:
-            remove_tree(fd, name)
+    """Delete all below an open directory; the name `last` goes after everything else.
+
+    Services nest directories as deep as they like, and there are only so many descriptors and stack frames: what lies
+    deeper is moved up into this directory, and has its turn there.
+    """
+    _open_up(fd)
+    moved_up: list[str] = []
+    _empty(fd, fd, moved_up, 1, last)
+    while moved_up:
+        _remove(fd, moved_up.pop(), fd, moved_up, 1)
     if last is not None:
         remove_tree(fd, last)
+
+
+def _empty(fd: int, top: int, moved_up: list[str], depth: int, last: str | None = None) -> None:
+    for name in os.listdir(fd):
+        if name != last:
+            _remove(fd, name, top, moved_up, depth)
+
+
+def _remove(dir_fd: int, name: str, top: int, moved_up: list[str], depth: int) -> None:
+    try:
+        status = lstat_at(dir_fd, name)
+    except FileNotFoundError:
+        return
+    if not stat.S_ISDIR(status.st_mode):
+        os.unlink(name, dir_fd=dir_fd)
+        return
+    fd = _opened_up(dir_fd, name, status)
+    try:
+        if depth < _DEEPEST:
+            _empty(fd, top, moved_up, depth + 1)
+        else:
+            moved_up.append(f".deep-{os.urandom(8).hex()}")
+            os.rename(name, moved_up[-1], src_dir_fd=dir_fd, dst_dir_fd=top)
+    finally:
+        os.close(fd)
+    if depth < _DEEPEST:
+        os.rmdir(name, dir_fd=dir_fd)
+
+
+def _opened_up(dir_fd: int, name: str, status: os.stat_result) -> int:
+    """A directory that is to be removed, opened."""
+    try:
+        fd = open_directory_at(dir_fd, name)
+    except PermissionError:
+        if status.st_uid != os.geteuid():
+            raise
+        handle = os.open(name, os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=dir_fd)
+        try:
+            os.chmod(f"/proc/self/fd/{handle}", 0o700)  # it may have come back with a mode that keeps its owner out
+        finally:
+            os.close(handle)
+        fd = open_directory_at(dir_fd, name)
+    _open_up(fd)
+    return fd
+
+
+def _open_up(fd: int) -> None:
+    if os.fstat(fd).st_uid == os.geteuid():
+        os.fchmod(fd, 0o700)  # a restored directory may be read-only
 
 
 def remove_place(place: Place, *, last: str | None = None) -> None:

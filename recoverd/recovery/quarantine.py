@@ -91,11 +91,9 @@ def _open_places(chosen: Quarantined) -> list[Place]:
 def _with_companions(steps: list[Step]) -> list[Step]:
     """The steps, and one for each name that goes with a target and was not there then: it may be now. These come first:
     beside another database they would do harm."""
-    beside = {
-        one.target: one for step in steps for ending in step.companions for one in (step.companion(ending, None),)
-    }
-    beside |= {step.target: step for step in steps if step.target in beside}
-    return [*beside.values(), *(step for step in steps if step.target not in beside)]
+    beside = {one.path: one for step in steps for ending in step.companions for one in (step.companion(ending, None),)}
+    beside |= {step.path: step for step in steps if step.path in beside}
+    return [*beside.values(), *(step for step in steps if step.path not in beside)]
 
 
 def _reverse(step: Step, board: Board) -> Step | None:

@@ -24,8 +24,8 @@ from recoverd.repository.trees import Entry
 from recoverd.system.durable import make_directories, syncfs, temporary_name, write_file
 from recoverd.system.mounts import free_bytes
 from recoverd.system.processes import own_identity
-from recoverd.system.walk import lstat_at, open_declared_directory, open_directory_at, open_parent
-from recoverd.values import dataclass, field
+from recoverd.system.walk import behind_links, lstat_at, open_declared_directory, open_directory_at, open_parent
+from recoverd.values import dataclass, field, replace
 
 RECORD = "staging.json"
 ENTRY_BYTES = 4096  # what a name and an inode cost, roughly
@@ -107,6 +107,7 @@ def stage(
     replacements = apart(replacements, source.tree)
     staging = _begin(service, state_dir)
     try:
+        replacements = _where_they_lie(replacements)
         for number, replacement in enumerate(replacements, 1):
             staging.staged.append(Staged(replacement, _place_for(staging, replacement), f"{number:05d}"))
         with promised(_needed(source, staging, at_most_bytes), partial(_free, staging)):
@@ -122,6 +123,19 @@ def stage(
         staging.discard()
         raise
     return staging
+
+
+def _where_they_lie(replacements: Sequence[Replacement]) -> list[Replacement]:
+    """The same, with directory items where they really lie: a link that leads there (as systemd's DynamicUser= makes
+    one) is no state, and stays. Raises OSError."""
+    found: dict[str, str] = {}
+    for one in replacements:
+        if one.target not in found and (one.relative or (one.entry is not None and one.entry.type == "dir")):
+            try:
+                found[one.target] = behind_links(one.target)
+            except (FileNotFoundError, NotADirectoryError):
+                found[one.target] = one.target  # what is missing on the way is made, or told of
+    return [replace(one, target=found.get(one.target, one.target)) for one in replacements]
 
 
 def _write(source: Source, staging: Staging) -> None:

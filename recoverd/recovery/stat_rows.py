@@ -157,3 +157,14 @@ def decode(data: bytes) -> Row | None:
         )
     except (struct.error, ValueError, KeyError, TypeError, IndexError):
         return None
+
+
+def place_findings(row: Row | None) -> dict[str, Finding]:
+    """What a row says is damaged, by document."""
+    return {finding.document: finding for finding in row.findings} if row is not None else {}
+
+
+def placed_at(path: str, problem: Problem) -> Problem:
+    """A problem of a document, at its place in the item: "a.json#/tasks/3", "a.json line 2"."""
+    separator = "" if problem.place.startswith("#") or not problem.place else " "
+    return Problem(path + separator + problem.place, problem.problem)

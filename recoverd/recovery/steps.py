@@ -83,8 +83,8 @@ class Step:
 
     def companion(self, ending: str, old: Node | None) -> Step:
         """The step that takes away what lies beside the target under its name with this ending."""
-        slot, target = self.slot + ending, self.target + ending
-        return Step(StepKind.REMOVE, self.item, target, self.relative, self.place, slot, None, old)
+        target, relative = (self.target, self.relative + ending) if self.relative else (self.target + ending, "")
+        return Step(StepKind.REMOVE, self.item, target, relative, self.place, self.slot + ending, None, old)
 
 
 def _node(value: Mapping[str, Any] | None) -> Node | None:

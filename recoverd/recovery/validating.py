@@ -4,15 +4,21 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from recoverd.config.model import Validation
+from recoverd.recovery.places import remove_tree
+from recoverd.recovery.private_copies import may_enter, sweep
 from recoverd.state.verdicts import Verdict
+from recoverd.system.durable import temporary_name
 from recoverd.values import dataclass
 
 if TYPE_CHECKING:
     from recoverd.services.commands import Ran
 
+_PREFIX = "recoverd-validate"
+_FOR_ALL = "/var/tmp"  # noqa: S108 - what is made there is private
 _NOT_RUN = frozenset({126, 127})  # what shells and env say of a program that can't be executed, or is not there
 
 
@@ -47,27 +53,41 @@ class PrivateCopy:
         self._uid = uid
 
     def __enter__(self) -> PrivateCopy:
-        import shutil
         import tempfile  # late: few documents have such a tool
 
-        self._directory = tempfile.mkdtemp(prefix="recoverd-validate-")
+        base = tempfile.gettempdir()
+        if os.geteuid() == 0 and not may_enter(base, self._uid):  # TMPDIR may be for root alone
+            base = _FOR_ALL
+        base_fd = os.open(base, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            sweep(base_fd, _PREFIX)
+        finally:
+            os.close(base_fd)
+        self._directory = os.path.join(base, _PREFIX + temporary_name())
+        os.mkdir(self._directory, 0o700)
         self._path = os.path.join(self._directory, self._name)
         try:
             flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
             self._file = open(os.open(self._path, flags, 0o600), "wb")
         except BaseException:
-            shutil.rmtree(self._directory, ignore_errors=True)
+            self._remove()
             raise
         return self
 
     def __exit__(self, *_: object) -> None:
-        import shutil
-        from contextlib import suppress
-
         with suppress(OSError):  # a full disk was told when it was written to
             self._file.close()
-        # by descriptors, through no link; TemporaryDirectory of older Pythons would chmod what a link leads to
-        shutil.rmtree(self._directory, ignore_errors=True)
+        self._remove()
+
+    def _remove(self) -> None:
+        """With whatever the tool, or the user whose tool it is, has put there."""
+        base, name = os.path.split(self._directory)
+        with suppress(OSError):
+            fd = os.open(base, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            try:
+                remove_tree(fd, name)
+            finally:
+                os.close(fd)
 
     def write(self, block: bytes) -> None:
         self._file.write(block)

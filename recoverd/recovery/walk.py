@@ -13,10 +13,10 @@ from collections.abc import Mapping, Sequence
 from recoverd.config.model import StateItem
 from recoverd.config.selection import Selection
 from recoverd.recovery.comparing import NOTHING_ACCEPTED, Accepted
-from recoverd.recovery.documents import Documents, Known, Looked, Place, Tree, place_findings
+from recoverd.recovery.documents import Documents, Known, Looked, Place, Tree
 from recoverd.recovery.entries import directory_entry, xattrs_of
 from recoverd.recovery.places import PLACE_PREFIX
-from recoverd.recovery.stat_rows import Row, join_names, pack_stat
+from recoverd.recovery.stat_rows import Row, join_names, pack_stat, place_findings
 from recoverd.recovery.stores import Memo, Store
 from recoverd.repository.trees import Entry
 from recoverd.state.judging import Judge
@@ -185,7 +185,7 @@ class Walk:
         good = _directory_trees(self._store, place.known.good) if names else {}
         for name in names:
             if self._replaces_document(place, name):
-                self._documents.carry(place, name, Verdict.CORRUPT, "is a directory where a regular file is expected")
+                self._documents.replaced(place, name)
                 continue
             if place.below.count("/") + 2 > MAX_DEPTH:
                 sentence = f"lies deeper than {MAX_DEPTH} directories"

@@ -50,3 +50,21 @@ def held_by(service: Service, blocked: Mapping[str, str]) -> tuple[str, str] | N
         if other in blocked:
             return other, f"it comes after {other}, which is blocked: {blocked[other]}"
     return None
+
+
+def sharing(services: Mapping[str, Service]) -> dict[str, frozenset[str]]:
+    """For each service those that have state in common with it: a path that is the other's too, or lies in it. They are
+    not to be worked on at the same time."""
+    shared: dict[str, set[str]] = {name: set() for name in services}
+    around: list[tuple[str, str]] = []  # the paths in which we are, with whose they are
+    for path, name in sorted(
+        (f"{item.path}/", name) for name, service in services.items() for item in service.state.values() if item.path
+    ):
+        while around and not path.startswith(around[-1][0]):
+            around.pop()
+        for _, other in around:
+            if other != name:
+                shared[name].add(other)
+                shared[other].add(name)
+        around.append((path, name))
+    return {name: frozenset(others) for name, others in shared.items()}

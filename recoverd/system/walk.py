@@ -45,6 +45,32 @@ def open_declared_directory(path: str) -> int:
     return _walk(path, _components(path), create=False)
 
 
+def behind_links(path: str) -> str:
+    """Where a declared directory lies, also while it is missing: links at its last component are followed under the
+    same rule, and one that could have been planted is what lies there itself. Raises as `open_parent`."""
+    for _ in range(_MAX_LINKS):
+        parent, name = open_parent(path)
+        try:
+            if not stat.S_ISLNK(lstat_at(parent, name).st_mode):
+                return path
+            target = _trusted_target(parent, name, path)
+            above = os.readlink(f"/proc/self/fd/{parent}")  # with no link in it
+        except (FileNotFoundError, UntrustedLink):
+            return path
+        finally:
+            os.close(parent)
+        try:
+            found = open_declared_directory(path)
+        except FileNotFoundError:
+            path = os.path.normpath(os.path.join(above, target))  # on to where it is missing
+            continue
+        try:
+            return os.readlink(f"/proc/self/fd/{found}")
+        finally:
+            os.close(found)
+    raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), path)
+
+
 def open_directory_at(dir_fd: int, name: str) -> int:
     """Open a directory inside an open one; never through a link (NotADirectoryError then). Raises OSError."""
     return os.open(name, _READ, dir_fd=dir_fd)

@@ -137,3 +137,20 @@ def test_an_interrupted_restore_is_finished_with_what_lies_beside(
         assert house.users(house.store) == ["good"]
         assert sorted(house.contents()) == ["store.db"]
         assert all(not target.endswith("store.db") for target in done[:2]), "what lies beside goes first"
+
+
+@pytest.mark.parametrize("ending", ["", "-wal"])
+def test_something_else_in_its_place_comes_back_by_undo_and_stays(house: Any, ending: str) -> None:
+    """Promise 4: undo implies accept of exactly that, or the next boot would redo it."""
+    house.make("good")
+    assert house.snapshot().outcome == "saved"
+    path = house.beside(ending)
+    path.unlink(missing_ok=True)
+    path.symlink_to("elsewhere")
+    assert house.restore().outcome == "restored"
+    house.undo()
+    assert path.is_symlink()
+    assert house.restore().outcome == "untouched"
+    path.unlink()
+    path.symlink_to("somewhere")
+    assert house.restore().outcome == "restored"

@@ -13,6 +13,8 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 RECOVERD = Path(sys.executable).with_name("recoverd")
 
 
@@ -56,3 +58,23 @@ def test_every_command(house: Any, users_in: Callable[[Path], list[str]]) -> Non
     assert recoverd(house, "restore", status=0)["services"][0]["outcome"] == "restored"
     with closing(sqlite3.connect(house.store)) as database:
         assert database.execute("SELECT count(*) FROM users").fetchone() == (2,)
+
+
+def test_as_somebody_elses(house: Any, users_in: Callable[[Path], list[str]]) -> None:
+    """Drills and imports too judge a database as its owner, who may not enter where they have it: for root alone."""
+    if os.geteuid() != 0:
+        pytest.skip("only root judges as somebody else")
+    house.make("one")
+    os.chown(house.store, 65534, 65534)
+    house.live.chmod(0o755)
+    house.snapshot()
+    assert recoverd(house, "drill")["services"][0]["outcome"] == "restored"
+    copies = house.root / "copies"
+    copies.mkdir(0o700)
+    house.make("two")
+    house.store.rename(copies / "old.db")
+    os.chown(copies / "old.db", 65534, 65534)
+    assert recoverd(house, "import", "app", str(copies / "old.db"))["imports"][0]["verdict"] == "ok"
+    (copies / "old.db-wal").write_bytes(b"x" * 100)
+    refused = recoverd(house, "import", "app", str(copies / "old.db"), status=1)
+    assert "its owner, user 65534, may not enter" in str(refused)

@@ -35,6 +35,24 @@ def test_live_state_comes_back_with_undo(house: House) -> None:
     assert house.verdict() == "ok"
 
 
+def test_what_lies_in_the_place_of_state_goes_too(house: House) -> None:
+    """A link, a FIFO, a directory that could not be captured: all that an item covers, and undo brings it back."""
+    house.snapshot()
+    for path in (house.state, house.tasks / "task-001.json", house.tasks / "task-002.json"):
+        path.unlink()
+    house.state.symlink_to("elsewhere")
+    os.mkfifo(house.tasks / "task-001.json")
+    (house.tasks / "task-002.json").mkdir()
+    (house.tasks / "task-002.json" / "inside").touch()
+    assert cleared(house, live=True).files == 101
+    assert not house.state.is_symlink()
+    assert os.listdir(house.tasks) == []
+    house.undo()
+    assert os.readlink(house.state) == "elsewhere"
+    assert (house.tasks / "task-001.json").is_fifo()
+    assert (house.tasks / "task-002.json" / "inside").exists()
+
+
 def test_known_good_state_comes_back_with_a_restore(house: House) -> None:
     house.snapshot()
     before = house.contents()

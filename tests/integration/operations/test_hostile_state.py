@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from recoverd.config.model import Format, ItemKind, StateItem
+from recoverd.operations.accept import AcceptRequest, accept
 from recoverd.recovery.walk import MAX_DEPTH
 
 if TYPE_CHECKING:
@@ -150,6 +151,27 @@ def test_something_else_where_a_document_was(house: House, what: str) -> None:
     assert not path.is_symlink()
     assert path.read_bytes() == good
     assert secret.read_text() == '{"id": "secret"}'
+    house.undo()
+    assert house.restore().outcome == "untouched", "what was put back is accepted, or the next boot would redo it"
+    path.rename(house.root / "away")
+    os.mkfifo(path)
+    assert house.restore().outcome == "restored", "something else is not"
+    assert path.read_bytes() == good
+
+
+@pytest.mark.parametrize("item", ["main", "tasks"])
+def test_something_else_that_is_accepted(house: House, item: str) -> None:
+    """What `accept` says is left alone is left alone, also where nothing of it could be captured."""
+    house.snapshot()
+    path = house.state if item == "main" else house.tasks
+    path.rename(house.root / "away")
+    os.mkfifo(path)
+    assert house.verdict() == "corrupt"
+    assert accept(house.context, AcceptRequest("app")).accepted == ((item, "", "corrupt"),)
+    assert house.restore().outcome == "untouched"
+    path.rename(house.root / "first")
+    os.mkfifo(path)
+    assert house.restore().outcome == "restored"
 
 
 def test_something_else_where_the_item_was(house: House) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 from pathlib import Path
@@ -9,7 +10,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from recoverd.errors import UsageError
+from recoverd.errors import StateError, UsageError
+from recoverd.operations.clear import ClearRequest, clear
+from recoverd.operations.processes import driver_of
+from recoverd.recovery import board
 
 if TYPE_CHECKING:
     from tests.integration.operations.conftest import House
@@ -184,3 +188,54 @@ def test_undo_of_a_name_that_does_not_exist(house: House) -> None:
     with pytest.raises(UsageError, match="no quarantine") as raised:
         house.undo("app/nonsense")
     assert "app/" in (raised.value.hint or "")
+
+
+def test_a_service_that_was_stopped_for_an_undo_that_fails_is_up_again(judged: House) -> None:
+    """Everything is as it was, and so is the service."""
+    judged.snapshot()
+    judged.state.write_bytes(b"damaged")
+    assert judged.restore().healthy
+    away = judged.root / "away"
+    judged.state.parent.rename(away)
+    with pytest.raises(StateError, match="is gone"):
+        judged.undo()
+    away.rename(judged.state.parent)
+    driver = driver_of(judged.context, judged.service)
+    assert driver is not None and driver.status().running
+
+
+def test_a_service_that_was_stopped_for_a_clearing_that_fails_is_up_again(
+    judged: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    judged.snapshot()
+    assert judged.restore().healthy
+
+    def fails(*_: object) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr(board, "_shift", fails)
+    with pytest.raises(StateError, match="everything is as it was"):
+        clear(judged.context, ClearRequest("app", live=True))
+    assert json.loads(judged.state.read_bytes())["counter"] == 0
+    driver = driver_of(judged.context, judged.service)
+    assert driver is not None and driver.status().running
+
+
+@pytest.mark.parametrize("fit", [True, False], ids=["on state that is ok", "on damaged state"])
+def test_a_service_that_was_stopped_for_a_restore_that_fails(
+    judged: House, monkeypatch: pytest.MonkeyPatch, fit: bool
+) -> None:
+    """It is up again where its state is fit to run on, and never started on damaged state."""
+    judged.snapshot()
+    assert judged.restore().healthy
+    judged.write(5) if fit else judged.state.write_bytes(b"damaged")
+
+    def fails(*_: object) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr(board, "exchange", fails)
+    result = judged.restore(snapshot="app/1") if fit else judged.restore()
+    assert (result.outcome, result.exit_status) == ("failed", 1)
+    assert "everything is as it was" in result.reasons[0]
+    driver = driver_of(judged.context, judged.service)
+    assert driver is not None and driver.status().running is fit

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import subprocess
 import tempfile
@@ -14,7 +15,7 @@ from recoverd.config.model import QuarantineConfig
 from recoverd.errors import UsageError
 from recoverd.operations.quarantining import tend, tend_if_due
 from recoverd.recovery import quarantine_removing
-from recoverd.recovery.evidence import list_quarantine
+from recoverd.recovery.evidence import Quarantined, list_quarantine
 from recoverd.values import replace
 
 if TYPE_CHECKING:
@@ -114,8 +115,10 @@ def test_one_that_dies_in_between(house: House, monkeypatch: pytest.MonkeyPatch)
     before = fill(house, 3)
     bound(house, keep_s=0.0)
     with monkeypatch.context() as patched:
-        patched.setattr(quarantine_removing, "_remove", lambda path, evidence: (_ for _ in ()).throw(OSError("killed")))
-        with pytest.raises(OSError, match="killed"):
+        patched.setattr(
+            quarantine_removing, "_remove", lambda path, evidence: (_ for _ in ()).throw(KeyboardInterrupt("killed"))
+        )
+        with pytest.raises(KeyboardInterrupt):
             tend(house.context)
     assert names(house) == before[1:]
     assert len(os.listdir(house.state_dir / "quarantine" / "app")) == 3
@@ -220,7 +223,27 @@ def test_directories_nested_without_end(house: House, request: pytest.FixtureReq
     catalog.record_run("", "quarantine", run.time_ns - DAY_NS, 0.0, "done", "0")
     house.write(79)
     assert house.snapshot().outcome == "saved"
-    assert "prune.failed" in {event.name for event in house.events}
+    assert "prune.failed" not in {event.name for event in house.events}
+    assert before[0] not in names(house)
+
+
+def test_one_that_can_not_be_removed_keeps_none_of_the_others(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Promise 12: whoever hinders the removal of one quarantine hinders only that; it is told, and tried again."""
+    before = fill(house, 4)
+    bound(house, keep_s=0.0)
+    real = quarantine_removing.remove
+
+    def hindered(one: Quarantined) -> None:
+        if one.id == before[0]:
+            raise OSError(errno.ENOTEMPTY, os.strerror(errno.ENOTEMPTY), one.path)
+        real(one)
+
+    monkeypatch.setattr(quarantine_removing, "remove", hindered)
+    with pytest.raises(OSError, match="not empty"):
+        tend(house.context)
+    assert names(house) == [before[0], before[-1]]
+    monkeypatch.setattr(quarantine_removing, "remove", real)
+    assert len(tend(house.context).removed) == 1
 
 
 def test_nothing_goes_while_a_restore_waits_for_its_proof(house: House) -> None:

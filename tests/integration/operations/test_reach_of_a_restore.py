@@ -7,6 +7,7 @@ cover are never touched; free space is looked at before anything is.
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -154,3 +155,59 @@ def test_what_is_gone_with_its_directories_comes_back_beside_what_is_there(sprea
     assert (spread.root / "mounted" / "a").stat() == before
     assert not (spread.root / "state" / "data" / "outer").exists()  # services delete documents: that is no damage
     assert is_mounted(spread)
+
+
+def _behind_a_link(house: House, link: Path, lies: Path) -> Path:
+    """A directory item whose path is a link of ours, as systemd's DynamicUser= makes one; where it really lies."""
+    lies.mkdir(parents=True, exist_ok=True)
+    for directory in {link.parent, lies.parent, house.root}:
+        directory.chmod(0o755)
+    link.symlink_to(os.path.relpath(lies, link.parent))
+    (lies / "sub").mkdir()
+    (lies / "one").write_text("one")
+    (lies / "sub" / "two").write_text("two")
+    house.change(state={"data": StateItem("data", ItemKind.DIRECTORY, str(link), Format.OPAQUE, None)})
+    return lies
+
+
+@pytest.mark.parametrize("elsewhere", [False, True], ids=["on the same file system", "on another one"])
+def test_a_link_to_where_state_lies_is_no_state(house: House, request: pytest.FixtureRequest, elsewhere: bool) -> None:
+    """What replaces the directory goes where it lies, also where it is lost; the link stays, and undo finds it."""
+    link, disk = house.root / "state" / "link", house.root / "disk"
+    if elsewhere:
+        request.getfixturevalue("mount")(disk)
+    lies = _behind_a_link(house, link, disk / "private" / "link")
+    house.snapshot()
+    lies.chmod(0o700)
+    (lies / "extra").write_text("extra")
+    assert house.restore(snapshot="app/1").outcome == "restored"
+    assert link.is_symlink()
+    assert sorted(os.listdir(lies)) == ["one", "sub"]
+    assert lies.stat().st_mode & 0o777 == 0o755
+    house.undo()
+    assert (lies / "extra").read_text() == "extra"
+    assert link.is_symlink()
+    shutil.rmtree(lies)
+    assert house.verdict() == "missing"
+    assert house.restore().outcome == "restored"
+    assert link.is_symlink()
+    assert (lies / "sub" / "two").read_text() == "two"
+    house.undo()
+    assert link.is_symlink()
+    assert not lies.exists()
+
+
+def test_a_link_that_somebody_could_have_planted_is_not_followed(house: House) -> None:
+    """Promise 12: nothing is written where it leads, also when a snapshot is asked for."""
+    if os.geteuid() != 0:
+        pytest.skip("only root has directories of others")
+    tasks, victim = house.tasks, house.root / "victim"
+    house.snapshot()
+    shutil.rmtree(tasks)
+    victim.mkdir()
+    tasks.symlink_to(victim)
+    os.chown(tasks.parent, 65534, 65534)
+    result = house.restore(snapshot="app/1")
+    assert (result.outcome, result.exit_status) == ("blocked", 1)
+    assert "could have been planted" in result.reasons[0]
+    assert os.listdir(victim) == []

@@ -18,7 +18,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from recoverd.config.model import Config, RepositoryConfig, Service, Validation
+from recoverd.config.model import Config, ItemKind, RepositoryConfig, Service, Validation
 from recoverd.events.stream import Event, Events
 from recoverd.operations import blocking
 from recoverd.operations.boot import boot
@@ -275,3 +275,32 @@ def test_what_work_raises_ends_all(street: Street) -> None:
         in_order(context, context.config.services, work, {}, flags=True)
     assert not set(began) & set(street.names[50:])
     assert all(blocking.reason(context.runtime_dir, name) is None for name in street.names)
+
+
+def test_services_that_share_state_take_turns(street: Street) -> None:
+    """One's directory holds what is the others' too: restored at once, one would find the other's work under its
+    hands. What is lost comes back with exit status 0, and others are not kept waiting."""
+    context = street.context()
+    around = replace(
+        street.like.state["main"], kind=ItemKind.DIRECTORY, path=str(street.root), include=("*/state.json",)
+    )
+    services = {**context.config.services, "all": replace(street.like, name="all", state={"main": around})}
+    at_work: set[str] = set()
+    met: list[set[str]] = []
+    both = threading.Barrier(2)
+
+    def work(service: Service) -> ServiceRestore:
+        at_work.add(service.name)
+        if service.name in {"ann", "bob"}:
+            both.wait(PATIENCE_S)
+        limit = time.monotonic() + 0.3
+        while service.name == "all" and len(at_work) == 1 and time.monotonic() < limit:
+            time.sleep(0.005)  # time enough for others to begin
+        met.append(set(at_work))
+        at_work.discard(service.name)
+        return ServiceRestore(service.name, UNTOUCHED)
+
+    done: dict[str, ServiceRestore] = {}
+    in_order(context, services, work, done, flags=False)
+    assert done.keys() == services.keys()
+    assert [one for one in met if "all" in one] == [{"all"}]

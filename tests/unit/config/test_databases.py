@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -54,12 +55,36 @@ def test_all_of_them(load_text: Callable[..., Loaded], tmp_path: Path) -> None:
         ("sqlite: /a/b, format: json", "format: is for documents: what a database must hold, say"),
         ("sqlite: /a/b, magic: x", "magic: is for documents: what a database must hold, say"),
         ("sqlite: /a/b, guards: {require: [/x]}", "guards.require: is for documents: a database has no fields"),
+        ("sqlite: /a/b, assert: [DELETE FROM a]", '"DELETE FROM a" asks nothing: a query begins with SELECT, WITH'),
+        ("sqlite: /a/b, assert: [SELECT 1; SELECT 2]", "must be one query that is whole"),
+        ("sqlite: /a/b, assert: ['SELECT ?']", "must be one query that is whole"),
+        ("sqlite: /a/b, assert: [SELECT 1 FORM a]", 'is no query of SQLite\'s: near "a": syntax error'),
+        ("sqlite: /a/b, assert: [SELECT (1]", "is no query of SQLite's: incomplete input"),
+        ("sqlite: /a/b-wal", "/a/b-wal is what SQLite keeps beside a database"),
+        ("sqlite: /a/b/", "/a/b/ is a directory by its name"),
         ("sqlite: /a/b, check: often", 'check: "often" is not one of none, quick, full'),
     ],
 )  # fmt: skip
 def test_problems(problems: Callable[..., list[str]], keys: str, sentence: str) -> None:
     found = problems(ITEM % keys)
     assert any(line.endswith(sentence) or sentence in line for line in found), found
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "SELECT count(*) > 0 FROM nobody_knows",
+        "  with a AS (SELECT 1) SELECT * FROM a",
+        "PRAGMA user_version",
+        "VALUES(1)",
+        "-- how many\nSELECT of_their_own(a) FROM b;",
+        "SELECT '; ?'",
+    ],
+)
+def test_what_can_be_asked(load_text: Callable[..., Loaded], query: str) -> None:
+    """What the database and the service's own program hold is not known here."""
+    rules = load_text(ITEM % f"sqlite: /srv/a.db, assert: [{json.dumps(query)}]").config.services["web"].state["store"]
+    assert rules.database is not None and rules.database.assertions == (query,)
 
 
 def test_in_a_directory_that_leaves_all_of_it_out(problems: Callable[..., list[str]]) -> None:

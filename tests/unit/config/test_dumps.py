@@ -48,6 +48,8 @@ def test_its_tools_run_as_the_user_of_a_service_that_recoverd_starts(load_text: 
         (service(", guards: {require: [/a]}"), "guards.require: a dump has no fields"),
         (service(", validate: {command: [check]}"), "does not say {path}"),
         (service(", max_bytes: much"), "max_bytes"),
+        (service(", max_bytes: 0"), "max_bytes: must be more than 0"),
+        (service().replace("backup", "evidence.json"), "a dump can't have a name that begins with evidence"),
         (service().replace("save: [s], ", ""), "save"),
         (service().replace("[l]", "['']"), "load: the program must not be empty"),
         (service().replace("[l]", "[l], timeout: 0s"), "must be longer than 0s"),

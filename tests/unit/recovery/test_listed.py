@@ -49,8 +49,8 @@ def test_no_entry_spoils_another() -> None:
         "app@~0": "entry 0 of /sessions has no id",
         "app@~3": "app@a is listed twice: only the first is meant",
         "app@b": "entry 4 of /sessions gives src as the directory to start in, which is no whole path",
-        "app@~5": "entry 5 of /sessions has a id that is no text or number",
-        "app@~6": "entry 6 of /sessions has a id that can't be used: it holds a NUL, or is too long",
+        "app@~5": "entry 5 of /sessions has no id that is text or a number",
+        "app@~6": "entry 6 of /sessions can't be used: its id holds a NUL, or is too long",
         "app@f": "is one more than `instances.most` allows (3)",
     }
 
@@ -89,3 +89,11 @@ def test_whatever_a_document_holds(document: Any) -> None:
         return
     assert len({one.name for one in wanted}) == len(wanted) <= 100
     assert all(1 < pid < 1 << 31 for pid in found)
+
+
+def test_what_is_told_of_entries_is_bounded() -> None:
+    """Promise 12: a document of a hundred thousand entries fills no record, log or status with them."""
+    wanted, refused = listed("app", RULE, {"sessions": [entry(number) for number in range(5000)]}, now_ns=0)
+    assert len(wanted) == RULE.most
+    assert len(refused) == 101
+    assert refused[-1].why == f"{5000 - RULE.most - 100} more entries can't be used either"

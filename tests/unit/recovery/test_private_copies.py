@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from pathlib import Path
 
 import pytest
 
-from recoverd.recovery.private_copies import PrivateCopy
+from recoverd.config.model import Validation
+from recoverd.recovery.places import empty
+from recoverd.recovery.private_copies import PrivateCopy, may_enter
+from recoverd.recovery.validating import validate
 from recoverd.system.durable import temporary_name
 
 LEFT = "recoverd-copy.tmp-00000000-0000-0000-0000-000000000000-1-1-0123456789abcdef"
@@ -51,3 +55,42 @@ def test_what_a_killed_one_has_left_goes(tmp_path: Path, monkeypatch: pytest.Mon
         assert os.path.dirname(private.path) != str(tmp_path / LEFT)
         assert len(os.listdir(tmp_path)) == 1
     assert os.listdir(tmp_path) == []
+
+
+def test_what_is_nested_without_end_is_nobodys_concern(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Anybody may plant such a thing where copies are made, and the owner of a copy in its own directory."""
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    planted = os.open(tmp_path, os.O_RDONLY | os.O_DIRECTORY)
+    with PrivateCopy(os.geteuid(), os.getegid(), 10) as private:
+        own = os.open(os.path.dirname(private.path), os.O_RDONLY | os.O_DIRECTORY)
+        for here, name in ((planted, LEFT), (own, "d")):
+            for _ in range(1500):
+                os.mkdir(name, dir_fd=here)
+                below = os.open(name, os.O_RDONLY | os.O_DIRECTORY, dir_fd=here)
+                os.close(here)
+                here, name = below, "d"  # noqa: PLW2901
+            os.close(here)
+        Path(f"{private.path}-journal").touch()
+        with PrivateCopy(os.geteuid(), os.getegid(), 10):
+            pass
+    left = [name for name in os.listdir(tmp_path) if name != LEFT]
+    assert [os.listdir(tmp_path / name) for name in left] == [["d"]]
+    fd = os.open(tmp_path, os.O_RDONLY | os.O_DIRECTORY)
+    empty(fd)
+    os.close(fd)
+
+
+def test_a_place_that_is_for_root_alone_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """pam_tmpdir sets such a TMPDIR. Who can't reach the copy would call good state damaged."""
+    if os.geteuid() != 0:
+        pytest.skip("only root judges as somebody else")
+    private = tmp_path / "private"
+    private.mkdir(0o700)
+    monkeypatch.setenv("TMPDIR", str(private))
+    monkeypatch.setattr(tempfile, "tempdir", None)
+    with PrivateCopy(NOBODY, NOBODY, 10) as copy:
+        assert may_enter(os.path.dirname(copy.path), NOBODY)
+    can_read = Validation(("test", "-r", "{path}"))
+    assert validate(can_read, "a.json", [b"{}"], uid=NOBODY) is None
+    with PrivateCopy(0, 0, 10) as copy:
+        assert copy.path.startswith(str(private))

@@ -80,3 +80,12 @@ def test_the_states_a_kill_leaves_behind() -> None:
     assert can_take_back(REMOVE, Seen(None, OLD))
     assert not can_take_back(REMOVE, Seen(OTHER, OLD))
     assert not can_take_back(REMOVE, Seen(None, OLD, reachable=False))
+
+
+def test_what_goes_with_a_database_lies_beside_it() -> None:
+    """Also where it counts from a directory that it lies in: never beside that directory."""
+    for target, relative in (("/srv/a.db", ""), ("/srv", "a.db"), ("/srv", "sub/a.db")):
+        step = Step(StepKind.EXCHANGE, "i", target, relative, 0, "00001", Node(1, 2), Node(1, 3), ("-wal",))
+        beside = step.companion("-wal", Node(1, 4))
+        assert (beside.path, beside.slot) == (f"{step.path}-wal", "00001-wal")
+        assert (beside.target, beside.kind) == (target if relative else f"{target}-wal", StepKind.REMOVE)

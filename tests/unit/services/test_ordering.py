@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from recoverd.config.model import Place, Service
+from recoverd.config.model import ItemKind, Place, Service, StateItem
 from recoverd.errors import ServiceError
-from recoverd.services.ordering import blocked_by, start_order
+from recoverd.services.ordering import blocked_by, sharing, start_order
 
 NAMES = "abcdefgh"
 
@@ -63,3 +63,23 @@ def test_a_cycle_is_named() -> None:
     services = {"a": service("a", "b"), "b": service("b", "a"), "c": service("c")}
     with pytest.raises(ServiceError, match=r"wait for each other: a, b$"):
         start_order(services)
+
+
+PATHS = st.lists(st.sampled_from("ab"), min_size=1, max_size=4).map(lambda parts: "/" + "/".join(parts))
+
+
+@given(st.lists(st.lists(PATHS, max_size=3), max_size=5))
+def test_who_shares_state_is_who_has_a_path_in_the_others(found: list[list[str]]) -> None:
+    """Both ways, also where several lie in one another; `/a/ab` does not lie in `/a/a`."""
+    services = {}
+    for number, paths in enumerate(found):
+        state = {f"i{n}": StateItem(f"i{n}", ItemKind.FILE, path + "b" * (n % 2)) for n, path in enumerate(paths)}
+        services[f"s{number}"] = Service(f"s{number}", Place("a", 1, 1), state=state)
+
+    def meet(one: str, other: str) -> bool:
+        mine = [f"{item.path}/" for item in services[one].state.values()]
+        others = [f"{item.path}/" for item in services[other].state.values()]
+        return any(a.startswith(b) or b.startswith(a) for a in mine for b in others)
+
+    wanted = {one: {other for other in services if other != one and meet(one, other)} for one in services}
+    assert sharing(services) == wanted
