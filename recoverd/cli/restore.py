@@ -189,6 +189,8 @@ def _service(one: ServiceRestore, terminal: Terminal, *, dry_run: bool) -> None:
     if one.healthy is not None:
         health = ", " + (terminal.style("healthy", "ok") if one.healthy else terminal.style("not healthy", "critical"))
     took = "" if dry_run else f" in {duration(one.seconds)}"
+    if dry_run and one.outcome == "failed":
+        would, outcome = "", terminal.style("would fail", _STYLES["failed"])
     terminal.print(f"{terminal.style(one.service, 'bold')}: {would}{outcome}{health}{took}")
     for item in changed if terminal.verbose else changed[:_MOST]:
         terminal.print("  " + _item(item, would))
@@ -206,8 +208,9 @@ def _service(one: ServiceRestore, terminal: Terminal, *, dry_run: bool) -> None:
         terminal.print(f"  {'started as' if one.started else 'runs as'} process {one.pid}")
     places = list(dict.fromkeys(item.quarantine for item in changed if item.quarantine is not None))
     for place in places:
-        name = f"{one.service}/{place.rstrip('/').rpartition('/')[2]}"
         terminal.print(f"  replaced state is in {printable(place)}")
+    if places:  # of one restore: an undo of one of them is an undo of all
+        name = f"{one.service}/{places[-1].rstrip('/').rpartition('/')[2]}"
         terminal.print(f"  to put it back: recoverd undo {name}")
     hint = one.hint
     if hint is None and one.outcome in {"blocked", "failed"}:

@@ -12,6 +12,7 @@ from recoverd.cli.opening import context_of, require_services
 from recoverd.cli.terminal import Terminal
 from recoverd.cli.text import duration, plural, printable, size
 from recoverd.operations.context import Context
+from recoverd.operations.dump_asking import SHUTDOWN
 from recoverd.operations.snapshot import SnapshotRequest, SnapshotResult, snapshot
 
 _STYLES = {"saved": "ok", "unchanged": "dim", "invalid": "critical", "failed": "critical"}
@@ -57,6 +58,7 @@ def run(options: argparse.Namespace, terminal: Terminal) -> int:
         reason=options.reason or usual,
         label=options.label,
         tags=tuple(options.tag),
+        prune=options.reason != SHUTDOWN,  # somebody waits for the end
         dry_run=options.dry_run,
         time_ns=time_ns,
     )
@@ -113,10 +115,12 @@ def _render(result: SnapshotResult, terminal: Terminal) -> None:
             terminal.print(f"  {terminal.style('failed', 'critical')}: {printable(one.error)}")
         if one.hint is not None:
             terminal.print(terminal.style(f"  hint: {one.hint}", "hint"))
-        for item, place, sentence in one.problems[:_MOST]:
-            terminal.print(f"  {item}: {printable(place)}: {printable(sentence)}")
-        if len(one.problems) > _MOST:
-            terminal.print(f"  and {plural(len(one.problems) - _MOST, 'more problem')}; `recoverd assess` lists all")
+        problems = [each for each in one.problems if f"{each[0]} {each[2]}" not in (one.error or "")]  # told above
+        for item, place, sentence in problems[:_MOST]:
+            where = item if place == item else f"{item}: {printable(place)}"  # a dump lies in no file
+            terminal.print(f"  {where}: {printable(sentence)}")
+        if len(problems) > _MOST:
+            terminal.print(f"  and {plural(len(problems) - _MOST, 'more problem')}; `recoverd assess` lists all")
     for why in dict.fromkeys(one.because for one in result.services if one.because is not None):
         terminal.warn(f"the repository can't be written, so what changed went to the spare: {why}")
     if result.pruned:

@@ -77,10 +77,6 @@ def check_dumps(section: Section, service: Service) -> None:
     """What a dump among the state of a service rules out."""
     if service.autosave.on_change is not None and len(service.dumps) == len(service.state) > 0:
         section.section("autosave").problem("on_change", "has nothing to watch: a dump lies nowhere, so give it times")
-    if service.restore.scope == "service" and service.dumps:
-        section.section("restore").problem(
-            "scope", "can't be `service` with a dump among the state: a dump is loaded later, while the service runs"
-        )
 
 
 def plain_dump(item: StateItem) -> dict[str, Any]:

@@ -169,6 +169,21 @@ class LiveFacts:
 
 
 @dataclass(frozen=True, slots=True)
+class DumpFacts:
+    """One dump item. `good_ns`: when the newest good one was taken; `seconds`: for how long the server was asked then.
+    `waits`: what is to be loaded once the service runs; `begun`: the same, of a load that did not come to its end."""
+
+    item: str
+    size_bytes: int | None = None
+    good_ns: int | None = None
+    seconds: float | None = None
+    failures: int = 0  # in a row
+    last_error: str | None = None
+    waits: str | None = None
+    begun: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class ServiceFacts:
     name: str
     every_s: float | None = None  # None: it is not saved by interval
@@ -179,6 +194,7 @@ class ServiceFacts:
     max_failures: int = 3
     paused: bool = False
     paths: tuple[PathFacts, ...] = ()
+    dumps: tuple[DumpFacts, ...] = ()
     newest: SnapshotFacts | None = None  # whatever its verdict; None: there is none
     confirmed_ns: int | None = None  # when live state was last seen equal to `newest`
     known_good: SnapshotFacts | None = None  # newest ok or partial one; None: there is none

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from recoverd.events.text import duration, plural, size
 from recoverd.health.disk import disk_space
 from recoverd.health.drills import drill_age
+from recoverd.health.dumps import dumps
 from recoverd.health.facts import LiveFacts, PathFacts, ProblemFacts, ServiceFacts, SnapshotFacts
 from recoverd.health.instances import instances
 from recoverd.health.limits import Ages, age_s, ages
@@ -37,6 +38,7 @@ def evaluate(service: ServiceFacts, now_ns: int) -> list[Result]:
         *resumed(service),
         *([drill_age(service.name, service.drill, now_ns)] if service.drill is not None else []),
     ]
+    results += dumps(service, now_ns)
     for path in service.paths:
         results += state_path(service.name, path)
     return results
@@ -212,7 +214,7 @@ def snapshot_verdict(service: ServiceFacts) -> list[Result]:
 def _problems(problems: Iterable[ProblemFacts]) -> str:
     everything = list(problems)
     said = "; ".join(
-        ": ".join(part for part in (problem.item, problem.place, problem.problem) if part)
+        ": ".join(dict.fromkeys(part for part in (problem.item, problem.place, problem.problem) if part))
         for problem in everything[:_SHOWN]
     )
     more = f"; and {len(everything) - _SHOWN} more" if len(everything) > _SHOWN else ""

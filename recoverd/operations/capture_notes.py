@@ -9,8 +9,11 @@ from recoverd.operations.context import Context
 from recoverd.operations.pending_migrations import note_pending
 from recoverd.recovery.item_survey import ServiceSurvey
 from recoverd.repository.store import Repository
+from recoverd.state.verdicts import Verdict
 from recoverd.system import clock
 from recoverd.values import replace
+
+DUMP = "dump"  # in the run history; with the item after a slash
 
 
 def note_live(context: Context, service: Service, survey: ServiceSurvey, *, whole: bool) -> None:
@@ -22,6 +25,16 @@ def note_live(context: Context, service: Service, survey: ServiceSurvey, *, whol
 
 def note_run(repository: Repository, service: str, outcome: str, *, seconds: float = 0.0, detail: str = "") -> None:
     repository.catalog.record_run(service, "snapshot", clock.now_ns(), seconds, outcome, detail)
+
+
+def note_dumps(repository: Repository, service: Service, survey: ServiceSurvey, seconds: float) -> None:
+    """What became of each dump that was asked for: files that are saved meanwhile say nothing about it. `seconds`: for
+    how long the service was asked for all of them."""
+    for name in service.dumps:
+        item = survey.items[name]
+        outcome = "ok" if item.verdict in {Verdict.OK, Verdict.NEW} else item.verdict.value
+        detail = next((one.problem for one in item.problems), "")
+        repository.catalog.record_run(service.name, f"{DUMP}/{name}", clock.now_ns(), seconds, outcome, detail)
 
 
 def note_failure(context: Context, repository: Repository, service: str, sentence: str) -> str:

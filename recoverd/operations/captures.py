@@ -28,6 +28,7 @@ class Capture:
     seconds: float
     touched: Mapping[str, Hints] = field(default_factory=lambda: EMPTY)
     failed: tuple[str, ...] = ()  # dumps that could not be taken, a sentence each
+    dumped_s: float | None = None  # for how long the service was asked for its dumps; None: it was not
 
 
 def draft(capture: Capture, request: SnapshotRequest, now_ns: int) -> SnapshotDraft:

@@ -39,6 +39,7 @@ from recoverd.operations import confirmations, drilled, unproven, watched
 from recoverd.operations.bounding import free_and_total
 from recoverd.operations.confirmations import Confirmation
 from recoverd.operations.context import Context
+from recoverd.operations.dump_facts import dump_facts
 from recoverd.operations.growth import growth_of
 from recoverd.operations.hook_facts import hook_facts
 from recoverd.operations.lingering import lingering_of
@@ -232,6 +233,7 @@ def _service(
             for item in service.state.values()
             if item.path  # a dump lies nowhere
         ),
+        dumps=dump_facts(service, repository, snapshots),
         newest=_snapshot(newest),
         confirmed_ns=confirmed.time_ns if confirmed is not None and current else None,
         known_good=_snapshot(good),

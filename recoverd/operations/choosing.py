@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Mapping, Sequence
 
-from recoverd.config.model import Service, StateItem
+from recoverd.config.model import EMPTY, Service, StateItem
 from recoverd.errors import StateError
 from recoverd.operations.context import Context
 from recoverd.operations.restore_only import Only
@@ -62,6 +62,8 @@ class Chooser:
     gathered: Gathered = field(default_factory=Gathered)
     only: Only | None = None  # all that is asked for of a snapshot
     falls_back: bool = False  # from state that is ok to older proven state
+    dumps: Mapping[str, StateItem] = field(default_factory=lambda: EMPTY)  # items that go with the service as a whole
+    dumps_damaged: bool = False  # so the whole is wanted, although its files are ok
 
     @property
     def is_asked(self) -> bool:
@@ -105,10 +107,10 @@ class Chooser:
             known = self.service, current.survey, current.trees, self.explicit, reason
             mounts = {one.name: _mounts_in(one) for one in self.service.state.values()}
             if self.only is None:
-                choice = snapshot_choice(*known, asked=True, mounts=mounts)
+                choice = snapshot_choice(*known, asked=True, mounts=mounts, dumps=self.dumps)
             else:
                 choice = part_choice(*known, self.only.item, self.only.document, mounts=mounts)
-            if not choice.parts:
+            if not choice.parts and not choice.dumps:
                 what = "nothing that is declared for" if self.only is None else f"no good {self.only.item} of"
                 raise StateError(
                     f"snapshot {self.explicit.id} holds {what} {name} today",
@@ -119,11 +121,12 @@ class Chooser:
         snapshots = eligible(repository.snapshots(name)) if repository is not None else []
         if self.falls_back:
             proven = [one for one in snapshots if marks.get(one.sequence, Marks()).is_proven]
-            older = service_choices(self.service, current.survey, current.trees, proven, marks)
+            older = service_choices(self.service, current.survey, current.trees, proven, marks, self.dumps)
             return self._untried(choice for choice in older if choice.replacements)
         whole = self.origin is None and self.only is None
-        if current.action is Action.RESTORE and whole and self.service.restore.scope == "service":
-            choices = service_choices(self.service, current.survey, current.trees, snapshots, marks)
+        is_wanted = current.action is Action.RESTORE or self.dumps_damaged
+        if is_wanted and whole and self.service.restore.scope == "service":
+            choices = service_choices(self.service, current.survey, current.trees, snapshots, marks, self.dumps)
             self.reasons = ("no snapshot holds a good version of the whole service",)
             return self._untried(choices)
         return self._untried(self._item_choices(reader, current, snapshots, marks))

@@ -53,7 +53,8 @@ def _one(context: Context, service: Service, *, unfinished: bool) -> ServiceRest
     with repository.service_lock(name, wait_s=context.wait_s, what=f"service {name}"):
         has_intent = os.path.lexists(intent_path(context.state_dir, name))
         waiting = repository.record(name).blocked is not None or unproven.load(repository, name) is not None
-        if unfinished or has_intent or waiting:
+        as_a_whole = bool(service.dumps) and service.restore.scope == "service"
+        if unfinished or has_intent or waiting or as_a_whole:
             result = Restoration(context, service, _REQUEST).run()  # what was not brought to an end, or to a proof
             forget_late(context.runtime_dir, name)
             return result

@@ -53,7 +53,9 @@ def load_dumps(
         return result
     run = _Loading(context, service, request, result, explicit)
     if request.dry_run:
-        return run.told(names)
+        from recoverd.operations.dump_telling import told
+
+        return told(context, service, result, names, explicit)
     waiting = run.wait_for()
     if waiting:
         return run.put_off(names, waiting)
@@ -93,8 +95,6 @@ class _Loading:
         """Why dumps can't be asked for now; None when they can."""
         if self.before.outcome in {results.BLOCKED, results.FAILED}:
             return "the rest of its state is not in order"
-        if self.before.healthy is False:
-            return "the service is not healthy"
         if not self.request.start:
             return "the service was not to be started"
         driver = driver_of(self.context, self.service)
@@ -120,19 +120,6 @@ class _Loading:
                 self.reasons.append(f"{name} is still to be loaded from {self.explicit.id}: {why}; {hint}")
         return replace(self.before, reasons=(*self.before.reasons, *self.reasons))
 
-    def told(self, names: Sequence[str]) -> ServiceRestore:
-        """A dry run: what would be loaded, as far as that was asked for; the service is asked nothing."""
-        pending = self._pending()
-        for name in names:
-            sequence = self.explicit.sequence if self.explicit is not None else None
-            if sequence is None and name in pending:
-                sequence = pending[name].sequence
-            if sequence is not None:
-                self.reasons.append(f"{name} would be loaded from {self.name}/{sequence}, once the service runs")
-            else:
-                self.reasons.append(f"{name} is looked at once the service runs")
-        return replace(self.before, reasons=(*self.before.reasons, *self.reasons))
-
     # -- one item --------------------------------------------------------------------------------------------------
 
     def one(self, name: str) -> None:
@@ -145,6 +132,8 @@ class _Loading:
                 if wanted is None and not asked:  # an interrupted load is brought to its end, whatever it has left
                     wanted = self._needed(name, here)
                 if wanted is None:
+                    if asked and pending is not None and not pending.has_begun:
+                        pending_loads.save(self.context.repository(), self.name, name, None)  # asked for before
                     self.items.append(ItemOutcome(name, "", here.item.verdict.value, "live"))
                     return
                 self._replace(load, here, wanted, aside, pending, asked=asked)
@@ -379,8 +368,14 @@ class _Loading:
             items=items,
             reasons=(*before.reasons, *self.reasons),
             resume=resume,
-            exit_status=1 if self.failed or (self.up is not None and self.up.healthy is False) else before.exit_status,
+            exit_status=self._exit_status(),
         )
+
+    def _exit_status(self) -> int:
+        if self.failed or (self.up is not None and self.up.healthy is False):
+            return 1
+        is_cured = self.up is not None and self.before.healthy is False  # the dump was what it was not healthy on
+        return 0 if is_cured else self.before.exit_status
 
     def _record(self) -> None:
         """A snapshot of what is there now; proven, where the service was."""

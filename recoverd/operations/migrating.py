@@ -218,7 +218,7 @@ def joined(
             )
         )
         replacements.append(Replacement(item, declared.path, document, entry, parents=parents))
-    others = (choice.without, choice.left) if choice is not None else ((), ())
+    others = (choice.without, choice.left, choice.dumps) if choice is not None else ((), (), ())
     return Choice(run.service.name, tuple(parts), tuple(replacements), *others)
 
 

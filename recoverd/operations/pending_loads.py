@@ -13,7 +13,7 @@ from recoverd.values import dataclass, replace
 
 @dataclass(frozen=True, slots=True)
 class PendingLoad:
-    """One load of one dump item, from the snapshot with this sequence.
+    """One load of one dump item, from the snapshot with this sequence; 0: of what was there before, out of quarantine.
 
     `quarantine`: where a dump of what was there before lies, "" while none was taken, so nothing was loaded yet.
     `asked`: somebody asked for this snapshot; else it was chosen, because what was there was damaged.
@@ -22,19 +22,22 @@ class PendingLoad:
     sequence: int
     quarantine: str = ""
     asked: bool = True
+    files: tuple[str, ...] = ()  # quarantines of what was replaced with it, as how they end or are called
 
     @property
     def has_begun(self) -> bool:
         return bool(self.quarantine)
 
     def to_json(self) -> dict[str, Any]:
-        return {"sequence": self.sequence, "quarantine": self.quarantine, "asked": self.asked}
+        files = {"files": list(self.files)} if self.files else {}
+        return {"sequence": self.sequence, "quarantine": self.quarantine, "asked": self.asked, **files}
 
     @staticmethod
     def from_json(value: Mapping[str, Any]) -> PendingLoad | None:
         """None for a record of something else."""
         try:
-            return PendingLoad(int(value["sequence"]), str(value["quarantine"]), bool(value["asked"]))
+            files = tuple(str(name) for name in value.get("files", ()))
+            return PendingLoad(int(value["sequence"]), str(value["quarantine"]), bool(value["asked"]), files)
         except (KeyError, TypeError, ValueError):
             return None
 

@@ -219,6 +219,8 @@ def _prove(context: Context, service: Service, sequence: int | None) -> None:
     try:
         with repository.service_lock(name, wait_s=0.0, what=f"service {name}"):  # no restore is under way
             note = unproven.load(repository, name)
+            if note is not None and any(part.item in service.dumps for part in note.parts):
+                return  # a part of the whole is still to be loaded: whoever does that proves it
             # what a restore wrote and did not capture is not what the newest snapshot holds
             found = [sequence] if note is None else [part.sequence for part in note.parts]
             restore_records.mark_proven(context, name, {one for one in found if one}, clock.now_ns())

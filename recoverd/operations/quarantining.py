@@ -6,6 +6,7 @@ import logging
 import os
 import time
 from contextlib import ExitStack
+from typing import TYPE_CHECKING
 
 from recoverd.config.model import Service
 from recoverd.errors import LockHeld, RecoverdError
@@ -17,6 +18,9 @@ from recoverd.recovery.quarantine_bounds import Bounds, Kept, decide
 from recoverd.repository.store import Repository
 from recoverd.system import clock
 from recoverd.values import dataclass
+
+if TYPE_CHECKING:
+    from recoverd.health.facts import QuarantineFacts
 
 QUARANTINE = "quarantine"  # in the run history: the detail is how many bytes there are
 _AGAIN_NS = 3600 * 1_000_000_000
@@ -49,14 +53,6 @@ def count_quarantine(state_dir: str) -> int:
         except OSError:
             pass  # no directory, or not ours to read
     return count
-
-
-def quarantine_facts(context: Context, repository: Repository | None) -> QuarantineFacts | None:
-    """For `check`; None where there is none."""
-    if not (count := count_quarantine(context.state_dir)):
-        return None
-    runs = repository.catalog.runs("", QUARANTINE, 1) if repository is not None else []
-    return QuarantineFacts(count, int(runs[0].detail) if runs else None, context.config.quarantine.max_bytes)
 
 
 def tend_if_due(context: Context) -> None:
@@ -179,3 +175,13 @@ def _excess(bounds: Bounds, max_bytes: int | None) -> list[str]:
         f"the quarantine takes {bounds.excess_bytes} bytes more than quarantine.max_bytes ({max_bytes}): "
         "the newest of each service stays, and so does what no proven snapshot follows"
     ]
+
+
+def quarantine_facts(context: Context, repository: Repository | None) -> QuarantineFacts | None:
+    """What `check` tells of it; None where there is none."""
+    from recoverd.health.facts import QuarantineFacts
+
+    if not (count := count_quarantine(context.state_dir)):
+        return None
+    runs = repository.catalog.runs("", QUARANTINE, 1) if repository is not None else []
+    return QuarantineFacts(count, int(runs[0].detail) if runs else None, context.config.quarantine.max_bytes)

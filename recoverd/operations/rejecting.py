@@ -38,7 +38,8 @@ class Taken:
 def taken(choice: Choice) -> tuple[Taken, ...]:
     """What a choice was taken from, each once."""
     parts = (
-        Taken(one.sequence, one.item, "" if one.sequence else one.remembered or one.content) for one in choice.parts
+        Taken(one.sequence, one.item, "" if one.sequence else one.remembered or one.content)
+        for one in (*choice.parts, *choice.dumps)
     )
     return tuple(dict.fromkeys(parts))
 

@@ -22,6 +22,7 @@ from recoverd.operations.restore_run import RestoreRun
 from recoverd.operations.restore_writing import write_next
 from recoverd.operations.telling import tell_state
 from recoverd.operations.unproven import Unproven
+from recoverd.operations.whole_restoring import dumps_of_untouched, with_dumps, with_noted_dumps, would_take
 from recoverd.recovery import quarantine, swapping
 from recoverd.recovery.choices import Choice
 from recoverd.recovery.gathered import Nothing
@@ -46,6 +47,15 @@ class Restoration(RestoreRun):
         from recoverd.operations.dump_looking import without_dumps
 
         self.service = without_dumps(whole)
+        if whole.restore.scope == "service" and self.only is None and self.request.origin is None:
+            from recoverd.operations.dumps_together import DumpsTogether
+
+            self.together = DumpsTogether(self.context, whole, self.notes)
+            self.chooser.dumps = {name: whole.state[name] for name in whole.dumps}
+            done = self._of_files()
+            if self.request.dry_run:
+                return load_dumps(self.context, whole, self.request, done, explicit=self.explicit)
+            return done
         done = self._of_files() if self._has_files(whole) else self._up_only()
         return load_dumps(self.context, whole, self.request, done, explicit=self.explicit, only=self.only)
 
@@ -93,6 +103,8 @@ class Restoration(RestoreRun):
         with self.context.restores:
             if not self.request.dry_run:
                 self._finish_before()
+                if self.together is not None and self.explicit is not None:
+                    self.together.forget_waiting()  # something else is asked for now
                 if self._runs_too_early():
                     with repository.reader() as reader:
                         return endings.left_running(self, self.look(reader))
@@ -101,7 +113,7 @@ class Restoration(RestoreRun):
                 first = self._first(reader)
                 if self.request.dry_run:
                     migrating.would(self, first)
-                    return endings.dry_run(self, first, self.chooser.next(reader, first))
+                    return endings.dry_run(self, first, would_take(self, reader, first))
         self.found = first.action
         items = first.survey.items.values()
         self.context.events.emit(
@@ -195,6 +207,10 @@ class Restoration(RestoreRun):
             tried = self.bring_up(results.RESTORED, self.items(current, choice, clock.now_ns()), written=True)
             if not tried.was_tried:
                 return endings.not_started(self, current, choice, tried)
+            if self.together is not None:
+                tried = with_dumps(self, choice, tried)
+                if tried.healthy is not False and not choice.replacements and not self.together.loaded:
+                    return endings.untouched(self, current, tried)
             if tried.healthy is not False or self.others:
                 return endings.restored(self, current, choice, tried)
             self._reject(choice, tried)
@@ -207,6 +223,13 @@ class Restoration(RestoreRun):
     def _leave(self, first: Look) -> ServiceRestore:
         """State that is ok, or is to be left alone. Only `restore.unhealthy: fall-back` goes on where a probe fails."""
         up = self.bring_up(results.UNTOUCHED, told.live(first.survey))
+        if self.together is not None:
+            ended = dumps_of_untouched(self, first, up)
+            if ended is not None:
+                return ended
+            if self.chooser.dumps_damaged:
+                self.was_running = True  # it answered, and is to be up again if nothing helps
+                return self._restore(first)
         asked = self.request.origin is not None or self.only is not None or self.request.boot
         falls_back = self.service.restore.unhealthy == "fall-back" and up.was_tried
         if up.healthy is not False or not falls_back or first.damage or asked:
@@ -239,6 +262,8 @@ class Restoration(RestoreRun):
         finished = swapping.finish_intent(self.service.name, self.context.state_dir)
         if finished is not None:
             done = "finished" if finished.outcome == "forward" else "taken back"
+            if self.together is not None and finished.outcome != "forward":
+                self.together.forget_waiting()
             self.notes.append(f"a restore that was interrupted before has been {done}")
 
     @property
@@ -321,6 +346,7 @@ class Restoration(RestoreRun):
             unproven.save(repository, name, note)  # the start that was counted did not happen
         if self.request.boot or not up.was_tried:
             return endings.untouched(self, first, up)
+        up = with_noted_dumps(self, note, up)
         if up.healthy is not False:
             return endings.proven(self, first, note, up)
         why = up.why or _UNHEALTHY

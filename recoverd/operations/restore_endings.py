@@ -37,7 +37,10 @@ def restored(run: RestoreRun, current: Look, choice: Choice, up: Up) -> ServiceR
                 kept = accepting_resets(kept)
                 records.remember_emptied(run.context, kept.name, seen)
             whole = not run.others
-            records.keep(run.context, kept, choice.sequences, up, now_ns, seen=seen, whole=whole, reason=reason)
+            asks = run.has_loaded
+            records.keep(
+                run.context, kept, choice.sequences, up, now_ns, seen=seen, whole=whole, reason=reason, ask_dumps=asks
+            )
     except (RecoverdError, OSError) as error:  # the state is back and proven: that stands, also on a full disk
         run.notes.append(f"it could not be recorded: {error}")
     run.attempts.append(Attempt(choice.candidate, "restored"))
@@ -115,7 +118,9 @@ def proven(run: RestoreRun, current: Look, note: unproven.Unproven, up: Up) -> S
     """What an earlier restore wrote lies there, and the service is not unhealthy on it."""
     if up.healthy or not run.is_provable:
         sequences = {part.sequence for part in note.parts if part.sequence}
-        records.keep(run.context, run.service, sequences, up, clock.now_ns(), seen=current.survey)
+        records.keep(
+            run.context, run.service, sequences, up, clock.now_ns(), seen=current.survey, ask_dumps=run.has_loaded
+        )
     remember_blocked(run, None)
     run.attempts.append(Attempt(note.candidate, "restored"))
     if up.healthy:
@@ -231,12 +236,14 @@ def put_back(run: RestoreRun, current: Look) -> ServiceRestore:
     last = run.attempts[-1].why if run.attempts else ""
     if run.before is not None:
         migrating.tell_failed(run, f"not healthy on migrated state, which was taken back: {last}")
+    loads = run.together is not None and not run.together.is_unhealthy
+    what = "not healthy on any" if not loads else "could not be restored as a whole from any"
     reasons = (
-        f"not healthy on any of {len(run.attempts)} candidate{'s' if len(run.attempts) != 1 else ''}: {last}",
+        f"{what} of {len(run.attempts)} candidate{'s' if len(run.attempts) != 1 else ''}: {last}",
         "the original state was put back",
     )
     remember_blocked(run, None if run.was_running else reasons[0])
-    return result(run, current, results.FAILED, healthy=False, reasons=reasons, exit_status=1)
+    return result(run, current, results.FAILED, healthy=None if loads else False, reasons=reasons, exit_status=1)
 
 
 def take_back(run: RestoreRun) -> None:
@@ -250,13 +257,21 @@ def take_back(run: RestoreRun) -> None:
 def nothing_left(run: RestoreRun, current: Look) -> ServiceRestore:
     """No candidate, or none that is valid: what `restore.exhausted` says; state that is fit to run on stays so."""
     if not run.damaged:
-        return result(run, current, results.FAILED, reasons=run.chooser.reasons, exit_status=1)
+        reasons = run.chooser.reasons
+        if run.chooser.dumps_damaged and run.attempts:
+            reasons = (f"none of {len(run.attempts)} candidates could be loaded: {run.attempts[-1].why}",)
+        return result(run, current, results.FAILED, reasons=reasons, exit_status=1)
     if not run.chooser.given_up:
-        return blocked(run, current, run.chooser.reasons)
+        return blocked(run, current, run.chooser.reasons or _passed_over(run))
     up = run.bring_up(results.DEGRADED, told.live(current.survey))
     remember_blocked(run, None)
     reasons = (*run.chooser.reasons, up.why) if up.why else run.chooser.reasons
     return result(run, current, results.DEGRADED, up=up, reasons=reasons)
+
+
+def _passed_over(run: RestoreRun) -> tuple[str, ...]:
+    """Why what was asked for by name can't be restored."""
+    return tuple(f"{one.candidate} can't be restored: {one.why}" for one in run.attempts[-1:])
 
 
 def blocked(run: RestoreRun, current: Look, reasons: tuple[str, ...]) -> ServiceRestore:
@@ -281,6 +296,8 @@ def dry_run(run: RestoreRun, current: Look, choice: Choice | None) -> ServiceRes
     if current.action is Action.BLOCK or (choice is None and current.wrong):
         reasons = run.chooser.reasons or tuple(told.sentence(one) for one in current.damage)
         return result(run, current, results.BLOCKED, reasons=reasons, exit_status=1)
+    if choice is None and run.explicit is not None and run.attempts:
+        return result(run, current, results.FAILED, reasons=_passed_over(run), exit_status=1)
     if choice is None or not choice.replacements:
         return result(run, current, results.UNTOUCHED, reasons=tuple(told.sentence(one) for one in current.damage))
     items = run.items(current, choice, clock.now_ns())
@@ -310,7 +327,7 @@ def result(
         healthy=healthy,
         verdict=worst(item.verdict for item in current.survey.items.values()).value,
         attempts=tuple(run.attempts),
-        items=items if items is not None else told.live(current.survey),
+        items=items if items is not None else (*told.live(current.survey), *run.dump_items),
         reasons=(*reasons, *run.notes),
         pid=up.pid if up is not None else None,
         started=up.started if up is not None else False,

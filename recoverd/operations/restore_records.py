@@ -69,15 +69,17 @@ def keep(
     seen: ServiceSurvey | None,
     whole: bool = True,
     reason: str = "restore",
+    ask_dumps: bool = False,
 ) -> None:
     """Not blocked any more; a snapshot of what is there now; proven what it came from, if it is.
 
-    Without `whole` other state stays damaged: that still blocks the service, and nothing is proven.
+    Without `whole` other state stays damaged: that still blocks the service, and nothing is proven. `ask_dumps`: they
+    were loaded too; else that comes later, if at all.
     """
     if whole:
         remember_blocked(context, service.name, None)
         unproven.save(context.repository(), service.name, None)
-    saved = _capture(context, service, up, seen, reason)
+    saved = _capture(context, service, up, seen, reason, ask_dumps=ask_dumps)
     if up.healthy and whole:
         mark_proven(context, service.name, sequences | ({saved} if saved is not None else set()), now_ns)
 
@@ -90,14 +92,16 @@ def mark_proven(context: Context, service: str, sequences: Iterable[int], now_ns
         )
 
 
-def _capture(context: Context, service: Service, up: Up, seen: ServiceSurvey | None, reason: str) -> int | None:
+def _capture(
+    context: Context, service: Service, up: Up, seen: ServiceSurvey | None, reason: str, *, ask_dumps: bool
+) -> int | None:
     """Snapshot what was restored and started; the sequence of the new snapshot, if there is one.
 
     Where nothing runs, and the last look (`seen`) has found exactly what the newest snapshot holds, another one would
     tell nothing new.
     """
     newest = context.repository().newest(service.name)
-    if up.pid is None and not up.started and newest is not None and seen is not None:
+    if up.pid is None and not up.started and newest is not None and seen is not None and not ask_dumps:
         found = seen.items
         if found.keys() == newest.items.keys() and all(
             (item.root, item.good, item.verdict.value) == (record.root, record.good, record.verdict)
@@ -105,7 +109,7 @@ def _capture(context: Context, service: Service, up: Up, seen: ServiceSurvey | N
         ):
             return None
     whole = replace(service, state=context.config.services.get(service.name, service).state)
-    return _captured(context, whole, ask_dumps=False, reason=reason)  # those are loaded later, if at all
+    return _captured(context, whole, ask_dumps=ask_dumps, reason=reason)
 
 
 def keep_loaded(context: Context, service: Service, sequences: set[int], up: Up, now_ns: int) -> None:

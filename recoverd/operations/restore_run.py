@@ -26,6 +26,7 @@ from recoverd.system import clock
 from recoverd.values import dataclass, field
 
 if TYPE_CHECKING:
+    from recoverd.operations.dumps_together import DumpsTogether
     from recoverd.recovery.migrating import Migrated
 
 
@@ -55,6 +56,8 @@ class RestoreRun:
     unmigrated: str = ""  # why they could not be
     before: Snapshot | None = None  # what live state was before it was migrated
     migrated: Sequence[Migrated] = ()  # documents of what was staged last
+    together: DumpsTogether | None = None  # the dumps that belong to it, where the service is restored as a whole
+    asked_dumps: tuple[ItemOutcome, ...] = ()  # what a look at these has found
     _chooser: Chooser | None = None
 
     @property
@@ -116,4 +119,28 @@ class RestoreRun:
     def items(self, current: Look, choice: Choice, now_ns: int) -> tuple[ItemOutcome, ...]:
         where = self.applied[-1].quarantine if self.applied else None
         found = told.outcomes(current.survey, current.damage, choice, now_ns=now_ns, quarantine=where)
-        return told.with_versions(found, self.migrated)
+        return (*told.with_versions(found, self.migrated), *self._dumps_of(choice, now_ns))
+
+    @property
+    def has_loaded(self) -> bool:
+        """Whether dumps were loaded together with the rest."""
+        return self.together is not None and bool(self.together.loaded)
+
+    @property
+    def dump_items(self) -> tuple[ItemOutcome, ...]:
+        """What became of the dumps of a service that is restored as a whole."""
+        done = (*self.together.same, *self.together.loaded) if self.together is not None else ()
+        return tuple({one.item: one for one in (*self.asked_dumps, *done)}.values())
+
+    def _dumps_of(self, choice: Choice, now_ns: int) -> tuple[ItemOutcome, ...]:
+        """The same; in a dry run, what is to become of those of a choice."""
+        if self.together is None:
+            return ()
+        loaded = {one.item: one for one in self.dump_items}
+        for part in choice.dumps if self.request.dry_run else ():
+            age_s = max(0.0, (now_ns - part.time_ns) / 1e9)
+            verdict = self.together.known_verdict(part.item)
+            loaded.setdefault(
+                part.item, ItemOutcome(part.item, "", verdict, "snapshot", choice.named(part), age_s, None, part.reason)
+            )
+        return tuple(loaded.values())

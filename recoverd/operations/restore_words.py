@@ -46,7 +46,7 @@ def evidence(survey: ServiceSurvey, choice: Choice, migrated: Sequence[Migrated]
         ],
         "plan": [
             {"item": part.item, "document": part.document, "from": choice.named(part), "reason": part.reason}
-            for part in choice.parts
+            for part in (*choice.parts, *choice.dumps)
         ],
         "migrated": [
             {"item": one.item, "document": one.document, "from": one.before, "to": one.after} for one in migrated

@@ -18,6 +18,7 @@ from recoverd.operations.rejecting import taken
 from recoverd.operations.restore_results import Attempt, ServiceRestore
 from recoverd.operations.restore_run import RestoreRun
 from recoverd.operations.room import at_most_bytes
+from recoverd.operations.whole_restoring import unusable_dump
 from recoverd.recovery import staging, swapping
 from recoverd.recovery.choices import Choice, damaged_targets
 from recoverd.recovery.plan import Action, Origin, Target
@@ -83,6 +84,12 @@ def _write_next(
                 older = {}
                 if plain is None:
                     return endings.not_migrated(run, current, run.unmigrated)
+        if not choice.replacements and choice.dumps:
+            staged.discard()  # only the dumps may differ, of which nobody knows before the service runs
+            run.chooser.tried |= {one.key for one in (choice, plain) if one is not None}
+            if run.applied:
+                _note(run, choice, run.applied[-1].quarantine, ())
+            return current, choice
         if not choice.replacements:
             staged.discard()
             run.notes += (f"live state is what {choice.candidate} holds", *choice.left)
@@ -116,7 +123,7 @@ def _write_next(
             )
             evidence = told.evidence(current.survey, choice, run.migrated)
             rows = judging.rows(run.context, run.service, staged, clock.now_ns())
-            _note(run, choice, staged)
+            _note(run, choice, staged.id, run.applied)
             applied = swapping.apply(staged, state_dir=run.context.state_dir, evidence=evidence)
         except ServiceError as error:
             staged.discard()
@@ -140,13 +147,20 @@ def _write_next(
     )
 
 
-def _note(run: RestoreRun, choice: Choice, staged: staging.Staging) -> None:
-    """Before the swap: that what will lie there is unproven, and, as the service is started on it next, its start."""
+def _note(run: RestoreRun, choice: Choice, newest: str, before: Sequence[swapping.Applied]) -> None:
+    """Before the swap: that what will lie there is unproven, and, as the service is started on it next, its start.
+
+    `newest`: the quarantine of what is swapped, by its id; those `before` it are of this run too.
+    """
     if not run.request.boot and not (run.request.start and run.is_provable and not run.others):
+        if run.together is not None:
+            sequences = {part.item: part.sequence for part in choice.dumps}
+            files = (*(one.quarantine for one in before), newest)
+            run.together.wait(sequences, asked=run.explicit is not None, files=files)
         return
     written = unproven.Unproven(
         choice.candidate,
-        (*(os.path.basename(one.quarantine) for one in run.applied), staged.id),
+        (*(os.path.basename(one.quarantine) for one in before), os.path.basename(newest)),
         taken(choice),
         asked=run.explicit is not None,
         rejected=tuple(dict.fromkeys(run.rejected)),
@@ -181,7 +195,14 @@ def _stage(run: RestoreRun, reader: Reader, choice: Choice, plain: Choice | None
         staged.discard()
         raise
     if not problems:
-        return staged
+        # before services start there is no time for that
+        unusable = None if run.request.boot else unusable_dump(run, choice)
+        if unusable is None:
+            return staged
+        staged.discard()
+        item, how, why = unusable
+        _pass_over(run, known, how, [(item, "")], why)
+        return None
     staged.discard()
     told_of = [f"{item}{'/' if document else ''}{document} {text}" for (item, document), text in problems.items()]
     more = [f"and {len(told_of) - _MOST_TOLD} more"] if len(told_of) > _MOST_TOLD else []

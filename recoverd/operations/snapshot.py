@@ -11,7 +11,7 @@ from typing import Any
 from recoverd.config.model import EMPTY, Service
 from recoverd.errors import DamagedObject, LockHeld, RecoverdError, RepositoryError, ServiceError, StateError, os_hint
 from recoverd.operations import confirmations
-from recoverd.operations.capture_notes import forget_failures, note_failure, note_live, note_run
+from recoverd.operations.capture_notes import forget_failures, note_dumps, note_failure, note_live, note_run
 from recoverd.operations.captures import Capture, draft
 from recoverd.operations.confirmations import Confirmation
 from recoverd.operations.context import Context
@@ -242,6 +242,8 @@ def _capture_together(
             return results, error
         fresh: dict[str, Confirmation] = {}
         for name, capture in captures.items():
+            if capture.dumped_s is not None and not request.dry_run:
+                note_dumps(repository, capture.service, capture.survey, capture.dumped_s)
             if capture.failed and not capture.changed:  # what can't be dumped is no snapshot
                 results[name] = _failed(context, repository, name, StateError("; ".join(capture.failed)))
                 continue
@@ -310,7 +312,8 @@ def _capture(
         if full_read and not request.dry_run:
             repository.catalog.record_run(service.name, FULL_READ, now_ns, time.monotonic() - started, "done", "")
         touched = touched_only(writer, service, survey, before) if parent is not None and not wanted else {}
-        return Capture(service, parent, survey, verdict, wanted, time.monotonic() - started, touched, failed)
+        dumped_s = dumps.seconds(service) if dumps.look(service).ask else None
+        return Capture(service, parent, survey, verdict, wanted, time.monotonic() - started, touched, failed, dumped_s)
     raise damage or AssertionError("the last round has no parent")
 
 

@@ -9,7 +9,7 @@ from typing import Any
 from recoverd.config.model import Service
 from recoverd.errors import UsageError
 from recoverd.events.where import where_of
-from recoverd.operations import unproven
+from recoverd.operations import pending_loads, unproven
 from recoverd.operations.accept import remember_accepted
 from recoverd.operations.assess import look
 from recoverd.operations.context import Context
@@ -70,13 +70,23 @@ def undo(context: Context, request: UndoRequest) -> UndoResult:
         )
     repository = context.repository()
     what = f"service {service.name}"
-    if found.evidence.get("kind") == aside.KIND:
+    dumps = _with_dumps(context, name, found)
+    if dumps is not None:
         from recoverd.operations.undo_dumps import undo_dumps
 
+        found = dumps
         with repository.service_lock(service.name, wait_s=context.wait_s, what=what):
             return undo_dumps(context, service, found, request)
     with repository.service_lock(service.name, wait_s=context.wait_s, what=what):
         return undo_files(context, service, found, request)
+
+
+def _with_dumps(context: Context, service: str, found: Quarantined) -> Quarantined | None:
+    """Of the same restore, what holds the dumps that it has replaced; None where it has replaced none."""
+    if found.evidence.get("kind") == aside.KIND:
+        return found
+    everything = quarantine.list_quarantine(context.state_dir, service)
+    return next((one for one in everything if found.id in one.evidence.get("evidence", {}).get("files", ())), None)
 
 
 def undo_files(context: Context, service: Service, found: Quarantined, request: UndoRequest) -> UndoResult:
@@ -88,6 +98,9 @@ def undo_files(context: Context, service: Service, found: Quarantined, request: 
     with up_again_if_it_fails(context, service, stopped=running and request.start):
         applied = quarantine.undo(service.name, found.id, state_dir=context.state_dir)
     unproven.save(repository, service.name, None)  # it was about what was undone
+    for item, one in pending_loads.load(repository, service.name).items():
+        if not one.has_begun:  # so were dumps that were to follow
+            pending_loads.save(repository, service.name, item, None)
     touched = {str(step["item"]) for step in found.evidence.get("steps", ())}
     verdict, accepted = _accept(context, service, touched)
     up = bring_up(context, service, start=running and request.start)

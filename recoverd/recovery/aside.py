@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from typing import Any, BinaryIO
 
 from blake3 import blake3
@@ -58,6 +59,7 @@ class Aside:
         self._file: BinaryIO | None = None
         self._hasher = blake3()
         self._size_bytes = 0
+        self._made_above = False
         self.quarantine: str | None = None  # its path, once it is one
 
     @property
@@ -65,6 +67,7 @@ class Aside:
         return self.quarantine or os.path.join(self._above, self._name)
 
     def __enter__(self) -> Aside:
+        self._made_above = not os.path.isdir(self._above)
         durable.make_directories(self._above)
         os.mkdir(self.path, 0o700)
         return self
@@ -77,6 +80,9 @@ class Aside:
                 remove_tree(fd, self._name)
             finally:
                 os.close(fd)
+            if self._made_above:
+                with suppress(OSError):  # others have put something there meanwhile
+                    os.rmdir(self._above)
 
     def begin(self, name: str) -> Callable[[], Take]:
         """For a look at dumps: what it saves goes here too, under `name`."""

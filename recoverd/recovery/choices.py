@@ -46,16 +46,17 @@ class Choice:
     replacements: tuple[Replacement, ...]
     without: tuple[str, ...] = ()  # a sentence for each damaged document of which no good version was found
     left: tuple[str, ...] = ()  # a sentence for what stays otherwise than it was, and is no content
+    dumps: tuple[Part, ...] = ()  # what the service's own tools load of the same snapshot, once it runs on the rest
 
     @property
     def key(self) -> frozenset[tuple[str, str, str]]:
         """(item, document, content) of each part: two choices with the same key write the same."""
-        return frozenset((part.item, part.document, part.content) for part in self.parts)
+        return frozenset((part.item, part.document, part.content) for part in (*self.parts, *self.dumps))
 
     @property
     def candidate(self) -> str:
         """The newest snapshot that it takes from, and what else it takes from."""
-        newest = max((part.sequence for part in self.parts if part.origin is Origin.SNAPSHOT), default=0)
+        newest = max(self.sequences, default=0)
         labels = [part.label for part in self.parts if part.origin is not Origin.SNAPSHOT]
         return " + ".join(dict.fromkeys((*((f"{self.service}/{newest}",) if newest else ()), *labels)))
 
@@ -71,7 +72,7 @@ class Choice:
     @property
     def sequences(self) -> set[int]:
         """The snapshots that it takes from."""
-        return {part.sequence for part in self.parts if part.origin is Origin.SNAPSHOT}
+        return {part.sequence for part in (*self.parts, *self.dumps) if part.origin is Origin.SNAPSHOT}
 
 
 def item_choice(service: Service, plan: Plan) -> Choice:
@@ -116,10 +117,12 @@ def snapshot_choice(
     *,
     asked: bool = False,
     mounts: Mapping[str, Sequence[str]] = EMPTY,
+    dumps: Mapping[str, StateItem] = EMPTY,
 ) -> Choice:
     """All the state of a service as one snapshot has it. `trees` reads those of the survey and of the repository.
 
-    Items that the snapshot does not have, or has as another kind, are left alone. `asked`: somebody asked for this
+    Items that the snapshot does not have, or has as another kind, are left alone. `dumps`: items that go with them,
+    and are not among the service's own. `asked`: somebody asked for this
     snapshot, so directories get their own owner, mode and attributes back too, by being replaced as a whole; where
     they may hold what is no state, or something of `mounts` (by item, paths below it), they are left as they are: what
     is mounted there would go with them. Raises DamagedObject.
@@ -149,7 +152,12 @@ def snapshot_choice(
                 replacements.append(Replacement(name, item.path, path, difference.after, whole=True))
             elif asked:
                 left.append(f"{name}{'/' if path else ''}{path}: the directory keeps its owner, mode and attributes")
-    return Choice(service.name, tuple(parts), tuple(replacements), left=tuple(left))
+    along = tuple(
+        Part(name, "", snapshot.sequence, snapshot.time_ns, record.good, reason)
+        for name, item in dumps.items()
+        if (record := snapshot.items.get(name)) is not None and record.good is not None and same_item(item, record)
+    )
+    return Choice(service.name, tuple(parts), tuple(replacements), left=tuple(left), dumps=along)
 
 
 def _holds_mount(path: str, mounts: Sequence[str]) -> bool:
@@ -193,8 +201,10 @@ def service_choices(
     trees: Trees,
     snapshots: Sequence[Snapshot],
     marks: Mapping[int, Marks],
+    dumps: Mapping[str, StateItem] = EMPTY,
 ) -> Iterator[Choice]:
-    """Every `ok` snapshot with all items of the service, newest first, that was not rejected before.
+    """Every `ok` snapshot with all items of the service, and `dumps` among them, newest first, that was not rejected
+    before.
 
     Of those captured while the service was not healthy only the newest stands in its place, the others come last.
     Snapshots whose trees can't be read are passed over.
@@ -204,14 +214,19 @@ def service_choices(
     for snapshot in (*(one for one in snapshots if one.sequence not in late), *ill):
         mark = marks.get(snapshot.sequence, Marks())
         whole = all(
-            name in snapshot.items and same_item(item, snapshot.items[name]) for name, item in service.state.items()
+            name in snapshot.items and same_item(item, snapshot.items[name])
+            for name, item in (*service.state.items(), *dumps.items())
         )
         if snapshot.verdict is not SnapshotVerdict.OK or mark.rejected or not whole:
             continue
         try:
-            yield snapshot_choice(service, survey, trees, snapshot, "the service is restored as a whole")
+            choice = snapshot_choice(
+                service, survey, trees, snapshot, "the service is restored as a whole", dumps=dumps
+            )
         except DamagedObject:
             continue
+        if len(choice.dumps) == len(dumps):
+            yield choice
 
 
 def _replacements(item: StateItem, difference: Difference, trees: Trees) -> Iterator[Replacement]:

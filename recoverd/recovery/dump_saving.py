@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from contextlib import ExitStack
 
@@ -12,7 +13,8 @@ from recoverd.services import streaming
 from recoverd.services.commands import Ran
 from recoverd.values import dataclass
 
-_LAST_LINES = 2
+_MOST_LINES = 2
+_ERROR = re.compile(r"\b(error|fatal|panic)\b", re.IGNORECASE)
 _MOST_WORDS = 400
 
 
@@ -74,9 +76,15 @@ def judge(item: StateItem, saved: Saved, pieces: Iterable[bytes]) -> Saved:
 
 
 def said(ran: Ran) -> str:
-    """How a command ended, with its last words: tools of databases say in two lines what is wrong, and what helps."""
-    lines = [line.strip() for line in ran.output.splitlines()]
-    words = " ".join([line for line in lines if line][-_LAST_LINES:])[-_MOST_WORDS:]
+    """How a command ended, with its last words: tools of databases say in two lines what is wrong, and what helps.
+
+    Where it names an error, that and what follows: pg_restore ends with the statement, and with advice.
+    """
+    lines = [line for line in (line.strip() for line in ran.output.splitlines()) if line]
+    first = next((at for at, line in enumerate(lines) if _ERROR.search(line)), None)
+    chosen = lines[-_MOST_LINES:] if first is None else lines[first : first + _MOST_LINES]
+    words = " ".join(chosen)
+    words = words[-_MOST_WORDS:] if first is None else words[:_MOST_WORDS]
     shown = "".join(letter if letter.isprintable() else "?" for letter in words)
     return f"{ran.ending}: {shown}" if shown else ran.ending
 

@@ -10,18 +10,23 @@ import logging
 import os
 import signal
 import subprocess
+import time
 from collections.abc import Collection, Mapping, Sequence
 
-from recoverd.errors import LockHeld
+from recoverd.errors import LockHeld, RecoverdError
 from recoverd.events.text import duration
+from recoverd.operations.capture_notes import note_failure
 from recoverd.operations.context import Context
+from recoverd.operations.dump_asking import SHUTDOWN
 from recoverd.scheduler.changes import on_change
 from recoverd.system import clock
 from recoverd.values import dataclass
 
 _LOG = logging.getLogger("recoverd.scheduler")
 _BEGUN = frozenset({0, 1, 3})  # what became of it is told by the process itself
+_DONE = frozenset({0, 3})
 _PATIENCE_S = 5.0
+_GLANCE_S = 0.05
 _MOST_OUTPUT_BYTES = 1 << 20
 
 
@@ -80,6 +85,40 @@ class Dumper:
             del self._again[name]
         return due, changed
 
+    def apart(self, context: Context, names: Sequence[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        """For the last capture: those that have more than dumps, which the caller captures without them, at once; and
+        those that have any, for `finish`."""
+        if not self._command:
+            return tuple(names), ()
+        services = context.config.services
+        more = tuple(name for name in names if len(services[name].dumps) < len(services[name].state))
+        return more, tuple(name for name in names if services[name].dumps)
+
+    def finish(self, context: Context, names: Sequence[str], *, within_s: float) -> bool:
+        """Have the last dumps taken, all side by side, so that none waits for another; whether all were.
+
+        What is not done by then is ended, and told: whoever asked to stop waits for us.
+        """
+        deadline_s = clock.monotonic_s() + within_s
+        for name in names:
+            self._start(context, name, "recoverd is to stop", reason=SHUTDOWN)
+        done = set(names) <= self._at_work.keys()
+        while self._at_work and clock.monotonic_s() < deadline_s:
+            for name in [name for name, work in self._at_work.items() if work.process.poll() is not None]:
+                work = self._at_work.pop(name)
+                self._ended(context, name, work)
+                done = done and work.process.returncode in _DONE
+            time.sleep(_GLANCE_S if self._at_work else 0.0)
+        late = list(self._at_work)
+        self.stop()
+        for name in late:
+            sentence = f"the last dump was not done within {duration(within_s)} of the stop, and was ended"
+            try:
+                note_failure(context, context.repository(), name, sentence)
+            except (RecoverdError, OSError):  # where nothing can be noted, it is told all the same
+                context.events.emit("snapshot.failed", service=name, message=sentence)
+        return done and not late
+
     def stop(self) -> None:
         """End what is under way, and the tools that it has started. Harmless when done twice."""
         at_work, self._at_work = self._at_work, {}
@@ -95,13 +134,13 @@ class Dumper:
                 work.process.wait()
             os.close(work.output_fd)
 
-    def _start(self, context: Context, name: str, why: str) -> None:
+    def _start(self, context: Context, name: str, why: str, *, reason: str = "scheduled") -> None:
         if name not in context.config.services:
             return  # not any more
         output_fd = os.memfd_create("captured", os.MFD_CLOEXEC)
         try:
             process = subprocess.Popen(
-                [*self._command, "-v", "--json", "--wait", "2s", "snapshot", "--reason", "scheduled", name],
+                [*self._command, "-v", "--json", "--wait", "2s", "snapshot", "--reason", reason, name],
                 stdin=subprocess.DEVNULL,
                 stdout=output_fd,
                 start_new_session=True,  # a Ctrl-C is meant for the scheduler

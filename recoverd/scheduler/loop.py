@@ -48,6 +48,9 @@ class Timings:
     retry_first_s: float = 1.0  # after a capture that could not even begin; doubled each time
     retry_most_s: float = 60.0
     lock_wait_s: float = 2.0  # for another recoverd, while waiting longer would only make signals wait too
+    last_dumps_s: float = (
+        120.0  # for all dumps of the shutdown together; the unit's TimeoutStopSec is more than twice that
+    )
     same_signal_s: float = 0.5  # a second SIGTERM so soon is the same wish
     matches_s: float = 60.0  # how often the patterns of `for_each` are looked at
     longest_capture_s: float = 3600.0  # a capture that takes longer hangs: the watchdog may bark
@@ -301,7 +304,7 @@ class Loop:
         known = self._changes.take(names)
         hints = {name: known[name] for name in self._by_change & known.keys()}
         request = SnapshotRequest(services=names, reason=reason, full_read=last, prune=not last, hints=hints)
-        if not last and self._dumper.is_active:
+        if self._dumper.is_active:
             request = replace(request, ask_dumps=False)
         return self._capture(self._context, request)
 
@@ -368,16 +371,18 @@ class Loop:
         services = _on_shutdown(self._context.config.services.values())
         self._due = dict.fromkeys(set(unsaved) - {service.name for service in services}, "its state changed")
         self._capture_due(stopping=True)
-        names = tuple(service.name for service in services if not self._is_paused(service.name))
-        if not names:
-            return 0
-        self._capturing = True
+        names = [service.name for service in services if not self._is_paused(service.name)]
+        files, dumps = self._dumper.apart(self._context, names)
+        self._capturing, done = True, True
         try:
-            result = self._take(names, "shutdown")
+            if files:
+                done = all(one.outcome != "failed" for one in self._take(files, "shutdown").services)
         except Exception as error:
-            self._tell_failure(names, error)
-            return 1
-        return 1 if any(service.outcome == "failed" for service in result.services) else 0
+            self._tell_failure(files, error)
+            done = False
+        if dumps:  # once all else is safe
+            done = self._dumper.finish(self._context, dumps, within_s=self._timings.last_dumps_s) and done
+        return 0 if done else 1
 
     def _is_alive(self) -> bool:
         """For the watchdog, from its thread: the loop turns, or a capture takes its time but not for ever."""

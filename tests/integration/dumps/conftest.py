@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from recoverd.config.model import (
     Probe,
     ProbeKind,
     RepositoryConfig,
+    Restore,
     Retention,
     Run,
     RunKind,
@@ -56,6 +58,9 @@ case "$(cat save-mode 2>/dev/null)" in
     hangs) head -c 20 rows; exec sleep 600 ;;
     says-nothing) exit 0 ;;
     endless) exec cat /dev/zero ;;
+    warns) echo "warning: a sequence is not saved" >&2; cat rows; echo "warning: done, with 1 warning" >&2; exit 0 ;;
+    once-loaded) ! grep -q load calls || {{ echo $$ > saving; exec sleep 600; }} ;;
+    large) head -c "$(cat size)" /dev/urandom; echo; echo END; exit 0 ;;
 esac
 exec cat rows
 """
@@ -68,7 +73,10 @@ case "$mode" in
     fails) cat > /dev/null; echo "syntax error at line 3" >&2; exit 3 ;;
     fails-once) rm load-mode; head -c 10 > rows; echo "half of it is in" >&2; exit 3 ;;
     hangs) exec sleep 600 ;;
+    server-dies) rm load-mode; head -c 10 > rows; kill -9 "$(cat pid)"; rm pid; echo "connection lost" >&2; exit 2 ;;
     waits) head -c 10 > rows; echo $$ > loading; exec sleep 600 ;;
+    only*) cat > rows.new; grep -q "${{mode#only }}" rows.new || {{ echo "not today" >&2; exit 3; }}
+        mv rows.new rows; exit 0 ;;
     loses) head -c 10 > rows; cat > /dev/null; exit 0 ;;
 esac
 cat > rows.new && mv rows.new rows
@@ -85,6 +93,7 @@ class Dumped:
     root: Path
     service: Service
     events: list[Event] = field(default_factory=list)
+    first: str = ROWS  # what its first snapshot holds
     _context: Context | None = None
 
     @property
@@ -170,6 +179,12 @@ class Dumped:
     def undo(self, name: str | None = None) -> UndoResult:
         return undo(self.context, UndoRequest(name))
 
+    def until(self, condition: Callable[[], object], what: str) -> None:
+        deadline = time.monotonic() + 60.0
+        while not condition():
+            assert time.monotonic() < deadline, f"waited in vain for {what}"
+            time.sleep(0.02)
+
     def stop(self) -> None:
         """As a power cut does: the operator does not want it down."""
         driver = driver_of(self.context, self.service)
@@ -229,3 +244,32 @@ def dumped(tmp_path: Path) -> Iterator[Dumped]:
 @pytest.fixture
 def guards() -> type[Guards]:
     return Guards
+
+
+@pytest.fixture
+def small_disk() -> Iterator[Callable[[Path], None]]:
+    """Puts a file system of 16 MiB at a directory."""
+    mounted: list[Path] = []
+
+    def mount(path: Path) -> None:
+        done = subprocess.run(
+            ["mount", "-t", "tmpfs", "-o", "size=16m", "tmpfs", str(path)], capture_output=True, text=True, check=False
+        )
+        if done.returncode != 0:
+            pytest.skip(f"no file system can be mounted here: {done.stderr.strip()}")
+        mounted.append(path)
+
+    yield mount
+    for path in mounted:
+        subprocess.run(["umount", "-l", str(path)], check=True)
+
+
+@pytest.fixture
+def whole(dumped: Dumped) -> Dumped:
+    """`scope: service`, and three snapshots: of counter 1 and the first rows, of 2 and `second`, of 3 and `third`."""
+    for number, rows in ((2, "second\nEND\n"), (3, "third\nEND\n")):
+        dumped.write(rows)
+        dumped.settings.write_text(json.dumps({"counter": number}))
+        assert dumped.snapshot().verdict == "ok"
+    dumped.change(restore=Restore(scope="service", attempts=3))
+    return dumped

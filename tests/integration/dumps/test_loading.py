@@ -4,17 +4,13 @@ from __future__ import annotations
 
 import json
 import os
-import signal
-import time
-from dataclasses import replace
 from typing import Any
 
 import pytest
 
+from recoverd.config.model import Health, Probe, ProbeKind
 from recoverd.errors import StateError
 from recoverd.operations import pending_loads
-from recoverd.operations.accept import AcceptRequest, accept
-from recoverd.operations.confirm import confirm
 from recoverd.operations.extract import ExtractRequest, extract
 
 GOOD = "first\nEND\n"
@@ -40,7 +36,7 @@ def test_good_state_is_never_loaded_over(dumped: Any) -> None:
         assert result.outcome == "untouched" and result.exit_status == 0, result
         assert dumped.rows.read_text() == LATER
         assert dumped.calls("load") == 0
-        assert not dumped.quarantines and not list((dumped.state_dir / "quarantine" / "db").iterdir())
+        assert not dumped.quarantines and not (dumped.state_dir / "quarantine" / "db").exists()
 
 
 def test_before_services_start_nobody_is_asked(dumped: Any) -> None:
@@ -160,6 +156,30 @@ def test_it_is_snapshotted_and_proven_afterwards(dumped: Any) -> None:
     assert dumped.snapshot().outcome == "unchanged"
 
 
+def test_a_service_that_is_not_healthy_because_of_its_database_gets_it_back(dumped: Any) -> None:
+    """A probe that asks for data fails on the very damage that a load repairs: it runs, so it can be asked."""
+    good = dumped.rows.read_text()
+    asks = ("/bin/sh", "-c", f"test -s {dumped.base}/pid && grep -q END {dumped.rows}")
+    dumped.change(health=Health(within_s=0.5, stable_for_s=0.0, probes=(Probe(ProbeKind.COMMAND, command=asks),)))
+    for way in (dumped.restore, dumped.confirm, lambda: dumped.restore(snapshot="db/1")):
+        dumped.write(BAD)
+        result = way()
+        assert (result.outcome, result.healthy, result.exit_status) == ("restored", True, 0), result
+        assert dumped.rows.read_text() == good
+
+
+def test_an_undo_withdraws_what_was_to_follow(dumped: Any) -> None:
+    """What was asked for with the files that an undo takes back is not loaded over the database any more."""
+    dumped.write(LATER)
+    dumped.settings.write_text('{"counter": 2}')
+    dumped.snapshot()
+    dumped.stop()
+    dumped.restore(snapshot="db/1", start=False)
+    dumped.undo()
+    assert dumped.confirm().outcome == "untouched"
+    assert dumped.rows.read_text() == LATER and dumped.calls("load") == 0
+
+
 # --- asked for
 
 
@@ -222,16 +242,6 @@ def test_from_a_directory(dumped: Any) -> None:
     result = dumped.restore(services=("db",), origin=str(directory))
     assert result.outcome == "restored", result
     assert dumped.rows.read_text() == LATER
-
-
-def test_a_dry_run_touches_nothing(dumped: Any) -> None:
-    dumped.write(BAD)
-    saves = dumped.calls("save")
-    result = dumped.restore(snapshot="db/1", dry_run=True)
-    assert any("would be loaded from db/1" in reason for reason in result.reasons)
-    dumped.restore(dry_run=True)
-    assert dumped.rows.read_text() == BAD
-    assert (dumped.calls("save"), dumped.calls("load")) == (saves, 0)
 
 
 def test_a_guard_does_not_keep_what_was_asked_for(dumped: Any, guards: Any) -> None:
@@ -297,103 +307,3 @@ def test_a_quarantined_dump_that_was_damaged_is_not_loaded(dumped: Any) -> None:
     with pytest.raises(StateError, match="not what was put there"):
         dumped.undo()
     assert dumped.calls("load") == loads and dumped.rows.read_text() == good
-
-
-# --- between two phases
-
-
-def test_what_was_asked_for_while_it_was_down_is_loaded_by_confirm(dumped: Any) -> None:
-    """A durable note: the files are in place, the dump follows once the service runs, also after a reboot."""
-    first = dumped.rows.read_text()
-    dumped.write(LATER)
-    dumped.settings.write_text('{"counter": 2}')
-    dumped.snapshot()
-    dumped.stop()
-    result = dumped.restore(snapshot="db/1", start=False)
-    assert any("still to be loaded from db/1" in reason for reason in result.reasons), result.reasons
-    assert dumped.rows.read_text() == LATER
-    dumped.reopen()
-    assert dumped.boot().exit_status == 0
-    dumped.reopen()
-    result = dumped.confirm()
-    assert result.outcome == "restored" and result.exit_status == 0, result
-    assert dumped.rows.read_text() == first
-    assert in_quarantine(dumped) == [LATER]
-    assert not pending_loads.load(dumped.context.repository(), "db")
-    calls = dumped.calls("load")
-    dumped.confirm()
-    assert dumped.calls("load") == calls
-
-
-def test_accept_withdraws_what_is_still_to_be_loaded(dumped: Any) -> None:
-    dumped.write(LATER)
-    dumped.snapshot()
-    dumped.stop()
-    dumped.restore(snapshot="db/1", start=False)
-    driver_up = dumped.context  # the service is started by its operator, who likes what is there
-    from recoverd.operations.processes import driver_of
-
-    driver = driver_of(driver_up, dumped.service)
-    assert driver is not None
-    driver.start()
-    for _ in range(600):
-        if (dumped.base / "pid").exists() and (dumped.base / "pid").read_text():
-            break
-        time.sleep(0.1)
-    accept(dumped.context, AcceptRequest("db"))
-    dumped.confirm()
-    assert dumped.rows.read_text() == LATER and dumped.calls("load") == 0
-
-
-def test_a_snapshot_that_is_to_be_loaded_is_not_pruned(dumped: Any) -> None:
-    """Promise 3's kin: what a restore names stays until it is done."""
-    from recoverd.config.model import Retention
-    from recoverd.operations.prune import PruneRequest, prune
-
-    for number in range(4):
-        dumped.write(f"number {number}\nEND\n")
-        dumped.snapshot()
-    dumped.stop()
-    dumped.restore(snapshot="db/2", start=False)
-    dumped.change(retention=Retention(last=1))
-    prune(dumped.context, PruneRequest())
-    assert 2 in dumped.context.repository().sequences("db")
-    dumped.confirm()
-    assert dumped.rows.read_text() == "number 0\nEND\n"
-
-
-def test_a_load_that_was_killed_is_brought_to_its_end(dumped: Any) -> None:
-    """Promise 5: kill -9 of recoverd and its loader in the middle; the next confirm loads it, and nothing was lost."""
-    first = dumped.rows.read_text()
-    dumped.write(LATER)
-    dumped.snapshot()
-    dumped.declare(validate=None)  # so that half of a load looks as good as anything
-    dumped.mode("load", "waits")
-    child = os.fork()
-    if child == 0:
-        dumped.reopen()
-        try:
-            dumped.restore(snapshot="db/1")
-        finally:
-            os._exit(0)
-    for _ in range(600):
-        if (dumped.base / "loading").exists() and (dumped.base / "loading").read_text():
-            break
-        time.sleep(0.1)
-    loader = int((dumped.base / "loading").read_text())
-    os.kill(child, signal.SIGKILL)
-    os.waitpid(child, 0)
-    assert dumped.rows.read_text() == first[:10]
-    dumped.mode("load", None)
-    dumped.reopen()
-    assert pending_loads.load(dumped.context.repository(), "db")["database"].has_begun
-    waiting = replace(dumped.context, wait_s=0.2)
-    (result,) = confirm(waiting).services  # the loader has outlived recoverd: nobody loads or dumps beside it
-    assert result.outcome == "failed" and any("the load of db" in reason for reason in result.reasons), result
-    os.kill(loader, signal.SIGKILL)
-    result = dumped.confirm()
-    assert result.outcome == "restored", result
-    assert dumped.rows.read_text() == first
-    assert in_quarantine(dumped)[0] == LATER
-    assert not [path for path in (dumped.state_dir / "quarantine" / "db").iterdir() if path.name.startswith(".")]
-    assert not pending_loads.load(dumped.context.repository(), "db")

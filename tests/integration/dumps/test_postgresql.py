@@ -10,8 +10,9 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator, Sequence
-from contextlib import redirect_stdout
+from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -68,6 +69,24 @@ class Server:
         )
         assert done.returncode == 0 or not check, done
         return done
+
+    @contextmanager
+    def started(self, *command: str) -> Iterator[None]:
+        """Runs as the server's user for the time of the block."""
+        switched = os.geteuid() == 0
+        process = subprocess.Popen(
+            command,
+            cwd="/",
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            user=self.user.pw_uid if switched else None,
+            extra_groups=[] if switched else None,
+        )
+        try:
+            yield
+        finally:
+            process.kill()
+            process.wait()
 
     def control(self, *words: str) -> None:
         log = str(self.base / "log")
@@ -290,4 +309,69 @@ def test_custom_format_goes_through_pg_restore(house: House) -> None:
     server.sql("DROP TABLE orders")
     (result,) = house.recoverd("restore", "--snapshot", made["id"])["services"]
     assert result["outcome"] == "restored", result
+    assert server.checksum() == before
+
+
+def test_a_pg_restore_that_fails_half_way_leaves_the_database_as_it_was(house: House) -> None:
+    """Promise 5, by `--single-transaction`: what stands in the way of the last object undoes all before it; with
+    `scope: service` the file that was swapped in comes back too."""
+    server, host = house.server, f"--host={house.server.base}"
+    settings = house.root / "settings.json"
+    settings.write_text('{"shop": 1}')
+    document = yaml.safe_load(house.config.read_text())
+    service = document["services"]["postgresql-app"]
+    service["restore"] = {"scope": "service"}
+    up = house.root / "up"
+    up.touch()
+    service["run"]["control"] = {
+        "start": ["touch", str(up)],
+        "stop": ["rm", str(up)],
+        "status": ["test", "-e", str(up)],
+    }
+    service["state"]["settings"] = {"file": str(settings), "format": "json"}
+    item = service["state"]["database"]
+    item["dump"]["save"] = [str(_BIN / "pg_dump"), "-Fc", host, "app"]
+    loads = [str(_BIN / "pg_restore"), "--clean", "--if-exists", "--single-transaction", host, "-d", "app"]
+    item["dump"]["load"] = loads
+    item["validate"] = {"command": [str(_BIN / "pg_restore"), "--list", "{path}"]}
+    del item["guards"]
+    house.config.write_text(yaml.safe_dump(document))
+    (made,) = house.recoverd("snapshot")["snapshots"]
+    before = server.checksum()
+    server.sql("UPDATE customers SET name = 'changed since'; CREATE VIEW names AS SELECT name FROM customers")
+    settings.write_text('{"shop": 2}')
+    since = server.checksum()
+    (result,) = house.recoverd("restore", "--snapshot", made["id"], status=1)["services"]
+    assert result["outcome"] == "failed"
+    assert "other objects depend on it" in json.dumps(result), result
+    assert server.checksum() == since and settings.read_text() == '{"shop": 2}'
+    server.sql("DROP VIEW names")
+    (result,) = house.recoverd("restore", "--snapshot", made["id"])["services"]
+    assert result["outcome"] == "restored", result
+    assert server.checksum() == before and settings.read_text() == '{"shop": 1}'
+    house.recoverd("undo")
+    assert server.checksum() == since and settings.read_text() == '{"shop": 2}'
+
+
+def test_a_server_that_stops_in_the_middle_of_a_load(house: House) -> None:
+    """The real one, stopped while psql is at it: told in psql's words, nothing half is there, and the next ends it."""
+    server, before = house.server, house.server.checksum()
+    server.sql("UPDATE customers SET name = 'changed since'")
+    since = server.checksum()
+    words = (sys.executable, "-m", "recoverd", "--config", str(house.config), "--json", "restore", "--snapshot")
+    psql = (str(_BIN / "psql"), "-X", "-q", "-h", str(server.base), "-d", "app", "-c")
+    holds = "BEGIN; LOCK TABLE customers IN ACCESS SHARE MODE; SELECT pg_sleep(600)"
+    waiting = "SELECT count(*) FROM pg_locks WHERE NOT granted"
+    with server.started(*psql, holds), subprocess.Popen((*words, "postgresql-app/1"), stdout=subprocess.PIPE) as run:
+        deadline = time.monotonic() + 120
+        while server.sql(waiting) == "0":
+            assert time.monotonic() < deadline and run.poll() is None, "the load did not wait for the lock"
+            time.sleep(0.05)
+        server.control("-m", "immediate", "stop")
+        said = json.loads(run.communicate(timeout=120)[0])
+    (result,) = said["services"]
+    assert result["outcome"] == "failed" and "connection" in json.dumps(result), result
+    server.control("start")
+    assert server.checksum() == since
+    assert house.recoverd("confirm")["services"][0]["outcome"] == "restored"
     assert server.checksum() == before

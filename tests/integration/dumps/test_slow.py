@@ -171,6 +171,28 @@ def test_a_scheduler_that_is_to_stop_ends_the_tool(world: World) -> None:
     assert [path for path in world.names() - before if ".tmp-" in path or path.startswith("copies/")] == []
 
 
+def test_the_last_capture_of_others_does_not_wait_for_the_tool(world: World) -> None:
+    """`on_shutdown`: all that lies on the disk is safe before a server is asked, also of the service that is asked."""
+    text = (world.root / "recoverd.yaml").read_text().replace("every: 1h", "on_shutdown: true")
+    settings = f'      settings: {{file: "{world.root}/settings.json", format: json}}\n'
+    text = text.replace("every: 1s", "every: 1h, on_shutdown: true")
+    (world.root / "settings.json").write_text("{}")
+    (world.root / "recoverd.yaml").write_text(text.replace("      database:\n", settings + "      database:\n"))
+    run = world.start("run")
+    world.until(lambda: world.snapshots("app"), "the first snapshot of app")
+    world.save(1)
+    run.terminate()
+    world.until_asked()
+    assert world.snapshots("app")[-1]["reason"] == "shutdown"
+    assert world.snapshots("db")[-1]["items"]["settings"]["verdict"] == "ok"
+    assert run.poll() is None
+    world.let_go()
+    assert run.wait(PATIENCE_S) == 0
+    newest = world.snapshots("db")[-1]
+    assert newest["reason"] == "shutdown" and newest["items"]["database"]["verdict"] == "ok"
+    assert len(world.asked()) == 1
+
+
 def test_by_hand_others_are_saved_meanwhile(world: World) -> None:
     """The repository's lock is not held while the tool works: neither against another command, nor for those that are
     to be saved by the same one."""
@@ -240,24 +262,6 @@ def test_a_full_state_directory_fails_only_the_dump(world: World, small_disk: Ca
     (world.root / "rows").write_text("a row\n")
     assert world.call("snapshot") == 0
     assert world.snapshots("db")[-1]["items"]["database"]["verdict"] == "ok"
-
-
-@pytest.fixture
-def small_disk() -> Iterator[Callable[[Path], None]]:
-    """Puts a file system of 16 MiB at a directory."""
-    mounted: list[Path] = []
-
-    def mount(path: Path) -> None:
-        done = subprocess.run(
-            ["mount", "-t", "tmpfs", "-o", "size=16m", "tmpfs", str(path)], capture_output=True, text=True, check=False
-        )
-        if done.returncode != 0:
-            pytest.skip(f"no file system can be mounted here: {done.stderr.strip()}")
-        mounted.append(path)
-
-    yield mount
-    for path in mounted:
-        subprocess.run(["umount", "-l", str(path)], check=True)
 
 
 def _waits_in_a_file(pid: int, directory: Path) -> bool:

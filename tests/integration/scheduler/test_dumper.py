@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -24,9 +25,11 @@ from recoverd.config.model import (
     Service,
     StateItem,
 )
+from recoverd.config.units import parse_duration
 from recoverd.events.stream import Event, Events
 from recoverd.operations.context import Context
 from recoverd.scheduler.dumper import Dumper
+from recoverd.scheduler.loop import Timings
 
 # Stands where recoverd would: it notes what it is called with, and ends as a file named after the service tells.
 CALLED = """
@@ -177,3 +180,51 @@ def test_without_a_command_the_loop_does_it_all(world: World) -> None:
     world.dumper = Dumper(())
     assert not world.dumper.is_active
     assert world.take("a") == set()
+
+
+def test_the_last_dumps_are_taken_side_by_side(world: World) -> None:
+    """At a stop none waits for another, however many at a time are usual; one that failed makes it no success."""
+
+    def end_all(last: str) -> None:
+        deadline = time.monotonic() + 60
+        while not world.has_called(3) and time.monotonic() < deadline:
+            time.sleep(0.01)
+        for name, how in (("a", FINE), ("b", '3 {"snapshots": []}'), ("c", last)):
+            world.end(name, how)
+
+    for last, done in ((FINE, True), ('1 {"snapshots": []}', False)):
+        for name in ("a", "b", "c", "calls"):
+            (world.base / name).unlink(missing_ok=True)
+        thread = threading.Thread(target=end_all, args=(last,))
+        thread.start()
+        assert world.dumper.finish(world.context, ["a", "b", "c"], within_s=60.0) is done
+        thread.join()
+        assert len(world.calls()) == 3 and all("--reason shutdown" in call for call in world.calls())
+
+
+def test_the_last_dumps_end_in_time(world: World) -> None:
+    """A dump that takes longer than whoever stops us waits is ended, told and counted as a failure."""
+    for is_there in (False, True):
+        if is_there:
+            world.context.repository(create=True)
+        world.events.clear()
+        assert not world.dumper.finish(world.context, ["a", "b"], within_s=0.2)
+        told = [(event.name, event.service) for event in world.events]
+        assert told == [("snapshot.failed", "a"), ("snapshot.failed", "b")]
+        assert all("was ended" in event.message for event in world.events)
+    assert world.context.repository().record("a").failures == 1
+
+
+def test_the_last_capture_of_files_needs_no_dump(world: World) -> None:
+    """What lies on the disk is saved at once; only then servers are asked."""
+    mixed = world.services["a"]
+    world.services["a"] = replace(mixed, state={**mixed.state, "main": StateItem("main", ItemKind.FILE, "/x")})
+    assert world.dumper.apart(world.context, ["a", "b", "plain"]) == (("a", "plain"), ("a", "b"))
+    assert Dumper(()).apart(world.context, ["a", "plain"]) == (("a", "plain"), ())
+
+
+def test_the_unit_waits_longer_than_the_last_dumps_take() -> None:
+    """What stops us kills us at TimeoutStopSec: files, dumps and hooks must be done by then."""
+    unit = (Path(__file__).parents[3] / "contrib" / "systemd" / "recoverd.service").read_text()
+    (line,) = [line for line in unit.splitlines() if line.startswith("TimeoutStopSec=")]
+    assert 2 * Timings().last_dumps_s < parse_duration(line.partition("=")[2].replace("min", "m"))

@@ -53,7 +53,6 @@ def test_its_tools_run_as_the_user_of_a_service_that_recoverd_starts(load_text: 
         (service().replace("save: [s], ", ""), "save"),
         (service().replace("[l]", "['']"), "load: the program must not be empty"),
         (service().replace("[l]", "[l], timeout: 0s"), "must be longer than 0s"),
-        (service(more="restore: {scope: service}"), "scope: can't be `service` with a dump"),
         (service(more="autosave: {on_change: {}}"), "on_change: has nothing to watch"),
         ("services: {a: {state: {m: {file: /srv/x/a, max_bytes: 3}}}}", "max_bytes: is for dumps"),
     ],

@@ -15,7 +15,8 @@ from recoverd.config.dump_model import Dump
 from recoverd.config.model import Format, ItemKind, StateItem, Validation
 from recoverd.recovery import dump_files
 from recoverd.recovery.dump_files import DumpFile
-from recoverd.recovery.dump_saving import NoDump
+from recoverd.recovery.dump_saving import NoDump, said
+from recoverd.services.commands import Ran
 from recoverd.system import mounts
 
 
@@ -148,3 +149,18 @@ def test_damage_while_it_waits_is_noticed(tmp_path: Path, monkeypatch: pytest.Mo
         os.pwrite(opened[0], b"b", 0)
         with pytest.raises(NoDump, match="was damaged"):
             content(file)
+
+
+def test_the_last_words_are_those_that_tell_what_is_wrong() -> None:
+    """The first error and what follows it; pg_restore ends with advice and the statement. Without one, the last two."""
+    for output, words in (
+        ("loading\nERROR:  a view depends on it\nDETAIL:  names\nHINT:  CASCADE\nCommand was: DROP", "ERROR:  a view"),
+        ("pg_dump: error: connection failed: FATAL:  no database\n", "pg_dump: error: connection failed"),
+        ("one\ntwo\n\nthree\n", "two three"),
+        ("0 errors, terror\nthree\nfour", "three four"),
+    ):
+        told = said(Ran(1, output, 5.0))
+        assert told.startswith(f"exited with status 1: {words}"), told
+        assert "Command was" not in told
+    assert len(said(Ran(1, "error: " + "x" * 10_000, 5.0))) < 500
+    assert said(Ran(0, "", 5.0)) == Ran(0, "", 5.0).ending
