@@ -27,6 +27,8 @@ def _query(query: Section, state: Mapping[str, StateItem], service: Section) -> 
         _check_field(query, "where", field)
         if isinstance(wanted, dict):
             check_wanted(query, "where", field, wanted)
+        elif isinstance(wanted, list) and (not wanted or any(isinstance(one, dict | list) for one in wanted)):
+            query.problem("where", f"{field}: a list is one of values, of which an entry has one")
     select, show, exists = str(query.text("select", "")), query.texts("show"), query.text("exists")
     if reason := why_no_pointer(select):
         query.problem("select", reason)
@@ -39,6 +41,8 @@ def _query(query: Section, state: Mapping[str, StateItem], service: Section) -> 
             continue
         if not text.strip():
             query.problem(key, "must not be empty")
+        if text.count("{") != text.count("}"):
+            query.problem(key, "a field such as {id} is not closed, or not opened")
         for field in _FIELD.findall(text):
             if not field:
                 query.problem(key, "{} is no field: give its name, as in {id}")

@@ -13,6 +13,7 @@ from recoverd.config.versions import are_same, is_newer
 
 _WITH_VALUE = ("add", "replace", "test")
 _WITH_FROM = ("move", "copy")
+_KINDS = frozenset((*_WITH_VALUE, *_WITH_FROM, "remove"))
 
 
 def build_migrations(item: Section, version: VersionRule | None) -> tuple[MigrationStep, ...]:
@@ -35,6 +36,9 @@ def _step(section: Section, *, toml: bool) -> MigrationStep:
         section.problem("command", "the program must not be empty")
     if section.has("timeout") and not section.has("command"):
         section.problem("timeout", "goes with `command` only")
+    for key in ("from", "to"):
+        if section.text(key) == "":
+            section.problem(key, "a version must not be empty")
     for key in ("patch", "rename"):
         if toml and section.has(key):
             section.problem(key, "TOML can't be written, so only a command can migrate a document of it")
@@ -53,12 +57,14 @@ def _operation(operation: Section) -> Mapping[str, Any]:
     for key, kinds in (("value", _WITH_VALUE), ("from", _WITH_FROM)):
         if kind in kinds and not operation.has(key):
             operation.problem(None, f"{kind} needs `{key}`")
-        elif kind not in kinds and operation.has(key):
+        elif kind in _KINDS and kind not in kinds and operation.has(key):
             operation.problem(key, f"goes with {', '.join(kinds[:-1])} and {kinds[-1]}, not with {kind}")
     for key in ("path", "from"):
         text = operation.text(key)
         if text is not None and (reason := why_no_pointer(text)):
             operation.problem(key, reason)
+    if kind == "move" and str(operation.text("path")).startswith(f"{operation.text('from')}/"):
+        operation.problem("path", "nothing can be moved into itself")
     plain: Mapping[str, Any] = operation.node.plain()
     return plain
 
@@ -77,6 +83,8 @@ def _renamed(section: Section) -> Mapping[str, str]:
             section.problem(old, "a field has a name")
         elif f"{after}/".startswith(f"{before}/") or f"{before}/".startswith(f"{after}/"):
             section.problem(old, f"{before} and {after} are the same field, or one is part of the other")
+        elif after in found.values():
+            section.problem(old, f"two fields can't both become {after}")
         found[before] = after
     return found
 

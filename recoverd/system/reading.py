@@ -19,6 +19,8 @@ from recoverd.values import dataclass
 
 _OPEN = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 _RECENT_NS = 20_000_000
+MOST_ATTRIBUTE_BYTES = 1 << 20
+"""What the extended attributes of one file may take in memory and in a tree: xfs holds hundreds of megabytes."""
 
 
 class NotRegular(OSError):
@@ -68,16 +70,20 @@ def _is_recent(ctime_ns: int) -> bool:
 
 def attributes_of(where: int | str) -> tuple[tuple[str, bytes], ...]:
     """Extended attributes (ACLs and capabilities are among them) of an open file or directory, or of a path, never
-    through a link; without those that can't be read."""
+    through a link; without those that can't be read, and from where they grow past MOST_ATTRIBUTE_BYTES."""
     follow = isinstance(where, int)
     try:
         names = os.listxattr(where, follow_symlinks=follow)
     except OSError:
         return ()  # the file system has none, or the file vanished
-    found = []
-    for name in sorted(names) if names else ():
+    found, room = [], MOST_ATTRIBUTE_BYTES
+    for name in sorted(names) if names else ():  # those of the system come before those of users
         with suppress(OSError):  # removed meanwhile, or only for others to read: that takes none of the rest
-            found.append((name, os.getxattr(where, name, follow_symlinks=follow)))
+            value = os.getxattr(where, name, follow_symlinks=follow)
+            room -= len(value)
+            if room < 0:
+                break
+            found.append((name, value))
     return tuple(found)
 
 

@@ -79,6 +79,14 @@ def test_a_chain_is_read_with_all_that_it_says(load_text: Callable[..., Loaded])
             ['{from: "1", to: "3", rename: {/a: /a/b}}'],
             "10:47: PLACE[0].rename./a: /a and /a/b are the same field, or one is part of the other",
         ),
+        (
+            ['{from: "1", to: "3", patch: [{op: move, from: /a, path: /a/b}]}'],
+            "10:69: PLACE[0].patch[0].path: nothing can be moved into itself",
+        ),
+        (
+            ['{from: "1", to: "3", rename: {a: c, b: c}}'],
+            "10:52: PLACE[0].rename.b: two fields can't both become /c",
+        ),
         (['{from: "1", to: "3", patch: [], timeout: 1s}'], "10:54: PLACE[0].timeout: goes with `command` only"),
         (['{from: "1", to: "3", command: [""]}'], "10:43: PLACE[0].command: the program must not be empty"),
     ],

@@ -45,3 +45,19 @@ def test_attributes_come_with_the_bytes(directory: int, tmp_path: Path) -> None:
     (tmp_path / "link").symlink_to("one")
     assert not [x for x in attributes_of(str(tmp_path / "link")) if x[0].startswith("user.")]
     assert attributes_of(str(tmp_path / "none")) == ()
+
+
+def test_attributes_are_bounded(tmp_path: Path) -> None:
+    """Promise 12: some file systems take hundreds of megabytes of them, and who owns a file sets what he likes."""
+    fd = os.open("/dev/shm", os.O_TMPFILE | os.O_RDWR, 0o600)
+    try:
+        try:
+            for number in range(40):
+                os.setxattr(fd, f"user.{number:02}", bytes(60_000))
+        except OSError as error:
+            pytest.skip(f"no such attributes here: {error}")
+        found = [(name, value) for name, value in attributes_of(fd) if name.startswith("user.")]
+    finally:
+        os.close(fd)
+    assert [name for name, _ in found] == [f"user.{number:02}" for number in range(len(found))]
+    assert 900_000 < sum(len(value) for _, value in found) <= 1 << 20
