@@ -57,6 +57,6 @@ def loader(context: Context, service: Service, item: str) -> Iterator[Loader]:
     directory = os.path.join(context.state_dir, "loads")
     durable.make_directories(directory)
     what = f"the load of {service.name}: {item}"
-    with locks.acquire(f"{directory}/{service.name}.{item}.lock", wait_s=context.wait_s, what=what) as lock:
+    with locks.acquire(f"{directory}/{service.name}+{item}.lock", wait_s=context.wait_s, what=what) as lock:
         finish_removals(context.state_dir, service.name)  # also what was staged by one that was killed
         yield Loader(item, dump, lock)
