@@ -61,6 +61,8 @@ class Recoverd:
         if schema:
             item["schema"] = SCHEMA
         self._config = configuration(place, {"bench": {"state": {"documents": item}}})
+        # as the other tools' repositories are: the first snapshot would make it otherwise
+        Command([str(RECOVERD), "--config", str(self._config), "init"], self._environment).run()
 
     def work(self, phase: Phase) -> Work | None:
         """A restore is that after a loss: stage, validate, swap, sync, look again."""
