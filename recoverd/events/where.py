@@ -22,8 +22,12 @@ NOWHERE = Where()
 
 
 def where_of(service: Service, names: Iterable[str] | None = None) -> Where:
-    """Of the named items, or all: the one that it is, the directory that holds them, the format that all have."""
-    items = [service.state[name] for name in dict.fromkeys(service.state if names is None else names)]
+    """Of the named items, or all: the one that it is, the directory that holds them, the format that all have. NOWHERE
+    where one of them is none of this service, any more or in this phase."""
+    wanted = tuple(dict.fromkeys(service.state if names is None else names))
+    if not service.state.keys() >= set(wanted):
+        return NOWHERE
+    items = [service.state[name] for name in wanted]
     paths = [item.path for item in items if item.path]  # a dump lies nowhere
     shared = os.path.commonpath(paths) if paths and len(paths) == len(items) else ""
     formats = {item.format.value for item in items}

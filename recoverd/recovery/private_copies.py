@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+from collections.abc import Callable
 from contextlib import suppress
 from itertools import islice
 from types import TracebackType
@@ -42,7 +43,7 @@ class PrivateCopy:
     def __enter__(self) -> Self:
         self._base_fd = os.open(self._base, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
-            sweep(self._base_fd, _PREFIX)
+            sweep(self._base_fd, lambda name: name.startswith(_PREFIX) and is_leftover(name[len(_PREFIX) :]))
             os.mkdir(self._name, 0o700, dir_fd=self._base_fd)
             below = open_directory_at(self._base_fd, self._name)
             try:
@@ -73,10 +74,10 @@ class PrivateCopy:
             os.close(self._base_fd)
 
 
-def sweep(base_fd: int, prefix: str) -> None:
-    """Remove what killed processes have left in a directory, as far as that can be done."""
+def sweep(base_fd: int, is_left: Callable[[str], bool]) -> None:
+    """Remove what killed processes have left in a directory under such names, as far as that can be done."""
     for name in os.listdir(base_fd):
-        if name.startswith(prefix) and is_leftover(name[len(prefix) :]):
+        if is_left(name):
             _remove(base_fd, name)
 
 

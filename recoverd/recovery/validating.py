@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterable
 from contextlib import suppress
 from typing import TYPE_CHECKING
@@ -11,13 +12,13 @@ from recoverd.config.model import Validation
 from recoverd.recovery.places import remove_tree
 from recoverd.recovery.private_copies import may_enter, sweep
 from recoverd.state.verdicts import Verdict
-from recoverd.system.durable import temporary_name
-from recoverd.values import dataclass
+from recoverd.system.processes import is_alive, own_identity
+from recoverd.values import dataclass, replace
 
 if TYPE_CHECKING:
     from recoverd.services.commands import Ran
 
-_PREFIX = "recoverd-validate"
+_OWN = re.compile(r"recoverd-validate-([0-9]{1,10})-([0-9]{1,20})-[0-9a-f]{8}")
 _FOR_ALL = "/var/tmp"  # noqa: S108 - what is made there is private
 _NOT_RUN = frozenset({126, 127})  # what shells and env say of a program that can't be executed, or is not there
 
@@ -60,10 +61,10 @@ class PrivateCopy:
             base = _FOR_ALL
         base_fd = os.open(base, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
-            sweep(base_fd, _PREFIX)
+            sweep(base_fd, _is_left)
         finally:
             os.close(base_fd)
-        self._directory = os.path.join(base, _PREFIX + temporary_name())
+        self._directory = os.path.join(base, _own_name())
         os.mkdir(self._directory, 0o700)
         self._path = os.path.join(self._directory, self._name)
         try:
@@ -130,3 +131,15 @@ def _environment(directory: str) -> dict[str, str]:
     """Little of our own: what the tool writes goes where its copy goes."""
     path = os.environ.get("PATH") or "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
     return {"PATH": path, "HOME": directory, "TMPDIR": directory, "LANG": os.environ.get("LANG") or "C.UTF-8"}
+
+
+def _own_name() -> str:
+    """Short: tools make sockets there, and the path of one has 107 bytes at most."""
+    identity = own_identity()
+    return f"recoverd-validate-{identity.pid}-{identity.start_ticks}-{os.urandom(4).hex()}"
+
+
+def _is_left(name: str) -> bool:
+    """Whether a directory is that of a process that is gone."""
+    found = _OWN.fullmatch(name)
+    return found is not None and not is_alive(replace(own_identity(), pid=int(found[1]), start_ticks=int(found[2])))

@@ -33,7 +33,7 @@ def desk(machine: Machine) -> Iterator[Machine]:
     seen = "[Service]\nProtectKernelTunables=no\nProtectControlGroups=no\n"
     for unit in ("recoverd", "recoverd-confirm"):
         machine.write(f"/run/systemd/system/{unit}.service.d/boot-id.conf", seen)
-    machine.sh("systemctl daemon-reload; systemctl stop recoverd.service")
+    machine.sh("systemctl daemon-reload; systemctl stop recoverd.service recoverd-confirm.service")
     yield machine
     machine.run(["systemctl", "stop", "recoverd.service", "recoverd-confirm.service"])
     machine.run(["recoverd", "stop"])

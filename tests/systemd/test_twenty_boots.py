@@ -159,7 +159,7 @@ class House:
         self.machine.wait_for(lambda: f"boot/{n}" in self.saved_by_mosquitto(), "mosquitto to save")
         self.machine.wait_for(lambda: self.credentials().get("user") == f"user{n}", "the credentials")
         done = self.machine.run(["recoverd", "snapshot"], timeout=120)
-        assert done.status == 0, done
+        assert done.status == 0, done.out
 
     def saved_by_mosquitto(self) -> str:
         return str(self.machine.sh("tr -cd '[:print:]' </var/lib/mosquitto/mosquitto.db").out)

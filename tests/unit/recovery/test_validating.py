@@ -61,9 +61,16 @@ def test_what_is_nested_without_end_goes_too(monkeypatch: pytest.MonkeyPatch, tm
 def test_what_a_killed_one_has_left_goes_with_the_next(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Copies of somebody's state do not lie about for ever."""
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    left = tmp_path / "recoverd-validate.tmp-00000000-0000-0000-0000-000000000000-1-1-0123456789abcdef"
+    left = tmp_path / "recoverd-validate-4194304-1-01234567"
     left.mkdir()
     (left / "a.json").write_text("{}")
-    (tmp_path / "recoverd-validate.of-somebody-else").mkdir()
+    (tmp_path / "recoverd-validate-of-somebody-else").mkdir()
     assert validate(Validation(("test", "-r", "{path}")), "a.json", [b"{}"], uid=os.geteuid()) is None
-    assert os.listdir(tmp_path) == ["recoverd-validate.of-somebody-else"]
+    assert os.listdir(tmp_path) == ["recoverd-validate-of-somebody-else"]
+
+
+def test_there_is_room_for_the_name_of_a_socket() -> None:
+    """A tool that starts the service's own program on a copy makes one in a directory of its own: 107 bytes at most."""
+    most = len(tempfile.gettempdir()) + 50
+    work = f"test ${{#TMPDIR}} -lt {most} && try=$(mktemp -d) && test ${{#try}} -lt {most + 20}"
+    assert validate(Validation(("sh", "-c", work, "{path}")), "a.json", [b"{}"], uid=os.geteuid()) is None
