@@ -6,7 +6,6 @@ end of the archive, a footer in a skippable frame which leads to the index. It i
 
 from __future__ import annotations
 
-import io
 import json
 import os
 import re
@@ -121,8 +120,8 @@ class PackWriter:
         self._fd = fd
         self._compressor = Compressor(compression)
         self._hasher = blake3()
-        self._written = 0  # bytes of the file; what `_out` holds comes behind them
-        self._out = io.BytesIO()
+        self._written = 0
+        self._handed_out = 0  # of `_written`: for which the disk was told to begin
         self._thread = SideThread(_MOST_WAITING)
         self._helper = SideThread(_MOST_WAITING)
         self._ahead: SimpleQueue[bytes | BaseException] = SimpleQueue()  # what the helper has compressed
@@ -136,7 +135,6 @@ class PackWriter:
         self._where: dict[str, tuple[int, int, int]] = {}  # of the first `_looked` frames
         self._looked = 0
         self._measured = 0  # frames, when `reaches` was last asked
-        self._before_end = 0  # pieces of the thread's work
         self.ended = False  # nothing can be added any more
         self._name = ""
 
@@ -180,11 +178,11 @@ class PackWriter:
         if len(self._frames) == self._measured:
             return False
         self._measured = len(self._frames)
-        done = len(self._places)
-        if self._end + sum(x + x // 128 + 512 for x, _ in self._frames[done:]) < size:
+        done = len(self._places)  # first: meanwhile there may be more, and more bytes with them
+        if self._written + sum(x + x // 128 + 512 for x, _ in self._frames[done:]) < size:
             return False
         self._thread.wait()
-        return self._end >= size
+        return self._written >= size
 
     def locate(self, object_hash: str) -> Location:
         """Where an object that was added lies. Raises OSError when writing it failed, KeyError."""
@@ -194,16 +192,13 @@ class PackWriter:
                 self._where[name] = (self._looked, at, size)
             self._looked += 1
         number, at, size = self._where[object_hash]
-        if number >= len(self._places) or sum(self._places[number]) > self._written:
-            if not self.ended:
-                self._thread.give(self._write_out)
-            self._thread.wait()
+        self._thread.wait_for(number + 1)
         return Location(*self._places[number], self._frames[number][0], at, size)
 
     def index(self) -> Index:
         """Where all objects added so far lie. Raises OSError when writing them failed."""
         self.flush()
-        self._thread.wait_for(self._before_end if self.ended else self._thread.given)
+        self._thread.wait_for(len(self._frames))
         return {
             name: Location(offset, length, frame_size, at, size)
             for (offset, length), (frame_size, objects) in zip(self._places, self._frames, strict=True)
@@ -218,7 +213,6 @@ class PackWriter:
         if not self.ended:
             self.flush()
             self.ended = True
-            self._before_end = self._thread.given
             self._thread.give(self._write_end, sync)
 
     def finish(self, *, sync: bool = False) -> tuple[str, Index]:
@@ -253,43 +247,35 @@ class PackWriter:
     def _write_frame(self, parts: list[bytes]) -> None:
         self._write_compressed(self._compressor.frame(parts))
 
-    @property
-    def _end(self) -> int:
-        """Where the next frame begins."""
-        return sum(self._places[-1]) if self._places else 0
-
     def _write_compressed(self, frame: bytes) -> None:
-        self._places.append((self._end, len(frame)))
-        self._out.write(frame)
-        if self._out.tell() >= _WRITE_OUT_BYTES:
-            at, length = self._written, self._out.tell()
-            self._write_out()
+        offset = self._written
+        self._append(frame)
+        self._places.append((offset, len(frame)))
+        if self._written - self._handed_out >= _WRITE_OUT_BYTES:
             # The disk begins now what the sync at the end would wait for. Advice only: no error of it matters.
             with suppress(OSError):
-                os.posix_fadvise(self._fd, at, length, os.POSIX_FADV_DONTNEED)
-
-    def _write_out(self) -> None:
-        length = self._out.tell()
-        self._out.seek(0)
-        with self._out.getbuffer() as buffer, buffer[:length] as data:
-            write_all(self._fd, data)
-            self._hasher.update(data)
-        self._written += length
+                os.posix_fadvise(self._fd, self._handed_out, self._written - self._handed_out, os.POSIX_FADV_DONTNEED)
+            self._handed_out = self._written
 
     def _write_end(self, sync: bool) -> None:
         """Index, end of the archive and footer."""
         listed = zip(self._places, self._frames, strict=True)
         document = encode_index([(*place, size, objects) for place, (size, objects) in listed])
+        offset = self._written
         header = tar_header(INDEX_NAME.encode(), len(document))
-        frame = self._compressor.frame([header, document, padding(len(document)), _END_OF_ARCHIVE])
+        self._append(self._compressor.frame([header, document, padding(len(document)), _END_OF_ARCHIVE]))
         digest = blake3(document).digest()
-        footer = (_FOOTER_FRAME, _FOOTER.size - 8, _FOOTER_WHAT, self._end, len(frame), len(document), digest)
-        self._out.write(frame)
-        self._out.write(_FOOTER.pack(*footer))
-        self._write_out()
+        length = self._written - offset
+        footer = (_FOOTER_FRAME, _FOOTER.size - 8, _FOOTER_WHAT, offset, length, len(document), digest)
+        self._append(_FOOTER.pack(*footer))
         if sync:
             os.fsync(self._fd)
         self._name = self._hasher.hexdigest()
+
+    def _append(self, data: bytes) -> None:
+        write_all(self._fd, data)
+        self._hasher.update(data)
+        self._written += len(data)
 
 
 # --- reading

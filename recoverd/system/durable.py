@@ -76,7 +76,7 @@ def is_leftover(name: str) -> bool:
     return boot != boot_id() or not is_alive(ProcessIdentity(boot, int(pid), int(ticks)))
 
 
-def write_all(fd: int, data: bytes | memoryview) -> None:
+def write_all(fd: int, data: bytes) -> None:
     """Write all of `data`, whatever the kernel takes at a time. Raises OSError."""
     done = os.write(fd, data)
     if done < len(data):
