@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ import pytest
 from blake3 import blake3
 
 from recoverd.errors import DamagedObject
+from recoverd.recovery.board import Board
 from recoverd.recovery.replacement import Replacement
 from recoverd.recovery.staging import Staging, stage
 from recoverd.recovery.swapping import Applied, apply
@@ -97,6 +98,34 @@ class Bench:
 
     def apply(self, staging: Staging) -> Applied:
         return apply(staging, state_dir=self.state_dir, evidence={"why": "corrupt"})
+
+    def interrupt(self, *replacements: Replacement, after: str = "forward", times: int = 1) -> None:
+        """A restore whose process died after so many calls of a method of Board."""
+        pid = os.fork()
+        if pid == 0:
+            real: Callable[..., Any] = getattr(Board, after)
+            left = [times]
+
+            def dying(*args: Any) -> Any:
+                if left[0] == 0:
+                    os._exit(9)
+                left[0] -= 1
+                return real(*args)
+
+            setattr(Board, after, dying)
+            try:
+                self.restore(*replacements)
+            finally:
+                os._exit(0)
+        assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 9
+
+    def live_state(self, path: Path | None = None) -> dict[str, bytes | None]:
+        """What lies below live/ or another directory, without what restores leave beside it; None for directories."""
+        return {
+            str(one.relative_to(path or self.live)): None if one.is_dir() else one.read_bytes()
+            for one in sorted((path or self.live).rglob("*"))
+            if ".recoverd-" not in str(one)
+        }
 
     def left(self) -> Sequence[str]:
         """What is left in staging and of intents: nothing, after anything that ended."""

@@ -16,14 +16,6 @@ from recoverd.recovery.quarantine import list_quarantine, undo
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs to mount or to give files away")
 
 
-def state_of(path: Path) -> dict[str, bytes | None]:
-    return {
-        str(one.relative_to(path)): None if one.is_dir() else one.read_bytes()
-        for one in sorted(path.rglob("*"))
-        if ".recoverd-" not in str(one)
-    }
-
-
 def test_a_restore_of_all_kinds(bench: Any) -> None:
     """A file, a document, a missing document with its directories, a removal and a whole directory in one go; what
     was replaced is in quarantine with the evidence."""
@@ -41,7 +33,7 @@ def test_a_restore_of_all_kinds(bench: Any) -> None:
         bench.of("docs", None, "never-there"),
         bench.of("all", {"new": b"new"}, whole=True),
     )
-    assert state_of(bench.live) == {
+    assert bench.live_state() == {
         "all": None,
         "all/new": b"new",
         "docs": None,
@@ -84,7 +76,7 @@ def test_file_by_file_leaves_the_rest_alone(bench: Any) -> None:
     (bench.live / "d" / "was-file").write_bytes(b"file")
     value = {"sub": {"x": b"x"}, "new": {"y": b"y"}, "was-dir": b"now a file", "was-file": {"z": b"z"}}
     bench.restore(bench.of("d", value))
-    assert state_of(bench.live / "d") == {
+    assert bench.live_state(bench.live / "d") == {
         "new": None,
         "new/y": b"y",
         "sub": None,
@@ -101,12 +93,12 @@ def test_undo_and_its_undo(bench: Any) -> None:
     (bench.live / "d").mkdir()
     (bench.live / "d" / "a").write_bytes(b"bad")
     (bench.live / "d" / "extra").write_bytes(b"extra")
-    before = state_of(bench.live)
+    before = bench.live_state()
     bench.restore(bench.of("d", b"good", "a"), bench.of("d", None, "extra"), bench.of("d", b"n", "sub/new"))
-    after = state_of(bench.live)
+    after = bench.live_state()
     for expected in (before, after, before):
         applied = undo("svc", None, state_dir=bench.state_dir)
-        assert state_of(bench.live) == expected
+        assert bench.live_state() == expected
         (only,) = list_quarantine(bench.state_dir, "svc")
         assert only.path == applied.quarantine
         assert only.evidence["kind"] == "undo"
@@ -120,7 +112,7 @@ def test_undo_of_what_was_changed_since(bench: Any) -> None:
     (bench.live / "f").unlink()
     (bench.live / "made").write_bytes(b"grown")
     undo("svc", first.id, state_dir=bench.state_dir)
-    assert state_of(bench.live) == {"f": b"bad"}
+    assert bench.live_state() == {"f": b"bad"}
     (kept,) = list_quarantine(bench.state_dir, "svc")
     assert b"grown" in {one.read_bytes() for one in Path(kept.path).iterdir()}
 
@@ -159,7 +151,7 @@ def test_undo_when_the_ground_is_gone(bench: Any) -> None:
     assert caught.value.hint is not None
     (bench.live / "d").mkdir()
     undo("svc", None, state_dir=bench.state_dir)
-    assert state_of(bench.live) == {"d": None, "d/a": b"bad"}
+    assert bench.live_state() == {"d": None, "d/a": b"bad"}
 
 
 def test_undo_of_nothing_left(bench: Any) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import os
 import subprocess
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,49 +12,18 @@ import pytest
 
 from recoverd.errors import StateError
 from recoverd.recovery import intents
-from recoverd.recovery.board import Board
 from recoverd.recovery.quarantine import list_quarantine, undo
-from recoverd.recovery.replacement import Replacement
 from recoverd.recovery.swapping import finish_intent
 from recoverd.system import swap
 
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs to mount or to give files away")
 
 
-def state_of(path: Path) -> dict[str, bytes | None]:
-    return {
-        str(one.relative_to(path)): None if one.is_dir() else one.read_bytes()
-        for one in sorted(path.rglob("*"))
-        if ".recoverd-" not in str(one)
-    }
-
-
-def interrupt(bench: Any, *replacements: Replacement, after: str = "forward", times: int = 1) -> None:
-    """A restore whose process died after so many calls of a method of Board."""
-    pid = os.fork()
-    if pid == 0:
-        real: Callable[..., Any] = getattr(Board, after)
-        left = [times]
-
-        def dying(*args: Any) -> Any:
-            if left[0] == 0:
-                os._exit(9)
-            left[0] -= 1
-            return real(*args)
-
-        setattr(Board, after, dying)
-        try:
-            bench.restore(*replacements)
-        finally:
-            os._exit(0)
-    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 9
-
-
 def test_an_interrupted_restore_goes_on(bench: Any) -> None:
     """The next run of any kind finishes it first; until then it is listed, and nothing new is begun."""
     (bench.live / "a").write_bytes(b"old")
-    interrupt(bench, bench.of("a", b"A"), bench.of("b", b"B"))
-    assert state_of(bench.live) == {"a": b"A"}
+    bench.interrupt(bench.of("a", b"A"), bench.of("b", b"B"))
+    assert bench.live_state() == {"a": b"A"}
     (seen,) = intents.open_intents(bench.state_dir)
     assert (seen.service, seen.steps, seen.problem) == ("svc", 2, "")
     for attempt in (lambda: bench.restore(bench.of("c", b"C")), lambda: undo("svc", None, state_dir=bench.state_dir)):
@@ -65,7 +33,7 @@ def test_an_interrupted_restore_goes_on(bench: Any) -> None:
     assert finished is not None
     assert (finished.outcome, len(finished.paths)) == ("forward", 2)
     assert finished.quarantine == list_quarantine(bench.state_dir, "svc")[0].path
-    assert state_of(bench.live) == {"a": b"A", "b": b"B"}
+    assert bench.live_state() == {"a": b"A", "b": b"B"}
     assert intents.open_intents(bench.state_dir) == []
     assert finish_intent("svc", bench.state_dir) is None
     assert bench.left() == []
@@ -75,14 +43,14 @@ def test_a_lost_staging_is_taken_back(bench: Any) -> None:
     """A staged object is gone: what was done of the others is undone, so that all is old."""
     (bench.live / "a").write_bytes(b"old")
     (bench.live / "x").write_bytes(b"extra")
-    interrupt(bench, bench.of("a", b"A"), bench.of("m", b"M"), bench.of("x", None), bench.of("b", b"B"), times=3)
-    assert state_of(bench.live) == {"a": b"A", "m": b"M"}
+    bench.interrupt(bench.of("a", b"A"), bench.of("m", b"M"), bench.of("x", None), bench.of("b", b"B"), times=3)
+    assert bench.live_state() == {"a": b"A", "m": b"M"}
     (home,) = Path(bench.state_dir, "staging").iterdir()
     (home / "00004").unlink()
     finished = finish_intent("svc", bench.state_dir)
     assert finished is not None
     assert (finished.outcome, finished.quarantine) == ("back", "")
-    assert state_of(bench.live) == {"a": b"old", "x": b"extra"}
+    assert bench.live_state() == {"a": b"old", "x": b"extra"}
     assert list_quarantine(bench.state_dir, "svc") == []
     assert bench.left() == []
 
@@ -91,24 +59,24 @@ def test_what_somebody_else_wrote_stops_it(bench: Any) -> None:
     """Neither the staged nor the replaced object: stop and report, touch nothing; once it is out of the way, go on."""
     (bench.live / "a").write_bytes(b"old")
     (bench.live / "b").write_bytes(b"old")
-    interrupt(bench, bench.of("a", b"A"), bench.of("b", b"B"))
+    bench.interrupt(bench.of("a", b"A"), bench.of("b", b"B"))
     (bench.live / "b2").write_bytes(b"somebody's")
     os.rename(bench.live / "b2", bench.live / "b")
-    before = state_of(bench.live)
+    before = bench.live_state()
     for _ in range(2):
         with pytest.raises(StateError, match="somebody else wrote") as caught:
             finish_intent("svc", bench.state_dir)
         assert str(bench.live / "b") in str(caught.value)
         assert caught.value.hint is not None
-        assert state_of(bench.live) == before
+        assert bench.live_state() == before
     (bench.live / "b").unlink()
     assert finish_intent("svc", bench.state_dir) is not None
-    assert state_of(bench.live) == {"a": b"A", "b": b"B"}
+    assert bench.live_state() == {"a": b"A", "b": b"B"}
 
 
 def test_a_quarantine_that_somebody_deleted(bench: Any) -> None:
     """All was swapped, then the place with the replaced objects went: new state stays, and the record."""
-    interrupt(bench, bench.of("a", b"A"), after="sync", times=0)
+    bench.interrupt(bench.of("a", b"A"), after="sync", times=0)
     (home,) = Path(bench.state_dir, "staging").iterdir()
     subprocess.run(["rm", "-r", home], check=True)
     finished = finish_intent("svc", bench.state_dir)
@@ -120,17 +88,17 @@ def test_a_quarantine_that_somebody_deleted(bench: Any) -> None:
 def test_replaced_objects_that_are_gone_can_not_be_taken_back(bench: Any) -> None:
     """Half done, and the whole place is gone: neither way is left, which is reported and not guessed at."""
     (bench.live / "a").write_bytes(b"old")
-    interrupt(bench, bench.of("a", b"A"), bench.of("b", b"B"))
+    bench.interrupt(bench.of("a", b"A"), bench.of("b", b"B"))
     (home,) = Path(bench.state_dir, "staging").iterdir()
     subprocess.run(["rm", "-r", home], check=True)
     with pytest.raises(StateError):
         finish_intent("svc", bench.state_dir)
-    assert state_of(bench.live) == {"a": b"A"}
+    assert bench.live_state() == {"a": b"A"}
 
 
 def test_a_damaged_intent_is_not_guessed_at(bench: Any) -> None:
     """An intent that can't be read is reported with what to do, listed with its problem, and stagings are kept."""
-    interrupt(bench, bench.of("a", b"A"), bench.of("b", b"B"))
+    bench.interrupt(bench.of("a", b"A"), bench.of("b", b"B"))
     path = Path(intents.intent_path(bench.state_dir, "svc"))
     for damage in (b"", b"\0" * 100, path.read_bytes()[:50], b'{"format": 9}', b"[]"):
         path.write_bytes(damage)
@@ -157,7 +125,7 @@ def test_an_error_in_the_middle_is_taken_back_at_once(bench: Any, monkeypatch: p
     monkeypatch.setattr(swap, "_renameat2", lambda: failing)
     with pytest.raises(StateError, match="everything is as it was"):
         bench.restore(bench.of("a", b"A"), bench.of("b", b"B"))
-    assert state_of(bench.live) == {"a": b"old", "b": b"old"}
+    assert bench.live_state() == {"a": b"old", "b": b"old"}
     assert bench.left() == []
     assert list_quarantine(bench.state_dir, "svc") == []
 
@@ -180,7 +148,7 @@ def test_an_error_that_can_not_be_taken_back_keeps_the_intent(bench: Any, monkey
     assert len(intents.open_intents(bench.state_dir)) == 1
     monkeypatch.undo()
     assert finish_intent("svc", bench.state_dir) is not None
-    assert state_of(bench.live) == {"a": b"A", "b": b"B"}
+    assert bench.live_state() == {"a": b"A", "b": b"B"}
     assert bench.left() == []
 
 
@@ -200,7 +168,7 @@ def test_a_quarantine_that_can_not_be_made_keeps_the_intent(bench: Any, monkeypa
         finish_intent("svc", bench.state_dir)
     monkeypatch.undo()
     assert finish_intent("svc", bench.state_dir) is not None
-    assert state_of(bench.live) == {"a": b"A"}
+    assert bench.live_state() == {"a": b"A"}
     assert len(list_quarantine(bench.state_dir, "svc")) == 1
 
 
@@ -219,9 +187,9 @@ def test_what_was_replaced_stays_when_the_end_can_not_be_made_durable(
         bench.restore(bench.of("a", b"A"))
     monkeypatch.undo()
     assert finish_intent("svc", bench.state_dir) is None
-    assert state_of(bench.live) == {"a": b"A"}
+    assert bench.live_state() == {"a": b"A"}
     undo("svc", None, state_dir=bench.state_dir)
-    assert state_of(bench.live) == {"a": b"old"}
+    assert bench.live_state() == {"a": b"old"}
 
 
 def test_no_room_for_the_evidence_changes_nothing(bench: Any, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -234,5 +202,5 @@ def test_no_room_for_the_evidence_changes_nothing(bench: Any, monkeypatch: pytes
     (bench.live / "a").write_bytes(b"old")
     with pytest.raises(StateError, match="No space left"):
         bench.restore(bench.of("a", b"A"))
-    assert state_of(bench.live) == {"a": b"old"}
+    assert bench.live_state() == {"a": b"old"}
     assert bench.left() == []

@@ -14,42 +14,11 @@ import pytest
 
 from recoverd.errors import StateError
 from recoverd.recovery import intents
-from recoverd.recovery.board import Board
 from recoverd.recovery.quarantine import undo
-from recoverd.recovery.replacement import Replacement
 from recoverd.recovery.swapping import finish_intent
 from recoverd.system import swap
 
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs to mount or to give files away")
-
-
-def state_of(path: Path) -> dict[str, bytes | None]:
-    return {
-        str(one.relative_to(path)): None if one.is_dir() else one.read_bytes()
-        for one in sorted(path.rglob("*"))
-        if ".recoverd-" not in str(one)
-    }
-
-
-def interrupt(bench: Any, *replacements: Replacement, after: str = "forward", times: int = 1) -> None:
-    """A restore whose process died after so many calls of a method of Board."""
-    pid = os.fork()
-    if pid == 0:
-        real: Callable[..., Any] = getattr(Board, after)
-        left = [times]
-
-        def dying(*args: Any) -> Any:
-            if left[0] == 0:
-                os._exit(9)
-            left[0] -= 1
-            return real(*args)
-
-        setattr(Board, after, dying)
-        try:
-            bench.restore(*replacements)
-        finally:
-            os._exit(0)
-    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 9
 
 
 def test_planted_links_are_replaced_not_followed(bench: Any, tmp_path: Path) -> None:
@@ -61,8 +30,8 @@ def test_planted_links_are_replaced_not_followed(bench: Any, tmp_path: Path) -> 
     (bench.live / "d" / "sub").symlink_to("../../etc")
     os.mkfifo(bench.live / "d" / "pipe")
     bench.restore(bench.of("d", b"1", "passwd"), bench.of("d", b"2", "sub/passwd"), bench.of("d", b"3", "pipe"))
-    assert state_of(tmp_path / "etc") == {"passwd": b"root"}
-    assert state_of(bench.live / "d") == {"passwd": b"1", "pipe": b"3", "sub": None, "sub/passwd": b"2"}
+    assert bench.live_state(tmp_path / "etc") == {"passwd": b"root"}
+    assert bench.live_state(bench.live / "d") == {"passwd": b"1", "pipe": b"3", "sub": None, "sub/passwd": b"2"}
     undo("svc", None, state_dir=bench.state_dir)
     assert (bench.live / "d" / "sub").is_symlink()
 
@@ -99,7 +68,7 @@ def test_directories_swapped_under_us(bench: Any, tmp_path: Path) -> None:
         stop.set()
         thread.join()
         os.close(fd)
-    assert state_of(tmp_path / "elsewhere") == {"f": b"outside"}
+    assert bench.live_state(tmp_path / "elsewhere") == {"f": b"outside"}
 
 
 @pytest.fixture
@@ -123,17 +92,17 @@ def test_a_mount_root_is_restored_by_its_children(bench: Any, mount: Callable[..
     mount(bench.live / "d", "tmpfs", "size=4m")
     for name in ("same", "extra"):
         (bench.live / "d" / name).write_bytes(b"bad")
-    before = state_of(bench.live)
+    before = bench.live_state()
     after = {"d": None, "d/new": None, "d/new/x": b"x", "d/same": b"good"}
     bench.restore(bench.of("d", {"same": b"good", "new": {"x": b"x"}}, whole=True))
-    assert state_of(bench.live) == after
+    assert bench.live_state() == after
     assert bench.left() == []
     for expected in (before, after):
         undo("svc", None, state_dir=bench.state_dir)
-        assert state_of(bench.live) == expected
-    interrupt(bench, bench.of("d", {"y": b"y"}, whole=True), times=2)
+        assert bench.live_state() == expected
+    bench.interrupt(bench.of("d", {"y": b"y"}, whole=True), times=2)
     finish_intent("svc", bench.state_dir)
-    assert state_of(bench.live) == {"d": None, "d/y": b"y"}
+    assert bench.live_state() == {"d": None, "d/y": b"y"}
 
 
 def test_a_mount_inside_a_directory_is_refused_not_broken(bench: Any, mount: Callable[..., None]) -> None:
@@ -158,7 +127,7 @@ def test_a_whole_directory_is_not_swapped_with_what_is_mounted_below(bench: Any,
         bench.restore(bench.of("d", {"a": b"new"}, whole=True))
     bench.restore(bench.of("d", {"a": b"new", "sub": {"b": b"new"}}))
     assert (bench.live / "d" / "sub" / "inner").is_mount()
-    assert state_of(bench.live / "d") == {
+    assert bench.live_state(bench.live / "d") == {
         "a": b"new",
         "sub": None,
         "sub/b": b"new",
@@ -176,15 +145,15 @@ def test_lower_directories_of_an_overlay(bench: Any, mount: Callable[..., None],
     (tmp_path / "lower" / "d" / "b").write_bytes(b"bad")
     layers = f"lowerdir={tmp_path}/lower,upperdir={tmp_path}/upper,workdir={tmp_path}/work,redirect_dir=off"
     mount(bench.live, "overlay", layers)
-    before = state_of(bench.live)
+    before = bench.live_state()
     after = {"d": None, "d/c": b"new", "d/sub": None, "d/sub/a": b"good"}
     bench.restore(
         bench.of("d", {"sub": {"a": b"good"}, "c": b"new"}, whole=True),
         bench.of("other", b"o", "made/x"),
     )
-    assert state_of(bench.live) == after | {"other": None, "other/made": None, "other/made/x": b"o"}
+    assert bench.live_state() == after | {"other": None, "other/made": None, "other/made/x": b"o"}
     undo("svc", None, state_dir=bench.state_dir)
-    assert state_of(bench.live) == before
+    assert bench.live_state() == before
 
 
 @as_root
@@ -207,10 +176,10 @@ def test_many_directories_need_few_descriptors(bench: Any, monkeypatch: pytest.M
     for name in value:
         (bench.live / "all" / name).mkdir(parents=True)
         (bench.live / "all" / name / "f").write_bytes(b"old")
-    before = state_of(bench.live)
+    before = bench.live_state()
     descriptors = len(os.listdir("/proc/self/fd"))
     bench.restore(bench.of("all", value))
-    assert {data for data in state_of(bench.live).values() if data is not None} == {b"new"}
+    assert {data for data in bench.live_state().values() if data is not None} == {b"new"}
     undo("svc", None, state_dir=bench.state_dir)
-    assert state_of(bench.live) == before
+    assert bench.live_state() == before
     assert len(os.listdir("/proc/self/fd")) == descriptors
