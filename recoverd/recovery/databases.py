@@ -7,6 +7,7 @@ lies beside it is never stored, and goes to quarantine with the database when it
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from collections.abc import Iterator
@@ -292,7 +293,10 @@ class _Image:
     def pieces(self) -> Iterator[bytes]:
         """All bytes, so many at a time. Raises OSError."""
         for at in range(0, self.size, _PIECE):
-            piece = read_exactly(self.fd, at, min(_PIECE, self.size - at))
+            wanted = min(_PIECE, self.size - at)
+            piece = read_exactly(self.fd, at, wanted)
+            if len(piece) < wanted:  # who owns it can cut it off, the private copy as well
+                raise OSError(errno.ESTALE, "kept changing while it was read")
             yield piece if at else self.head + piece[len(self.head) :]
 
     @property

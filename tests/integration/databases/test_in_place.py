@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from recoverd.recovery import databases
+from recoverd.recovery.private_copies import PrivateCopy
 from recoverd.state.databases.process import Examination
 
 ROWS = 400  # some blocks
@@ -104,6 +105,39 @@ def test_it_is_cut_meanwhile(house: Any, copies: Copies, lost: str) -> None:
     assert made.verdict == "partial" if made.outcome == "saved" else made.verdict == "invalid", made
     assert "truncated" in str(made) or "0 bytes" in str(made)
     assert "two" not in house.users(house.stored(1))
+
+
+def test_a_large_one_is_cut_meanwhile(house: Any, copies: Copies) -> None:
+    """Nothing comes of bytes of which there are fewer than there were: what is there now is copied, and told."""
+    house.make("one", rows=6000)
+    size = house.store.stat().st_size
+    assert size > 2 * databases._TOGETHER
+    copies.during = lambda: os.truncate(house.store, size // 4096 // 3 * 4096)
+    made = house.snapshot()
+    assert (copies.in_place, copies.made) == (1, 1)
+    assert "truncated" in str(made), made
+
+
+@pytest.mark.parametrize("left_alone_ns", [0, 1 << 62], ids=["in place", "copied"])
+def test_the_copy_is_cut_by_its_owner(
+    house: Any, copies: Copies, monkeypatch: pytest.MonkeyPatch, left_alone_ns: int
+) -> None:
+    """Promise 12: the private copy is its owner's to write to."""
+    monkeypatch.setattr(databases, "_LEFT_ALONE_NS", left_alone_ns)
+    house.make("one", rows=6000)
+    entered = PrivateCopy.__enter__
+
+    def entering(self: Any) -> Any:
+        found = entered(self)
+        copies.during = lambda: os.ftruncate(found.fd, 4096)
+        return found
+
+    monkeypatch.setattr(PrivateCopy, "__enter__", entering)
+    if not left_alone_ns:
+        copies.during = lambda: os.utime(house.store)
+    made = house.snapshot()
+    assert copies.made == 1
+    assert "kept changing" in str(made), made
 
 
 @pytest.mark.parametrize("how", ["renamed", "link"])
