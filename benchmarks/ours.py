@@ -57,12 +57,14 @@ class Recoverd:
         self._source = source
         self.restored: Path | None = source
         self._inside, self._environment = inside, environment(empty(place))
-        item: dict[str, Any] = {"directory": str(source), "format": "json"}
-        if schema:
-            item["schema"] = SCHEMA
-        self._config = configuration(place, {"bench": {"state": {"documents": item}}})
+        self._config = configuration(place, {"bench": {"state": {"state": self._item(schema=schema)}}})
         # as the other tools' repositories are: the first snapshot would make it otherwise
         Command([str(RECOVERD), "--config", str(self._config), "init"], self._environment).run()
+
+    def _item(self, *, schema: bool) -> dict[str, Any]:
+        """The state item, as it is written in the configuration."""
+        item: dict[str, Any] = {"directory": str(self._source), "format": "json"}
+        return item | {"schema": SCHEMA} if schema else item
 
     def work(self, phase: Phase) -> Work | None:
         """A restore is that after a loss: stage, validate, swap, sync, look again."""
@@ -79,9 +81,12 @@ class RecoverdDatabase(Recoverd):
     """The same, of one SQLite database in a directory."""
 
     def __init__(self, place: Path, source: Path, database: Path) -> None:
+        self._database = database
         super().__init__(place, source, schema=False)
         self.packs = place / "state" / "repository" / "packs"
-        self._config = configuration(place, {"bench": {"state": {"store": {"sqlite": str(database)}}}})
+
+    def _item(self, *, schema: bool) -> dict[str, Any]:  # noqa: ARG002 - a database has none
+        return {"sqlite": str(self._database)}
 
 
 class CopyInside:

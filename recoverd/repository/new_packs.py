@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 
+from recoverd.repository.compression import CompressionProcess
 from recoverd.repository.packs import SUFFIX, Index, PackWriter
 from recoverd.system import durable
 from recoverd.values import dataclass
@@ -22,12 +23,12 @@ class NewPack:
     size: int = 0
 
     @staticmethod
-    def begin(directory: int, *, compression: int) -> NewPack:
-        """An empty one in `directory`, the descriptor of packs/. `compression` is a zstd level."""
+    def begin(directory: int, *, compression: int, process: CompressionProcess | None = None) -> NewPack:
+        """An empty one in `directory`, the descriptor of packs/. `compression` is a zstd level; `process` may help."""
         temporary = durable.temporary_name()
         flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
         fd = os.open(temporary, flags, 0o600, dir_fd=directory)
-        return NewPack(directory, temporary, fd, PackWriter(fd, compression=compression))
+        return NewPack(directory, temporary, fd, PackWriter(fd, compression=compression, process=process))
 
     @property
     def is_open(self) -> bool:

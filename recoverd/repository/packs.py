@@ -10,8 +10,7 @@ import json
 import os
 import re
 import struct
-from contextlib import suppress
-from queue import SimpleQueue
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, NamedTuple
 from zlib import adler32
 
@@ -24,7 +23,9 @@ from recoverd.system.durable import write_all
 from recoverd.system.reading import read_exactly
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
+
+    from recoverd.repository.compression import CompressionProcess
 
 PACK_VERSION = 1
 SUFFIX = ".tar.zst"
@@ -110,23 +111,21 @@ def encode_index(frames: Sequence[tuple[int, int, int, Sequence[tuple[str, int, 
 
 
 class PackWriter:
-    """Writes one pack to an open, empty file. Writing happens in a second thread, and so does compression; while that
-    thread has enough to do, a third one compresses too.
+    """Writes one pack to an open, empty file. A second thread compresses and writes, or, where there is much to do, a
+    `process` compresses and the caller's thread writes.
 
     A pack of the same objects in the same order and at the same level is the same file.
     """
 
-    def __init__(self, fd: int, *, compression: int) -> None:
+    def __init__(self, fd: int, *, compression: int, process: CompressionProcess | None = None) -> None:
         self._fd = fd
         self._compressor = Compressor(compression)
         self._hasher = blake3()
         self._written = 0
         self._handed_out = 0  # of `_written`: for which the disk was told to begin
         self._thread = SideThread(_MOST_WAITING)
-        self._helper = SideThread(_MOST_WAITING)
-        self._ahead: SimpleQueue[bytes | BaseException] = SimpleQueue()  # what the helper has compressed
-        self._helpers_compressor = Compressor(compression)
-        self._helped = False  # the last frame was given to the helper
+        self._process = process
+        self._failed: BaseException | None = None  # what this thread met when it wrote
         self._frames: list[tuple[int, list[tuple[str, int, int]]]] = []  # size and objects of those closed
         self._places: list[tuple[int, int]] = []  # offset and length of those written
         self._parts: list[bytes] = []  # the open frame
@@ -135,40 +134,55 @@ class PackWriter:
         self._where: dict[str, tuple[int, int, int]] = {}  # of the first `_looked` frames
         self._looked = 0
         self._measured = 0  # frames, when `reaches` was last asked
+        self.is_full = False
         self.ended = False  # nothing can be added any more
         self._name = ""
 
     def add(self, object_hash: str, data: bytes) -> None:
         """Append an object, which must not be in the pack yet. Raises OSError when writing fails, perhaps later."""
-        size = len(data)
-        if size >= FRAME_BYTES:
-            self.flush()
-        at = self._open_size + _BLOCK
-        self._open_objects.append((object_hash, at, size))
-        self._parts += (tar_header(object_hash.encode("ascii"), size), data, _PADDING[-size % _BLOCK])
-        self._open_size = at = at + size + -size % _BLOCK
-        if at >= FRAME_BYTES:
-            self.flush()
+        self.add_all([(object_hash, data)], MOST_FRAME_BYTES)
+
+    def add_all(self, objects: Iterable[tuple[str, bytes]], most: int) -> int:
+        """The same with objects (hash, data), until the file is full, which means that it has `most` bytes. Returns how
+        many it took. The same objects fill the same packs, however many are given at a time.
+        """
+        count = 0
+        for object_hash, data in objects:
+            count += 1
+            size = len(data)
+            if size >= FRAME_BYTES:
+                self.flush()
+            at = self._open_size + _BLOCK
+            self._open_objects.append((object_hash, at, size))
+            self._parts += (tar_header(object_hash.encode("ascii"), size), data, _PADDING[-size % _BLOCK])
+            self._open_size = at = at + size + -size % _BLOCK
+            if at >= FRAME_BYTES:
+                self.flush()
+                self.is_full = self.reaches(most)
+                if self.is_full:
+                    break
+        return count
 
     def flush(self) -> None:
         """Close the open frame, so that what was added can be located."""
         if self._parts:
             parts, self._parts = self._parts, []
-            self._frames.append((self._open_size, self._open_objects))
-            self._open_size, self._open_objects = 0, []
-            self._helped = not self._helped and self._thread.is_busy
-            if self._helped:
-                self._helper.give(self._compress_ahead, parts)
-                self._thread.give(self._write_ahead)
+            size, self._open_size = self._open_size, 0
+            self._frames.append((size, self._open_objects))
+            self._open_objects = []
+            if self._process is not None and self._process.takes(size):
+                self._thread.wait()  # it may have frames from before
+                with self._here():
+                    self._process.give(parts, size, self._write_compressed)
             else:
-                self._thread.give(self._write_frame, parts)
+                self._give(self._write_frame, parts)
 
     def add_frame(self, frame: bytes, size: int, objects: Sequence[tuple[str, int, int]]) -> None:
         """Append a whole frame of another pack: `size` bytes of archive, with objects (hash, offset, size) that must
         not be in the pack yet. Raises OSError when writing fails, perhaps later."""
         self.flush()
         self._frames.append((size, list(objects)))
-        self._thread.give(self._write_compressed, frame)
+        self._give(self._write_compressed, [frame])
 
     def reaches(self, size: int) -> bool:
         """Whether the frames closed so far take `size` bytes or more. The same objects give the same answer.
@@ -181,7 +195,7 @@ class PackWriter:
         done = len(self._places)  # first: meanwhile there may be more, and more bytes with them
         if self._written + sum(x + x // 128 + 512 for x, _ in self._frames[done:]) < size:
             return False
-        self._thread.wait()
+        self._wait()
         return self._written >= size
 
     def locate(self, object_hash: str) -> Location:
@@ -192,13 +206,14 @@ class PackWriter:
                 self._where[name] = (self._looked, at, size)
             self._looked += 1
         number, at, size = self._where[object_hash]
-        self._thread.wait_for(number + 1)
+        if number >= len(self._places):
+            self._wait()
         return Location(*self._places[number], self._frames[number][0], at, size)
 
     def index(self) -> Index:
         """Where all objects added so far lie. Raises OSError when writing them failed."""
         self.flush()
-        self._thread.wait_for(len(self._frames))
+        self._wait()
         return {
             name: Location(offset, length, frame_size, at, size)
             for (offset, length), (frame_size, objects) in zip(self._places, self._frames, strict=True)
@@ -213,7 +228,8 @@ class PackWriter:
         if not self.ended:
             self.flush()
             self.ended = True
-            self._thread.give(self._write_end, sync)
+            self._give(self._write_end, sync)
+            self._process = None  # from now on it is the next pack's
 
     def finish(self, *, sync: bool = False) -> tuple[str, Index]:
         """The same, and wait for it. Returns the pack's name (BLAKE3 of the file, in hex) and its index.
@@ -227,30 +243,44 @@ class PackWriter:
         return self._name, index
 
     def close(self) -> None:
-        """End the threads; what they have in hand is finished first."""
-        self._thread.close()  # first: it may wait for the other one
-        self._helper.close()
+        """End the thread; what it has in hand is finished first."""
+        self._thread.close()
 
-    def _compress_ahead(self, parts: list[bytes]) -> None:
+    def _give(self, work: Callable[..., None], *arguments: object) -> None:
+        """To the thread, behind all that the process has in hand."""
+        self._finish_process()
+        self._thread.give(work, *arguments)
+
+    def _wait(self) -> None:
+        """Until all frames are written. Raises OSError when that failed."""
+        self._finish_process()
+        self._thread.wait_for(self._thread.given - self.ended)
+
+    def _finish_process(self) -> None:
+        if self._process is not None:
+            with self._here():
+                self._process.finish(self._write_compressed)
+
+    @contextmanager
+    def _here(self) -> Iterator[None]:
+        """For what is written by the caller's thread. Behind what fails there nothing more is written."""
+        if self._failed is not None:
+            raise self._failed
         try:
-            self._ahead.put(self._helpers_compressor.frame(parts))
+            yield
         except BaseException as error:
-            self._ahead.put(error)
+            self._failed = error
             raise
 
-    def _write_ahead(self) -> None:
-        frame = self._ahead.get()
-        if isinstance(frame, BaseException):
-            raise frame
-        self._write_compressed(frame)
-
     def _write_frame(self, parts: list[bytes]) -> None:
-        self._write_compressed(self._compressor.frame(parts))
+        self._write_compressed([self._compressor.frame(parts)])
 
-    def _write_compressed(self, frame: bytes) -> None:
+    def _write_compressed(self, frames: Sequence[bytes | memoryview]) -> None:
         offset = self._written
-        self._append(frame)
-        self._places.append((offset, len(frame)))
+        self._append(frames)
+        for frame in frames:
+            self._places.append((offset, len(frame)))
+            offset += len(frame)
         if self._written - self._handed_out >= _WRITE_OUT_BYTES:
             # The disk begins now what the sync at the end would wait for. Advice only: no error of it matters.
             with suppress(OSError):
@@ -263,19 +293,20 @@ class PackWriter:
         document = encode_index([(*place, size, objects) for place, (size, objects) in listed])
         offset = self._written
         header = tar_header(INDEX_NAME.encode(), len(document))
-        self._append(self._compressor.frame([header, document, padding(len(document)), _END_OF_ARCHIVE]))
+        self._append([self._compressor.frame([header, document, padding(len(document)), _END_OF_ARCHIVE])])
         digest = blake3(document).digest()
         length = self._written - offset
         footer = (_FOOTER_FRAME, _FOOTER.size - 8, _FOOTER_WHAT, offset, length, len(document), digest)
-        self._append(_FOOTER.pack(*footer))
+        self._append([_FOOTER.pack(*footer)])
         if sync:
             os.fsync(self._fd)
         self._name = self._hasher.hexdigest()
 
-    def _append(self, data: bytes) -> None:
-        write_all(self._fd, data)
-        self._hasher.update(data)
-        self._written += len(data)
+    def _append(self, parts: Sequence[bytes | memoryview]) -> None:
+        write_all(self._fd, *parts)
+        for part in parts:
+            self._hasher.update(part)
+            self._written += len(part)
 
 
 # --- reading

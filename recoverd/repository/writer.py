@@ -14,6 +14,7 @@ from blake3 import blake3
 from recoverd.errors import DamagedObject, RepositoryError, os_hint
 from recoverd.repository.blocks import list_objects
 from recoverd.repository.catalog import Catalog
+from recoverd.repository.compression import CompressionProcess
 from recoverd.repository.new_packs import NewPack
 from recoverd.repository.objects import Reader
 from recoverd.repository.packs import PACK_BYTES, Index, Location, read_frame
@@ -54,8 +55,8 @@ class Writer(Reader):
         self._sequence = sequence
         self._record = record
         self._packs: list[NewPack] = []
+        self._process: CompressionProcess | None = None  # for them
         self._new: dict[str, NewPack] = {}
-        self._sizes: dict[str, int] = {}  # of new objects, uncompressed
         self._stored: set[str] = set()  # known to the catalog, asked in this session
         self._children: dict[str, tuple[str, ...]] = {}  # of the trees and block lists put in this session
         with explained("prepared for writing"):
@@ -102,7 +103,7 @@ class Writer(Reader):
         object_hash = blake3(data).hexdigest()
         if not self.has(object_hash):
             with explained("written"):
-                self._add(object_hash, data)
+                self._add({object_hash: data})
         return object_hash
 
     def put_all(self, contents: Sequence[bytes]) -> list[str]:
@@ -111,17 +112,15 @@ class Writer(Reader):
         Raises RepositoryError.
         """
         hashes = [blake3(data).hexdigest() for data in contents]
-        unknown = set(hashes) - self._new.keys() - self._stored
+        # not by operators: those walk through all that was put before
+        unknown = set(hashes).difference(self._new).difference(self._stored)
         stored = self._catalog.known(unknown)
         if len(self._stored) > _MOST_STORED:  # what is forgotten is asked once more
             self._stored.clear()
         self._stored |= stored
         unknown -= stored
         with explained("written"):
-            for object_hash, data in zip(hashes, contents, strict=True):
-                if object_hash in unknown:
-                    unknown.remove(object_hash)
-                    self._add(object_hash, data)
+            self._add({key: data for key, data in zip(hashes, contents, strict=True) if key in unknown})
         return hashes
 
     def put_tree(self, entries: Sequence[Entry]) -> str:
@@ -212,24 +211,36 @@ class Writer(Reader):
         """Forget what was put since the last commit."""
         for pack in self._packs:
             pack.discard()
-        for known in (self._packs, self._new, self._sizes, self._stored, self._children):
+        if self._process is not None:
+            self._process.close()
+            self._process = None
+        for known in (self._packs, self._new, self._stored, self._children):
             known.clear()
 
     def new_pack(self) -> NewPack:
         """An empty pack that is none of this session's. Raises OSError."""
         return NewPack.begin(self._directory, compression=self._compression)
 
-    def _add(self, object_hash: str, data: bytes) -> None:
-        pack = self._packs[-1] if self._packs else None
-        if pack is None or not pack.is_open:
-            pack = self.new_pack()
-            self._packs.append(pack)
-        assert pack.writer is not None
-        pack.writer.add(object_hash, data)
-        self._new[object_hash] = pack
-        self._sizes[object_hash] = len(data)
-        if pack.writer.reaches(PACK_BYTES):
-            pack.end()
+    def _add(self, objects: Mapping[str, bytes]) -> None:
+        """Put objects, none of which is stored, into the open pack and, as those fill up, into new ones."""
+        hashes, waiting, taken = list(objects), iter(objects.items()), 0
+        while taken < len(hashes):
+            pack = self._packs[-1] if self._packs else None
+            if pack is None or not pack.is_open:
+                pack = self._begin_pack()
+            assert pack.writer is not None
+            count = pack.writer.add_all(waiting, PACK_BYTES)
+            self._new.update(dict.fromkeys(hashes[taken : taken + count], pack))
+            taken += count
+            if pack.writer.is_full:
+                pack.end()
+
+    def _begin_pack(self) -> NewPack:
+        if self._process is None:
+            self._process = CompressionProcess(self._compression)
+        pack = NewPack.begin(self._directory, compression=self._compression, process=self._process)
+        self._packs.append(pack)
+        return pack
 
     def _seal(self) -> dict[str, float]:
         """Give the packs of this session their names, durably. Returns what each new object takes, in bytes."""
@@ -237,7 +248,7 @@ class Writer(Reader):
             pack.finish()
         for pack in self._packs:
             pack.place()
-        shares: dict[str, float] = dict.fromkeys(self._sizes, 0.0)
+        shares: dict[str, float] = dict.fromkeys(self._new, 0.0)
         for pack in self._packs:
             shares.update(_shares(pack.index or {}, pack.size))
         return shares

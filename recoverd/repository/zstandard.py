@@ -39,7 +39,11 @@ class Compressor:
         self._buffer.seek(0)
         self._buffer.writelines(parts)
         with self._buffer.getbuffer() as whole, whole[: self._buffer.tell()] as content:
-            frame: bytes = self._compressor.compress(content, self._flush)
+            return self.compress(content)
+
+    def compress(self, content: bytes | memoryview) -> bytes:
+        """One whole frame."""
+        frame: bytes = self._compressor.compress(content, self._flush)
         return frame
 
 

@@ -76,13 +76,15 @@ def is_leftover(name: str) -> bool:
     return boot != boot_id() or not is_alive(ProcessIdentity(boot, int(pid), int(ticks)))
 
 
-def write_all(fd: int, data: bytes) -> None:
-    """Write all of `data`, whatever the kernel takes at a time. Raises OSError."""
-    done = os.write(fd, data)
-    if done < len(data):
-        view = memoryview(data)
-        while done < len(data):
-            done += os.write(fd, view[done:])
+def write_all(fd: int, *parts: bytes | memoryview) -> None:
+    """Write all of the parts (1,000 at most), whatever the kernel takes at a time. Raises OSError."""
+    done = os.write(fd, parts[0]) if len(parts) == 1 else os.writev(fd, parts)
+    for part in parts:
+        if done < len(part):
+            view = memoryview(part)[done:]
+            while view:
+                view = view[os.write(fd, view) :]
+        done = max(0, done - len(part))
 
 
 def write_file(dir_fd: int, name: str, data: bytes, *, mode: int = 0o600) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import sys
 import time
 from contextlib import suppress
 from types import TracebackType
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from recoverd.config.database_model import DatabaseRules
 from recoverd.state.verdicts import Judgement, Problem, Verdict
+from recoverd.system.interpreter import command_of, environment
 from recoverd.values import dataclass
 
 if TYPE_CHECKING:
@@ -74,9 +74,8 @@ class Examination:
         }
         self._heard = b""
         self._process: subprocess.Popen[bytes] = subprocess.Popen(
-            [sys.executable, "-S", "-m", "recoverd.state.databases.child"],
-            # Just where this process finds its modules, however it was started, and without what `site` would add.
-            env={**os.environ, "PYTHONSAFEPATH": "1", "PYTHONPATH": os.pathsep.join(_module_paths())},
+            command_of("recoverd.state.databases.child"),
+            env=environment(),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
@@ -161,11 +160,6 @@ class Examination:
             self._heard += block
         line, _, self._heard = self._heard.partition(b"\n")
         return json.loads(line)
-
-
-def _module_paths() -> list[str]:
-    own = os.path.abspath(__file__).rsplit(os.sep, 4)[0]  # an editable installation may be found by a hook of `site`
-    return [own, *map(os.path.abspath, sys.path)]
 
 
 def _unjudged(sentence: str) -> Judgement:

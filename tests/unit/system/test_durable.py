@@ -67,6 +67,20 @@ def test_short_writes_are_continued(tmp_path: Path, dir_fd: int, monkeypatch: py
     assert (tmp_path / "f").read_bytes() == bytes(range(256))
 
 
+@pytest.mark.parametrize("taken", [1, 2, 3, 7, 100])
+@pytest.mark.parametrize("parts", [[b"abc"], [b"", b"a", b""], [b"ab", b"cde", b"", b"f"], [b"a", b"b" * 50, b"cd"]])
+def test_short_writes_of_many_parts_are_continued(
+    parts: list[bytes], taken: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The kernel may stop anywhere, also between two parts."""
+    write = os.write
+    monkeypatch.setattr(os, "write", lambda fd, data: write(fd, bytes(data)[:taken]))
+    monkeypatch.setattr(os, "writev", lambda fd, given: write(fd, b"".join(given)[:taken]))
+    with (tmp_path / "file").open("wb") as file:
+        durable.write_all(file.fileno(), *parts)
+    assert (tmp_path / "file").read_bytes() == b"".join(parts)
+
+
 def test_mode_is_exact_and_links_are_replaced_not_followed(tmp_path: Path, dir_fd: int) -> None:
     """The mode does not depend on the umask, and a symlink planted at the name is replaced, its target untouched."""
     (tmp_path / "target").write_bytes(b"mine")
