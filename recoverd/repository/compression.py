@@ -48,11 +48,6 @@ class CompressionProcess:
         self._waiting: deque[tuple[int, int]] = deque()  # the frames it has in hand: where, and how many bytes
         self._heard = b""
 
-    @property
-    def is_busy(self) -> bool:
-        """Whether a frame was given that is not written yet."""
-        return bool(self._waiting)
-
     def takes(self, size: int) -> bool:
         """Whether a frame of `size` bytes may be given; the caller compresses it otherwise."""
         if self._process is None and not self._is_over:
