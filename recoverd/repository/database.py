@@ -16,6 +16,7 @@ import logging
 import os
 import stat
 import threading
+import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, TypeVar
@@ -71,6 +72,7 @@ class Database:
         self.path = path
         self._repository_id = repository_id
         self._connection: sqlite3.Connection | None = None
+        self._closing: Callable[[], object] = int  # does nothing
         self._inode: tuple[int, int] | None = None
         self._distrusted = False  # the file is damaged, and may not be copied
         self._in_memory = False  # a copy stands for the file,
@@ -146,7 +148,8 @@ class Database:
                 with _transaction(copy):
                     self._create(copy)
             self.close()
-            self._connection, self._in_memory, self._detached = copy, True, True
+            self._use(copy)
+            self._in_memory = self._detached = True
 
     def attach(self) -> None:
         """Go back to the file if it can be written again; it knows nothing of what happened meanwhile."""
@@ -163,24 +166,30 @@ class Database:
     def close(self) -> None:
         with self._lock:
             self._in_memory = self._detached = False
-            if self._connection is not None:
-                self._connection.close()
-                self._connection = None
+            self._connection = None
+            self._closing()
 
     def _open(self) -> sqlite3.Connection:
         if self._connection is None:
             import sqlite3
 
             try:
-                self._connection = self._open_file()
+                return self._use(self._open_file())
             except (sqlite3.Error, OSError) as error:
                 if isinstance(error, sqlite3.DatabaseError) and _code(error) in {11, 26}:  # CORRUPT, NOTADB
                     self._start_anew(f"it is damaged: {error}")
                     return self._open()
                 _log.debug("the catalog %s can't be written, so a copy in memory is used: %s", self.path, error)
-                self._connection, self._in_memory = self._open_in_memory(), True
+                self._use(self._open_in_memory())
+                self._in_memory = True
                 self._detached = isinstance(error, OSError) and error.errno == errno.ENOSPC
+        assert self._connection is not None
         return self._connection
+
+    def _use(self, connection: sqlite3.Connection) -> sqlite3.Connection:
+        # at the end of the process too, whoever holds us then: SQLite takes its journal into the file
+        self._connection, self._closing = connection, weakref.finalize(self, connection.close)
+        return connection
 
     def _open_file(self) -> sqlite3.Connection:
         import sqlite3

@@ -182,3 +182,11 @@ def test_check_as_a_plugin(saved: World) -> None:
     done = saved.run("check", "--format", "nagios")
     assert done.status == 3
     assert done.out.startswith("UNKNOWN - ")
+
+
+def test_a_command_leaves_the_catalog_whole(saved: World) -> None:
+    """What SQLite keeps beside the file is taken into it at the end: a copy in memory, on a full disk, has no more."""
+    for words in (["check"], ["snapshot"], ["pin", "notes/1"], ["restore", "--dry-run"], ["list"]):
+        saved.run(*words)
+        catalogs = [path.name for path in saved.root.rglob("catalog*")]
+        assert catalogs == ["catalog.sqlite"], words
