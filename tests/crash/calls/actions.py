@@ -26,6 +26,7 @@ class Action:
     captures: bool = False  # each service may get a snapshot of live state
     marks: bool = False  # not about snapshots: all of them stay
     endless: bool = False
+    compressing: bool = False  # a process of its own compresses
     broken: str = ""  # below `made`: what is read-only all the time
 
 
@@ -107,6 +108,9 @@ def fill_spare(house: House) -> None:
 SNAPSHOT = ("snapshot",)
 ACTIONS = {
     "a first snapshot": Action(SNAPSHOT, "nothing", generation=0, true=captured, captures=True),
+    "a first snapshot, compressed beside": Action(
+        SNAPSHOT, "nothing", generation=0, true=captured, captures=True, compressing=True
+    ),
     "a snapshot of nothing new": Action(SNAPSHOT, generation=TICKS - 1, true=captured),
     "a snapshot": Action(SNAPSHOT, true=captured, captures=True),
     "a snapshot with retention": Action(SNAPSHOT, keep=FEW, true=captured, captures=True),

@@ -84,8 +84,8 @@ CALLS: dict[str, tuple[int | None, int | None, tuple[tuple[int, int], ...]]] = {
     "sync": (162, 81, ()),
 }
 OPENS = {"open": 1, "openat": 2}  # where the flags are: only those that create or empty a file are stopped
-WRITES = ("write", "pwrite64")
-TAKE_SPACE = {*WRITES, "writev", "pwritev", "pwritev2", "copy_file_range", "sendfile", "fallocate", "open", "openat"}
+WRITES = ("write", "writev", "pwrite64")
+TAKE_SPACE = {*WRITES, "pwritev", "pwritev2", "copy_file_range", "sendfile", "fallocate", "open", "openat"}
 TAKE_SPACE |= {"openat2", "creat", "mkdir", "mkdirat", "link", "linkat", "symlink", "symlinkat", "mknod", "mknodat"}
 SYNCS = {"fsync", "fdatasync", "syncfs", "sync", "sync_file_range"}
 
@@ -172,8 +172,11 @@ class Call:
 
     def write_half(self) -> int:
         """Do half of a write in the child's stead; how many bytes that is, 0 where half is nothing."""
-        length = int(self.arguments[2])
-        data = self.memory(self.arguments[1], length)[: length // 2]
+        parts = [(self.arguments[1], self.arguments[2])]
+        if self.name == "writev":
+            parts = list(struct.iter_unpack("QQ", self.memory(self.arguments[1], 16 * self.arguments[2])))
+        data = b"".join(self.memory(address, length) for address, length in parts)
+        data = data[: sum(length for _, length in parts) // 2]
         if not data:
             return 0
         status = Path(f"/proc/{self.pid}/status").read_text()  # the call may be that of a second thread

@@ -22,6 +22,7 @@ import pytest
 from tests.conftest import Torture
 from tests.crash.calls.actions import ACTIONS, FAULTS, SAMPLE, Action
 from tests.crash.calls.house import BOUND, SERVICES, House, Told
+from tests.crash.calls.stopping import WRITES
 
 KILLS = ("killed", "killed half-way")
 EVERYWHERE = ("EIO once", "a full disk", "short")
@@ -67,9 +68,8 @@ def undisturbed(house: House) -> Look:
 
 def act(house: House, action: Action, **fault: Any) -> Any:
     broken = f"{house.made}/{action.broken}" if action.broken else ""
-    return house.run(
-        *action.words, keep=action.keep, root=str(house.made), endless=action.endless, broken=broken, **fault
-    )
+    fault |= {"endless": action.endless, "compressing": action.compressing, "broken": broken}
+    return house.run(*action.words, keep=action.keep, root=str(house.made), **fault)
 
 
 def afterwards(house: House, action: Action, usual: Undisturbed, *, hopeless: bool = False) -> bool:
@@ -176,8 +176,8 @@ def attack(house: House, torture: Torture, usual: Undisturbed, fault_name: str, 
 
 
 def points_of(usual: Undisturbed, fault: dict[str, Any]) -> list[int]:
-    writes = fault["fault"] in {"tear", "short"}
-    return [n for n, call in enumerate(usual.calls, 1) if not writes or call.startswith(("write ", "pwrite64 "))]
+    only = WRITES if fault["fault"] in {"tear", "short"} else None
+    return [number for number, call in enumerate(usual.calls, 1) if only is None or call.partition(" ")[0] in only]
 
 
 def test_killed_at_every_call(house: House, torture: Torture, undisturbed: Look, action_name: str) -> None:

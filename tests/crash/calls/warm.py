@@ -15,6 +15,7 @@ import os
 import pkgutil
 import socket
 import sys
+import time
 import traceback
 from collections.abc import Iterator
 from pathlib import Path
@@ -41,6 +42,24 @@ def warm_up() -> None:
     writer.PACK_BYTES = PACK_BYTES  # type: ignore[attr-defined]
     documents.BLOCK_SIZE, documents.BLOCK_THRESHOLD = BLOCK_BYTES, 2 * BLOCK_BYTES  # type: ignore[attr-defined]
     gc.freeze()
+
+
+def compress_beside() -> None:
+    """Have a process compress all frames of packs: it would not have begun when so small a snapshot is done."""
+    from recoverd.repository import writer
+    from recoverd.repository.compression import CompressionProcess
+
+    class AtOnce(CompressionProcess):
+        def __init__(self, level: int) -> None:
+            super().__init__(level, start_bytes=0)
+            self._is_over = False
+
+        def takes(self, size: int) -> bool:
+            while not (taken := super().takes(size)) and not self._is_over:
+                time.sleep(0.001)
+            return taken
+
+    writer.CompressionProcess = AtOnce  # type: ignore[assignment, attr-defined]
 
 
 def command(words: list[str]) -> int:
@@ -79,6 +98,8 @@ def serve(requests: Iterator[str], answers: io.TextIOBase) -> list[str] | None:
         if pid == 0:
             ours.close()
             os.environ.update(request["environment"])
+            if request.get("compressing"):
+                compress_beside()
             for number, fd in enumerate(output, 1):
                 os.dup2(fd, number)
             with theirs:
@@ -119,8 +140,7 @@ def main() -> None:
     words = serve(iter(requests.readline, ""), answers)
     if words is not None:  # a child
         status = command(words)
-        atexit._run_exitfuncs()
-        gc.collect()  # closes the catalog, as the end of an interpreter does
+        atexit._run_exitfuncs()  # closes the catalog
         sys.stdout.flush()
         os._exit(status)  # what is left of an end would only touch every page that was forked
 
