@@ -77,9 +77,10 @@ class Events:
         level: str | None = None,
         path: str | None = None,
         format: str | None = None,
+        where: Where | None = None,
         **figures: FigureValue,
     ) -> Event:
-        """Tell all sinks that `name` happened; the event as it was told.
+        """Tell all sinks that `name` happened; the event as it was told. `where` stands for item, path and format.
 
         Without `message` the figures are put into words; without `level` the event has its usual one.
         ValueError for a name or level that does not exist and TypeError for a figure that is not a plain
@@ -89,19 +90,19 @@ class Events:
         for key, value in figures.items():
             if value is not None and not isinstance(value, str | int | float):
                 raise TypeError(f"figure {key} of {known} is a {type(value).__name__}, not a plain value")
-        if service is not None and item is None and path is None and format is None:
-            found = self._where(service)
-            item, path, format = found.item, found.path, found.format
+        where = where or Where(item, path, format)
+        if service is not None and where == NOWHERE:
+            where = self._where(service)
         event = Event(
             name=known,
             time_ns=clock.now_ns(),
             service=service,
-            item=item,
+            item=where.item,
             message=message or wording(known, figures),
             figures=_frozen(figures),
             level=chosen or KINDS[known].level,
-            path=path,
-            format=format,
+            path=where.path,
+            format=where.format,
         )
         for sink in tuple(self._sinks):
             try:

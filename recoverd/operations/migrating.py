@@ -286,12 +286,4 @@ def tell_done(run: RestoreRun) -> None:
     for (item, before, after), count in counts.items():
         message = f"from version {before} to {after}"
         where = where_of(run.service, (item,))
-        run.context.events.emit(
-            "migration.done",
-            service=run.service.name,
-            item=item,
-            path=where.path,
-            format=where.format,
-            message=message,
-            items=count,
-        )
+        run.context.events.emit("migration.done", service=run.service.name, where=where, message=message, items=count)

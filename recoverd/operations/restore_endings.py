@@ -70,9 +70,7 @@ def _tell_restored(run: RestoreRun, choice: Choice, items: tuple[ItemOutcome, ..
     run.context.events.emit(
         "restore.finished",
         service=run.service.name,
-        item=where.item,
-        path=where.path,
-        format=where.format,
+        where=where,
         message=message,
         level=level,
         candidate=choice.candidate,
@@ -142,9 +140,7 @@ def _tell_proven(run: RestoreRun, note: unproven.Unproven, up: Up) -> None:
     run.context.events.emit(
         "restore.finished",
         service=run.service.name,
-        item=where.item,
-        path=where.path,
-        format=where.format,
+        where=where,
         message=message,
         level=level,
         candidate=note.candidate,

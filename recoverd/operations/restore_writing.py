@@ -114,9 +114,7 @@ def _write_next(
             run.context.events.emit(
                 "restore.started",
                 service=run.service.name,
-                item=where.item,
-                path=where.path,
-                format=where.format,
+                where=where,
                 message=f"from {choice.candidate}",
                 candidate=choice.candidate,
                 items=len({part.item for part in choice.parts}),

@@ -109,9 +109,7 @@ def undo_files(context: Context, service: Service, found: Quarantined, request: 
     context.events.emit(
         "restore.finished",
         service=service.name,
-        item=where.item,
-        path=where.path,
-        format=where.format,
+        where=where,
         message=f"{found.id} was undone",
         verdict=verdict,
         items=len(touched),

@@ -45,8 +45,9 @@ def warm_up() -> None:
 
 
 def compress_beside() -> None:
-    """Have a process compress all frames of packs: it would not have begun when so small a snapshot is done."""
-    from recoverd.repository import writer
+    """Have a process compress all frames of packs: it would not have begun when so small a snapshot is done. With many
+    small frames in one pack, some are written by one call."""
+    from recoverd.repository import packs, writer
     from recoverd.repository.compression import CompressionProcess
 
     class AtOnce(CompressionProcess):
@@ -59,6 +60,7 @@ def compress_beside() -> None:
                 time.sleep(0.001)
             return taken
 
+    packs.FRAME_BYTES, writer.PACK_BYTES = 8 * 1024, 1024 * 1024  # type: ignore[attr-defined]
     writer.CompressionProcess = AtOnce  # type: ignore[assignment, attr-defined]
 
 
