@@ -140,9 +140,8 @@ class CompressionProcess:
         while len(self._heard) >= LENGTH.size:
             (length,) = LENGTH.unpack_from(self._heard)
             at, size = self._waiting[0] if self._waiting else (0, 0)
-            if size + length > _room(size):
+            if not self._waiting or size + length > _room(size):
                 self._give_up()
-            if self._is_over:
                 break
             self._heard = self._heard[LENGTH.size :]
             self._waiting.popleft()

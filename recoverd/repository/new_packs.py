@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import os
+from typing import TYPE_CHECKING
 
-from recoverd.repository.compression import CompressionProcess
 from recoverd.repository.packs import SUFFIX, Index, PackWriter
 from recoverd.system import durable
 from recoverd.values import dataclass
+
+if TYPE_CHECKING:
+    from recoverd.repository.compression import CompressionProcess
 
 
 @dataclass(slots=True)

@@ -8,13 +8,13 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from types import TracebackType
+from typing import TYPE_CHECKING
 
 from blake3 import blake3
 
 from recoverd.errors import DamagedObject, RepositoryError, os_hint
 from recoverd.repository.blocks import list_objects
 from recoverd.repository.catalog import Catalog
-from recoverd.repository.compression import CompressionProcess
 from recoverd.repository.new_packs import NewPack
 from recoverd.repository.objects import Reader
 from recoverd.repository.packs import PACK_BYTES, Index, Location, read_frame
@@ -23,6 +23,9 @@ from recoverd.repository.reserve import is_full
 from recoverd.repository.trees import EMPTY_TREE, Entry, tree_objects
 from recoverd.system import clock, durable
 from recoverd.system.locks import FileLock
+
+if TYPE_CHECKING:
+    from recoverd.repository.compression import CompressionProcess
 
 _CHILD = re.compile(
     rb'"(?:hash|blocks)":"([0-9a-f]{64})"'
@@ -237,6 +240,8 @@ class Writer(Reader):
 
     def _begin_pack(self) -> NewPack:
         if self._process is None:
+            from recoverd.repository.compression import CompressionProcess
+
             self._process = CompressionProcess(self._compression)
         pack = NewPack.begin(self._directory, compression=self._compression, process=self._process)
         self._packs.append(pack)

@@ -47,10 +47,9 @@ def warm_up() -> None:
 def compress_beside() -> None:
     """Have a process compress all frames of packs: it would not have begun when so small a snapshot is done. With many
     small frames in one pack, some are written by one call."""
-    from recoverd.repository import packs, writer
-    from recoverd.repository.compression import CompressionProcess
+    from recoverd.repository import compression, packs, writer
 
-    class AtOnce(CompressionProcess):
+    class AtOnce(compression.CompressionProcess):
         def __init__(self, level: int) -> None:
             super().__init__(level, start_bytes=0)
             self._is_over = False
@@ -61,7 +60,7 @@ def compress_beside() -> None:
             return taken
 
     packs.FRAME_BYTES, writer.PACK_BYTES = 8 * 1024, 1024 * 1024  # type: ignore[attr-defined]
-    writer.CompressionProcess = AtOnce  # type: ignore[assignment, attr-defined]
+    compression.CompressionProcess = AtOnce  # type: ignore[misc, assignment]
 
 
 def command(words: list[str]) -> int:

@@ -11,10 +11,11 @@ import psutil
 import pytest
 
 from recoverd.repository.compression import START_BYTES
+from tests.children import children_that_run
 
 
 def helpers() -> list[psutil.Process]:
-    return [each for each in psutil.Process().children() if "recoverd.repository.compression_child" in each.cmdline()]
+    return children_that_run("recoverd.repository.compression_child")
 
 
 def files(seed: int) -> dict[str, bytes]:

@@ -20,6 +20,7 @@ from recoverd.repository import compression
 from recoverd.repository.compression import LENGTH, SHARED_BYTES, CompressionProcess
 from recoverd.repository.packs import Index, PackWriter, read_frame, read_index
 from recoverd.repository.zstandard import Compressor
+from tests.children import children_that_run
 
 
 class Frames:
@@ -68,11 +69,8 @@ def at_work(*, deadline_s: float = 60.0) -> Iterator[CompressionProcess]:
         process.close()
 
 
-def child() -> psutil.Process:
-    (found,) = [
-        each for each in psutil.Process().children() if "recoverd.repository.compression_child" in each.cmdline()
-    ]
-    return found
+def helpers() -> list[psutil.Process]:
+    return children_that_run("recoverd.repository.compression_child")
 
 
 @pytest.mark.parametrize("most", [300, 20_000, 400_000])
@@ -109,11 +107,12 @@ def test_what_a_process_that_ends_or_hangs_had_in_hand_is_compressed_here(signal
     with at_work(deadline_s=0.3) as process:
         for number in range(200):
             if number == at:
-                os.kill(child().pid, signalled)
+                (helper,) = helpers()
+                os.kill(helper.pid, signalled)
             frames.give(process, number)
         process.finish(frames.write)
         assert not process.takes(10)
-        assert not [each for each in psutil.Process().children() if "compression_child" in " ".join(each.cmdline())]
+        assert not helpers()
     assert frames.written == frames.expected
 
 
@@ -131,6 +130,18 @@ def test_what_it_says_is_checked(answer: bytes, monkeypatch: pytest.MonkeyPatch,
             frames.give(process, number)
         process.finish(frames.write)
     assert frames.written == frames.expected
+
+
+def test_an_answer_that_nobody_waits_for_is_its_end(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    script = tmp_path / "eager.py"
+    script.write_text(f"import os, time\nos.write(1, b'\\n' + {LENGTH.pack(5)!r} * 30)\ntime.sleep(100)\n")
+    monkeypatch.setattr(compression, "command_of", lambda _: [sys.executable, "-S", str(script)])
+    written: list[bytes] = []
+    with at_work(deadline_s=0.3) as process:
+        process.give([b"text"], 4, lambda frames: written.extend(map(bytes, frames)))
+        process.finish(lambda frames: written.extend(map(bytes, frames)))
+        assert not process.takes(10)
+    assert len(written) == 1  # what it is, the hashes of what is in it tell who reads it
 
 
 @pytest.mark.parametrize("command", [["/nowhere/python"], ["/bin/false"], ["/bin/echo", "hello"]])
@@ -151,7 +162,7 @@ def test_little_work_starts_nothing() -> None:
     process = CompressionProcess(3, start_bytes=1_000_000)
     try:
         assert not any(process.takes(9_999) for _ in range(100))
-        assert not [each for each in psutil.Process().children() if "compression_child" in " ".join(each.cmdline())]
+        assert not helpers()
     finally:
         process.close()
 
@@ -160,7 +171,7 @@ def test_one_processor_starts_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0})
     process = CompressionProcess(3, start_bytes=1)
     assert not any(process.takes(10_000) for _ in range(100))
-    assert not [each for each in psutil.Process().children() if "compression_child" in " ".join(each.cmdline())]
+    assert not helpers()
 
 
 def test_what_does_not_fit_is_not_taken() -> None:
