@@ -15,11 +15,12 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from recoverd.repository.zstandard import Compressor
-from recoverd.system.interpreter import command_of, environment
+from recoverd.system.interpreter import start_module
 
 if TYPE_CHECKING:
     import subprocess
 
+_CHILD = "recoverd.repository.compression_child"
 READY = b"\n"  # what the process says first
 PLACE = struct.Struct("<II")  # what it is told of each frame: where in the shared memory, and how many bytes
 LENGTH = struct.Struct("<I")  # what it answers: the bytes of what it made of it, which lies behind it
@@ -95,22 +96,12 @@ class CompressionProcess:
         self._shared = None  # not closed: who failed to write may still hold a part of it
 
     def _start(self) -> None:
-        import subprocess
-
         try:
             fd = os.memfd_create("recoverd-frames")
             try:
                 os.ftruncate(fd, SHARED_BYTES)
                 self._shared = mmap.mmap(fd, SHARED_BYTES)
-                self._process = subprocess.Popen(
-                    [*command_of("recoverd.repository.compression_child"), str(self._level), str(fd)],
-                    env=environment(),
-                    stdin=subprocess.PIPE,
-                    stdout=subprocess.PIPE,
-                    stderr=subprocess.DEVNULL,
-                    start_new_session=True,
-                    pass_fds=(fd,),
-                )
+                self._process = start_module(_CHILD, str(self._level), str(fd), pass_fds=(fd,))
             finally:
                 os.close(fd)
         except OSError:

@@ -22,6 +22,7 @@ from recoverd.state.formats import json_format
 from recoverd.state.formats.text import Limits, Unjudgeable
 from recoverd.state.schemas import Closure, Validator
 from recoverd.state.verdicts import Problem
+from recoverd.system.interpreter import start_module
 
 if TYPE_CHECKING:
     import subprocess
@@ -71,18 +72,8 @@ class GuardedValidator:
         self._process = None
 
     def _start(self) -> None:
-        import subprocess
-
         self.close()
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", __name__],
-            # Just where this process finds its modules, however it was started; nothing is added to that.
-            env={**os.environ, "PYTHONSAFEPATH": "1", "PYTHONPATH": os.pathsep.join(map(os.path.abspath, sys.path))},
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            start_new_session=True,
-        )
+        self._process = start_module(__name__)
         self._end = weakref.finalize(self, _kill, self._process)
         self._ask(self._setup, _START_S)
 

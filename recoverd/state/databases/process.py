@@ -7,15 +7,12 @@ import os
 import time
 from contextlib import suppress
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
 from recoverd.config.database_model import DatabaseRules
 from recoverd.state.verdicts import Judgement, Problem, Verdict
-from recoverd.system.interpreter import command_of, environment
+from recoverd.system.interpreter import start_module
 from recoverd.values import dataclass
-
-if TYPE_CHECKING:
-    import subprocess
 
 DEADLINE_S = 60.0
 _COPIED_PER_S = 5_000_000  # bytes, on a slow board with a slow card
@@ -55,8 +52,6 @@ class Examination:
     def __init__(
         self, source: Source, target: str | None, rules: DatabaseRules, *, deadline_s: float = DEADLINE_S
     ) -> None:
-        import subprocess
-
         self._copy_s = deadline_s + source.size_bytes / _COPIED_PER_S
         self._judge_s = deadline_s + source.size_bytes / _JUDGED_PER_S
         given = source.directory if source.file is None else source.file
@@ -73,15 +68,7 @@ class Examination:
             "assert": rules.assertions,
         }
         self._heard = b""
-        self._process: subprocess.Popen[bytes] = subprocess.Popen(
-            command_of("recoverd.state.databases.child"),
-            env=environment(),
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            start_new_session=True,
-            pass_fds=(given,),
-        )
+        self._process = start_module("recoverd.state.databases.child", pass_fds=(given,))
         assert self._process.stdin is not None
         try:
             self._process.stdin.write(json.dumps(asked).encode() + b"\n")

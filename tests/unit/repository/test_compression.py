@@ -20,6 +20,7 @@ from recoverd.repository import compression
 from recoverd.repository.compression import LENGTH, SHARED_BYTES, CompressionProcess
 from recoverd.repository.packs import Index, PackWriter, read_frame, read_index
 from recoverd.repository.zstandard import Compressor
+from recoverd.system import interpreter
 from tests.children import children_that_run
 
 
@@ -123,7 +124,7 @@ def test_what_it_says_is_checked(answer: bytes, monkeypatch: pytest.MonkeyPatch,
     script.write_text(
         f"import os, time\nos.write(1, b'\\n')\nos.read(0, 1)\nos.write(1, {answer!r})\ntime.sleep(100)\n"
     )
-    monkeypatch.setattr(compression, "command_of", lambda _: [sys.executable, "-S", str(script)])
+    monkeypatch.setattr(interpreter, "command_of", lambda *_: [sys.executable, "-S", str(script)])
     frames = Frames(3, 100, 50_000)
     with at_work(deadline_s=0.3) as process:
         for number in range(100):
@@ -135,7 +136,7 @@ def test_what_it_says_is_checked(answer: bytes, monkeypatch: pytest.MonkeyPatch,
 def test_an_answer_that_nobody_waits_for_is_its_end(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     script = tmp_path / "eager.py"
     script.write_text(f"import os, time\nos.write(1, b'\\n' + {LENGTH.pack(5)!r} * 30)\ntime.sleep(100)\n")
-    monkeypatch.setattr(compression, "command_of", lambda _: [sys.executable, "-S", str(script)])
+    monkeypatch.setattr(interpreter, "command_of", lambda *_: [sys.executable, "-S", str(script)])
     written: list[bytes] = []
     with at_work(deadline_s=0.3) as process:
         process.give([b"text"], 4, lambda frames: written.extend(map(bytes, frames)))
@@ -146,7 +147,7 @@ def test_an_answer_that_nobody_waits_for_is_its_end(monkeypatch: pytest.MonkeyPa
 
 @pytest.mark.parametrize("command", [["/nowhere/python"], ["/bin/false"], ["/bin/echo", "hello"]])
 def test_one_that_never_begins_is_done_without(command: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(compression, "command_of", lambda _: command)
+    monkeypatch.setattr(interpreter, "command_of", lambda *_: command)
     frames, process = Frames(4, 50, 10_000), CompressionProcess(3, start_bytes=1)
     try:
         for number in range(50):
