@@ -16,7 +16,7 @@ def main() -> int:
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # what is done is done: nothing is left but to end
     except KeyboardInterrupt:
         status = 130
-    gc.freeze()  # nor at the end, where it costs a tenth of what `check` takes
+    gc.freeze()  # nor at the end, where it costs a tenth of what `--help` takes
     return status
 
 

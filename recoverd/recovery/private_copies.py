@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import os
-import threading
 from collections.abc import Callable
 from contextlib import suppress
 from itertools import islice
@@ -68,11 +67,11 @@ class PrivateCopy:
 
     def _close(self) -> None:
         try:
+            if self.fd >= 0:
+                os.close(self.fd)
             _remove(self._base_fd, self._name)
         finally:
             os.close(self._base_fd)
-            if self.fd >= 0:
-                _free(self.fd)
 
 
 def sweep(base_fd: int, is_left: Callable[[str], bool]) -> None:
@@ -80,16 +79,6 @@ def sweep(base_fd: int, is_left: Callable[[str], bool]) -> None:
     for name in os.listdir(base_fd):
         if is_left(name):
             _remove(base_fd, name)
-
-
-def _free(fd: int) -> None:
-    """Close what has no name any more. That frees its room, which takes a tenth of a second for some hundred MB:
-    nobody waits for it."""
-    if os.fstat(fd).st_size > _SMALL_BYTES:
-        with suppress(RuntimeError):  # there may be no room for a thread
-            threading.Thread(target=os.close, args=(fd,), name="recoverd-free", daemon=True).start()
-            return
-    os.close(fd)
 
 
 def _remove(base_fd: int, name: str) -> None:
