@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 __all__ = ["dataclass", "field", "replace"]
@@ -46,6 +47,7 @@ class _Factory:
 
 
 _REQUIRED = object()  # a field without a default
+_FIRST = 20  # objects of a class that take as long without a compiled `__init__` as to compile it
 _Fields = dict[str, tuple[str, Any]]  # name -> (annotation, default); those of base classes first
 
 
@@ -58,7 +60,7 @@ def _made(cls: type, frozen: bool) -> type:
     slots = []
     for name, annotation in cls.__annotations__.items():
         default = namespace.pop(name, _REQUIRED)
-        if default.__class__.__hash__ is None:
+        if _is_unhashable(default.__class__):
             raise ValueError(f"{cls.__name__}.{name}: objects would share this default, use field(default_factory=...)")
         if name not in fields:
             slots.append(name)
@@ -69,7 +71,7 @@ def _made(cls: type, frozen: bool) -> type:
         "__slots__": tuple(slots),
         "__match_args__": tuple(fields),
         "__dataclass_fields__": _LateFields(cls.__name__, fields),
-        "__init__": _Late("__init__", lambda owner: _init(owner, fields, frozen)),
+        "__init__": _LateInit(fields, frozen),
         "__repr__": _repr,
     }
     if "__eq__" not in namespace:
@@ -80,6 +82,12 @@ def _made(cls: type, frozen: bool) -> type:
     made = type(cls)(cls.__name__, cls.__bases__, common | namespace)
     made.__qualname__ = cls.__qualname__
     return made
+
+
+@cache
+def _is_unhashable(cls: type) -> bool:
+    # not by `cls.__hash__`: to look it up would have it compiled
+    return next(vars(base)["__hash__"] for base in cls.__mro__ if "__hash__" in vars(base)) is None
 
 
 class _Late:
@@ -96,6 +104,33 @@ class _Late:
         method.__qualname__ = f"{self._owner.__qualname__}.{self._name}"
         setattr(self._owner, self._name, method)
         return method.__get__(instance, owner)
+
+
+class _LateInit(_Late):
+    """`__init__`: the first objects are made without one, as most classes have fewer than what compiling it takes."""
+
+    def __init__(self, fields: _Fields, frozen: bool) -> None:
+        super().__init__("__init__", lambda owner: _init(owner, fields, frozen))
+        self._fields = fields
+        self._left = _FIRST
+
+    def __get__(self, instance: Any, owner: type) -> Any:
+        self._left -= 1
+        if instance is None or self._left < 0:
+            return super().__get__(instance, owner)
+        return lambda *arguments, **named: self._fill(instance, arguments, named)
+
+    def _fill(self, instance: Any, arguments: tuple[Any, ...], named: dict[str, Any]) -> None:
+        values = dict(zip(self._fields, arguments, strict=False)) | named
+        fits = len(values) == len(arguments) + len(named) and values.keys() <= self._fields.keys()
+        for name, (_, default) in self._fields.items():
+            if name not in values:
+                values[name] = default.make() if isinstance(default, _Factory) else default
+        if not fits or any(value is _REQUIRED for value in values.values()):
+            super().__get__(instance, self._owner)(*arguments, **named)  # it says what is wrong
+            return
+        for name, value in values.items():
+            getattr(self._owner, name).__set__(instance, value)
 
 
 class _LateFields:

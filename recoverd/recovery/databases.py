@@ -347,7 +347,7 @@ def _blocks(store: Store, image: _Image, block: int) -> Iterator[str | None]:
 
 def _put(store: Store, blocks: list[bytes]) -> list[str | None]:
     """Store blocks; None for those that hold nothing."""
-    holes = {len(block): bytes(len(block)) for block in blocks}
+    holes = {size: bytes(size) for size in {len(block) for block in blocks}}
     hashes = iter(store.put_all([block for block in blocks if block != holes[len(block)]]))
     return [next(hashes) if block != holes[len(block)] else None for block in blocks]
 

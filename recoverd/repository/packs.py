@@ -11,6 +11,7 @@ import os
 import re
 import struct
 from contextlib import contextmanager, suppress
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 from zlib import adler32
 
@@ -83,15 +84,22 @@ def _header_template() -> tuple[bytes, int]:
 
 
 _TEMPLATE, _TEMPLATE_SUM = _header_template()
-_AFTER_NAME = {length: _TEMPLATE[length:124] for length in (len(INDEX_NAME), 64)}
+_BEHIND = _TEMPLATE[156:]  # the checksum
 
 
 def tar_header(name: bytes, size: int) -> bytes:
     """The 512 bytes before a member. `name` is a hash or the index's name, in ASCII; size below 8 GiB."""
+    between, summed = _of_size(size, len(name))
+    return b"%b%b%06o\0 %b" % (name, between, summed + (adler32(name) & 0xFFFF), _BEHIND)
+
+
+@lru_cache(maxsize=4)  # the blocks of a large file are of one size
+def _of_size(size: int, name_length: int) -> tuple[bytes, int]:
+    """What stands between name and checksum, and the checksum less that of the name by Adler-32."""
     octal = b"%011o\0" % size
     # the lower half of Adler-32 is one more than the sum of so few bytes: a tenth of the time of `sum`
-    checksum = _TEMPLATE_SUM + (adler32(octal, adler32(name)) & 0xFFFF) - 1
-    return b"%b%b%b%b%06o\0 %b" % (name, _AFTER_NAME[len(name)], octal, _TEMPLATE[136:148], checksum, _TEMPLATE[156:])
+    summed = _TEMPLATE_SUM + (adler32(octal) & 0xFFFF) - 2
+    return b"%b%b%b" % (_TEMPLATE[name_length:124], octal, _TEMPLATE[136:148]), summed
 
 
 _PADDING = tuple(bytes(length) for length in range(_BLOCK))
