@@ -12,6 +12,7 @@ import os
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import islice
 
 from recoverd.config.database_model import COMPANIONS
 from recoverd.recovery.comparing import Comparing
@@ -41,7 +42,7 @@ _LEFT_ALONE_NS = 10_000_000_000
 """How long nobody must have written to a database that is read in its place: who writes all the time would have it
 read twice."""
 _PIECE = 1 << 20
-_TOGETHER = 2 << 20  # bytes that are stored at once
+_TOGETHER = 1 << 20  # bytes that are stored at once
 
 
 @dataclass(frozen=True, slots=True)
@@ -290,10 +291,10 @@ class _Image:
         pages = header.pages or size // header.page_size
         return cls(fd, pages * header.page_size, header.settled(head, pages, sqlite3.sqlite_version_info))
 
-    def pieces(self) -> Iterator[bytes]:
-        """All bytes, so many at a time. Raises OSError."""
-        for at in range(0, self.size, _PIECE):
-            wanted = min(_PIECE, self.size - at)
+    def pieces(self, size: int = _PIECE) -> Iterator[bytes]:
+        """All bytes, `size` of them at a time. Raises OSError."""
+        for at in range(0, self.size, size):
+            wanted = min(size, self.size - at)
             piece = read_exactly(self.fd, at, wanted)
             if len(piece) < wanted:  # who owns it can cut it off, the private copy as well
                 raise OSError(errno.ESTALE, "kept changing while it was read")
@@ -336,13 +337,9 @@ class _Stored:
 
 def _blocks(store: Store, image: _Image, block: int) -> Iterator[str | None]:
     """Store the blocks of a database; the hash of each, None for one that holds nothing. Raises OSError."""
-    waiting: list[bytes] = []
-    for piece in image.pieces():
-        waiting += [piece[at : at + block] for at in range(0, len(piece), block)]
-        if len(waiting) * block >= _TOGETHER:
-            yield from _put(store, waiting)
-            waiting = []
-    yield from _put(store, waiting)
+    pieces = image.pieces(block)
+    while together := list(islice(pieces, _TOGETHER // block)):
+        yield from _put(store, together)
 
 
 def _put(store: Store, blocks: list[bytes]) -> list[str | None]:

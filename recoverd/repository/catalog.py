@@ -105,16 +105,15 @@ class Catalog:
         key = (bytes.fromhex(object_hash),)
         return self._database.read(lambda db: db.execute(_KNOWN, key).fetchone()) is not None
 
-    def known(self, hashes: Iterable[str]) -> set[str]:
+    def known(self, hashes: Collection[str]) -> set[str]:
         """Those of many objects that are stored, as far as anybody knows intact."""
         self._ready()
         found: set[str] = set()
-        keys = [bytes.fromhex(value) for value in hashes]
 
         def work(db: sqlite3.Connection) -> None:
             if db.execute("SELECT 1 FROM objects LIMIT 1").fetchone() is None:
                 return
-            for chunk in chunks(keys):
+            for chunk in chunks([bytes.fromhex(value) for value in hashes]):
                 marks = ",".join("?" * len(chunk))
                 query = f"SELECT hash FROM objects WHERE hash IN ({marks}) AND {_TRUSTED}"  # noqa: S608 - question marks
                 found.update(key.hex() for (key,) in db.execute(query, chunk))

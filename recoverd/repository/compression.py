@@ -29,6 +29,7 @@ DEADLINE_S = 60.0
 START_BYTES = 12 * 1024 * 1024  # who compresses less is done before the process has begun
 
 _TOGETHER = 8  # it has so many frames in hand before it is listened to: to write some at once costs half
+_TOLD_TOGETHER = 4  # to wake it costs as much as to copy a frame
 _MOST_AT_ONCE = 500  # half of what one call takes
 
 Write = Callable[[Sequence[memoryview | bytes]], None]
@@ -43,10 +44,13 @@ class CompressionProcess:
         self._deadline_s = deadline_s
         self._process: subprocess.Popen[bytes] | None = None
         self._requests = self._answers = -1  # descriptors of its pipes
+        self._poll = select.poll()  # for its answers
         self._shared: mmap.mmap | None = None
         self._is_ready = False
         self._is_over = len(os.sched_getaffinity(0)) < 2  # on one processor it would only take the time of this one
-        self._waiting: deque[tuple[int, int]] = deque()  # the frames it has in hand: where, and how many bytes
+        self._waiting: deque[tuple[int, int]] = deque()  # the frames given to it: where, and how many bytes
+        self._end = 0  # of the room of the newest one
+        self._untold: list[bytes] = []  # of those that it does not know of yet
         self._heard = b""
 
     def takes(self, size: int) -> bool:
@@ -66,23 +70,23 @@ class CompressionProcess:
 
         Raises what `write` raises; after that there is only `close`.
         """
-        if len(self._waiting) >= _TOGETHER:
+        waiting, room = self._waiting, _room(size)
+        if len(waiting) >= _TOGETHER:
             self._collect(write, 0.0)
-        at = self._waiting[-1][0] + _room(self._waiting[-1][1]) if self._waiting else 0
-        if at + _room(size) > SHARED_BYTES:
-            at = 0
-        while any(start < at + _room(size) and at < start + _room(held) for start, held in self._waiting):
+        at = self._end if waiting and self._end + room <= SHARED_BYTES else 0
+        # rooms follow one another around, so it is the oldest that is met first
+        while waiting and waiting[0][0] < at + room and at < waiting[0][0] + _room(waiting[0][1]):
             self._collect(write, self._deadline_s)
         shared = self._shared
         assert shared is not None
         shared.seek(at)
         for part in parts:
             shared.write(part)
-        self._waiting.append((at, size))
-        try:
-            os.write(self._requests, PLACE.pack(at, size))
-        except OSError:  # it has ended, perhaps long ago
-            self._give_up()
+        waiting.append((at, size))
+        self._end = at + room
+        self._untold.append(PLACE.pack(at, size))
+        if len(self._untold) >= _TOLD_TOGETHER:
+            self._tell()
 
     def finish(self, write: Write) -> None:
         """Have all written that was given. Raises what `write` raises; after that there is only `close`."""
@@ -110,9 +114,20 @@ class CompressionProcess:
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         self._requests, self._answers = self._process.stdin.fileno(), self._process.stdout.fileno()
+        self._poll.register(self._answers, select.POLLIN)
+
+    def _tell(self) -> None:
+        if self._untold and not self._is_over:
+            told, self._untold = b"".join(self._untold), []
+            try:
+                os.write(self._requests, told)  # less than a pipe takes whole
+            except OSError:  # it has ended, perhaps long ago
+                self._give_up()
 
     def _collect(self, write: Write, within_s: float) -> None:
         """Write what is done, and wait for at least one frame if `within_s` is not 0."""
+        if within_s:
+            self._tell()
         self._listen(within_s)
         done = self._done()
         for first in range(0, len(done), _MOST_AT_ONCE):
@@ -143,9 +158,7 @@ class CompressionProcess:
         """Hear what it says within that time. It is given up when it has ended, or should have said something."""
         if self._is_over:
             return
-        poll = select.poll()
-        poll.register(self._answers, select.POLLIN)
-        if poll.poll(within_s * 1000):
+        if self._poll.poll(within_s * 1000):
             said = os.read(self._answers, 65536)
             self._heard += said
             if not said:

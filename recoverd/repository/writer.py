@@ -27,10 +27,8 @@ from recoverd.system.locks import FileLock
 if TYPE_CHECKING:
     from recoverd.repository.compression import CompressionProcess
 
-_CHILD = re.compile(
-    rb'"(?:hash|blocks)":"([0-9a-f]{64})"'
-)  # can't stand inside a JSON string: quotes are escaped there
-_TEXT_HASH = re.compile(rb'"([0-9a-f]{64})"')
+_CHILD = re.compile(r'"(?:hash|blocks)":"([0-9a-f]{64})"')  # can't stand in a JSON string: quotes are escaped there
+_TEXT_HASH = re.compile(r'"([0-9a-f]{64})"')
 _LISTS_TOGETHER = 500  # block lists that are held until the catalog is asked about them
 _MOST_STORED = 500_000  # objects that are known to be stored without asking again
 _log = logging.getLogger("recoverd.repository")
@@ -137,8 +135,9 @@ class Writer(Reader):
             tree_hash = self.put(data)
             if tree_hash not in self._children:
                 split = len(objects) > 1 and data is objects[-1]
-                found = (_TEXT_HASH if split else _CHILD).findall(data)
-                self._children[tree_hash] = tuple(child.decode() for child in found)
+                self._children[tree_hash] = tuple((_TEXT_HASH if split else _CHILD).findall(data.decode("ascii")))
+        if len(entries) == 1 and tree_hash in self._new and tree_hash not in self._trees:
+            self._keep(tree_hash, tuple(entries))  # an item's: it is looked at again, and is in a frame still open
         return tree_hash
 
     def put_blocks(self, hashes: Iterable[str | None], block_size: int, size: int) -> str:
@@ -158,7 +157,7 @@ class Writer(Reader):
         """Store block lists, parts first; returns the hash of the last."""
         hashes = self.put_all(lists)
         for list_hash, data in zip(hashes, lists, strict=True):
-            children = (child.decode() for child in _TEXT_HASH.findall(data))
+            children = _TEXT_HASH.findall(data.decode("ascii"))
             # what is known to be stored need not be looked at again: a list of a database names mostly such blocks
             self._children[list_hash] = tuple(
                 child for child in children if child in self._children or child not in self._stored
