@@ -26,7 +26,7 @@ PLACE = struct.Struct("<II")  # what it is told of each frame: where in the shar
 LENGTH = struct.Struct("<I")  # what it answers: the bytes of what it made of it, which lies behind it
 SHARED_BYTES = 8 * 1024 * 1024
 DEADLINE_S = 60.0
-START_BYTES = 12 * 1024 * 1024  # who compresses less is done before the process has begun
+START_BYTES = 4 * 1024 * 1024  # who compresses less is done before the process has begun
 
 _TOGETHER = 8  # it has so many frames in hand before it is listened to: to write some at once costs half
 _TOLD_TOGETHER = 4  # to wake it costs as much as to copy a frame
@@ -71,7 +71,7 @@ class CompressionProcess:
         Raises what `write` raises; after that there is only `close`.
         """
         waiting, room = self._waiting, _room(size)
-        if len(waiting) >= _TOGETHER:
+        if len(waiting) >= _TOGETHER and not self._untold:
             self._collect(write, 0.0)
         at = self._end if waiting and self._end + room <= SHARED_BYTES else 0
         # rooms follow one another around, so it is the oldest that is met first
