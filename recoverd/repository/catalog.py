@@ -16,7 +16,7 @@ from recoverd.repository.database import Database, Unwritable
 from recoverd.repository.reach_memory import ReachMemory
 from recoverd.repository.trust import FREE_NUMBER as _FREE_NUMBER
 from recoverd.repository.trust import TRUSTED as _TRUSTED
-from recoverd.repository.trust import Trust, all_packs, chunks, forget_missing
+from recoverd.repository.trust import Trust, add_objects, all_packs, chunks
 from recoverd.system.clock import now_ns
 from recoverd.system.durable import open_own_fd, settle_directory
 from recoverd.values import dataclass
@@ -134,9 +134,7 @@ class Catalog:
                 number = db.execute(_FREE_NUMBER).fetchone()[0]
                 if db.execute("INSERT OR IGNORE INTO packs VALUES (?, ?, ?)", (number, name, size)).rowcount != 1:
                     continue  # another process was faster
-                rows = sorted([(bytes.fromhex(key), number, *location) for key, location in index.items()])
-                db.executemany("INSERT OR REPLACE INTO objects VALUES (?, ?, ?, ?, ?, ?, ?)", rows)
-                forget_missing(db, number)
+                add_objects(db, number, index)
 
         (self._surely if found else self._try)(work)
 

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger("recoverd.repository")
 _CHUNK = 500  # parameters of one statement
+_ROWS_TOGETHER = 100  # put in by one statement: in half the time of one each
 
 TRUSTED = "NOT EXISTS (SELECT 1 FROM distrusted AS d WHERE d.hash = objects.hash AND d.pack = objects.pack)"
 FREE_NUMBER = "SELECT ifnull(max(id), 0) + 1 FROM packs"  # the numbers of packs tell in which order they came
@@ -127,19 +128,14 @@ class Trust:
     def correct(self, name: str, size: int, index: Index, damaged: Iterable[str], now_ns: int) -> None:
         """Say exactly this of a pack from now on. `damaged`: as `of_pack`."""
         bad = [bytes.fromhex(key) for key in damaged]
-        rows = [(bytes.fromhex(key), *location) for key, location in index.items()]
-        rows.sort()
 
         def work(db: sqlite3.Connection) -> None:
             db.execute(f"INSERT OR IGNORE INTO packs VALUES (({FREE_NUMBER}), ?, ?)", (name, size))  # noqa: S608 - a constant
             number = db.execute("SELECT id FROM packs WHERE name = ?", (name,)).fetchone()[0]
             db.execute("DELETE FROM objects WHERE pack = ?", (number,))
             db.execute("DELETE FROM distrusted WHERE pack = ?", (number,))
-            db.executemany(
-                "INSERT INTO objects VALUES (?, ?, ?, ?, ?, ?, ?)", ((row[0], number, *row[1:]) for row in rows)
-            )
+            add_objects(db, number, index)
             db.executemany(_DISTRUST, ((key, number, now_ns) for key in bad))
-            forget_missing(db, number)
 
         self._try(work)
 
@@ -178,8 +174,15 @@ class Trust:
             _log.debug("what is damaged was not noted: %s", error)
 
 
-def forget_missing(db: sqlite3.Connection, number: int) -> None:
-    """What this pack holds is not missing any more."""
+def add_objects(db: sqlite3.Connection, number: int, index: Index) -> None:
+    """Note where the objects of a pack lie. What it holds is not missing any more."""
+    values: list[bytes | int] = []
+    for key in sorted(index):
+        values += (bytes.fromhex(key), number, *index[key])
+    alone = len(index) % _ROWS_TOGETHER * 7
+    for rows, given in ((1, values[:alone]), (_ROWS_TOGETHER, values[alone:])):
+        query, width = "INSERT OR REPLACE INTO objects VALUES " + ", ".join(["(?, ?, ?, ?, ?, ?, ?)"] * rows), rows * 7
+        db.executemany(query, [given[at : at + width] for at in range(0, len(given), width)])
     query = "DELETE FROM distrusted WHERE pack = ? AND hash IN (SELECT hash FROM objects WHERE pack = ?)"
     if db.execute("SELECT 1 FROM distrusted WHERE pack = ? LIMIT 1", (_NO_PACK,)).fetchone():
         db.execute(query, (_NO_PACK, number))

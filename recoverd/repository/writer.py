@@ -198,10 +198,10 @@ class Writer(Reader):
         try:
             shares = self._account(drafts)
             with explained("written"):
-                sizes = self._seal()
+                self._seal()
                 snapshots = [
-                    self._record(draft, self._sequence(draft.service), round(sum(sizes[x] for x in share)))
-                    for draft, share in zip(drafts, shares, strict=True)
+                    self._record(draft, self._sequence(draft.service), new_bytes)
+                    for draft, new_bytes in zip(drafts, self._bytes_of(shares), strict=True)
                 ]
             self._catalog.add_packs({pack.name: (pack.size, pack.index or {}) for pack in self._packs})
             self._packs.clear()
@@ -246,16 +246,21 @@ class Writer(Reader):
         self._packs.append(pack)
         return pack
 
-    def _seal(self) -> dict[str, float]:
-        """Give the packs of this session their names, durably. Returns what each new object takes, in bytes."""
+    def _seal(self) -> None:
+        """Give the packs of this session their names, durably."""
         for pack in self._packs:
             pack.finish()
         for pack in self._packs:
             pack.place()
-        shares: dict[str, float] = dict.fromkeys(self._new, 0.0)
+
+    def _bytes_of(self, shares: Sequence[Sequence[str]]) -> list[int]:
+        """What so many new objects take in the packs, in bytes."""
+        if len(shares) == 1 and len(shares[0]) == len(self._new):
+            return [sum(pack.size for pack in self._packs)]
+        taken: dict[str, float] = dict.fromkeys(self._new, 0.0)
         for pack in self._packs:
-            shares.update(_shares(pack.index or {}, pack.size))
-        return shares
+            taken.update(_taken(pack.index or {}, pack.size))
+        return [round(sum(taken[x] for x in share)) for share in shares]
 
     def _account(self, drafts: Sequence[SnapshotDraft]) -> list[list[str]]:
         """For each draft the new objects that it alone, or it first, needs. Raises RepositoryError for missing ones."""
@@ -283,7 +288,7 @@ class Writer(Reader):
         return shares
 
 
-def _shares(index: Index, pack_bytes: int) -> dict[str, float]:
+def _taken(index: Index, pack_bytes: int) -> dict[str, float]:
     """What each object takes of a pack: its part of the frame, and as much more as index and footer take of all."""
     used: dict[int, int] = {}
     lengths: dict[int, int] = {}
