@@ -16,6 +16,7 @@ from recoverd.errors import DamagedObject
 from recoverd.repository import catalog as catalog_module
 from recoverd.repository import database
 from recoverd.repository.database import SCHEMA_VERSION
+from recoverd.repository.packs import read_index
 
 HASHES = [f"{number:02x}" * 32 for number in range(8)]
 
@@ -88,6 +89,21 @@ def test_any_damage_is_repaired_from_the_packs(damage: Callable[[Path], object],
     assert bench.repository.snapshots("svc")[:5] == snapshots
     bench.repository.close()
     assert objects(path) == before
+
+
+@pytest.mark.parametrize("count", [3, 99, 100, 101, 200, 250])
+def test_every_object_of_a_pack_is_in_it_where_it_lies(count: int, bench: Any) -> None:
+    """They are put in many at a time, so one too few or too many would be at the edges of that."""
+    snapshot = bench.capture({f"{number}": b"%d" % number for number in range(count - 2)})  # and two trees
+    (pack,) = bench.packs()
+    assert snapshot.new_bytes == pack.stat().st_size
+    with pack.open("rb") as file:
+        index = read_index(file.fileno(), pack.name.partition(".")[0])
+    assert len(index) == count
+    bench.repository.close()
+    found = objects(bench.state_dir / "catalog.sqlite")
+    assert {row[0].hex(): row[2:] for row in found} == {key: tuple(place) for key, place in index.items()}
+    assert len(found) == count
 
 
 def test_damage_under_an_open_catalog_is_survived(bench: Any) -> None:

@@ -108,6 +108,25 @@ def test_a_writer_reads_back_what_it_has_put(bench: Any, monkeypatch: pytest.Mon
     assert all(path.stat().st_size < 800_000 for path in bench.packs())
 
 
+def test_the_tree_of_one_file_is_the_same_from_memory_and_from_a_pack(bench: Any) -> None:
+    """Which has all the attributes that a name can have; one found damaged is not taken from memory."""
+    data = os.urandom(1000)
+    with bench.repository.writer(wait_s=0, what="a test") as session:
+        one = entry("a\udcff", hash=session.put(data), size=1000, xattrs=(("user.b", b"2"), ("user.a", b"\0\xff")))
+        tree = session.put_tree([one])
+        of_memory = session.tree(tree)
+        session.commit([bench.draft(tree)])
+    with bench.repository.reader() as reader:
+        assert reader.tree(tree) == of_memory
+        assert reader.read(one.hash) == data
+    (pack,) = bench.packs()
+    pack.write_bytes(bytes(pack.stat().st_size))
+    with bench.repository.writer(wait_s=0, what="a test") as session:
+        assert session.put_tree([one]) == tree
+        with pytest.raises(DamagedObject):
+            session.tree(tree)
+
+
 def test_large_and_sparse_files_come_back_block_by_block(bench: Any) -> None:
     """Holes stay holes, the last block may be short, and blocks are shared with the version before."""
     size = packs.FRAME_BYTES

@@ -268,9 +268,10 @@ def test_after_a_write_that_failed_half_way_nothing_of_the_pack_can_be_located(t
 
 def test_headers_are_those_of_python_too() -> None:
     """Promise 8: the quick header is a correct ustar header."""
-    for size in (0, 1, 511, 512, 8 * 1024**3 - 1):
-        found = tarfile.TarInfo.frombuf(tar_header(b"ab" * 32, size), "ascii", "strict")
-        assert (found.name, found.size, found.mode, found.uid, found.mtime) == ("ab" * 32, size, 0o600, 0, 0)
+    for name in ("ab" * 32, "f" * 64, "0" * 64, INDEX_NAME):
+        for size in (0, 1, 511, 512, 8 * 1024**3 - 1):
+            found = tarfile.TarInfo.frombuf(tar_header(name.encode(), size), "ascii", "strict")
+            assert (found.name, found.size, found.mode, found.uid, found.mtime) == (name, size, 0o600, 0, 0)
 
 
 OBJECTS = [*SMALL, os.urandom(300_000), *[b'{"n": %d}' % number for number in range(500)]]
