@@ -181,7 +181,8 @@ def add_objects(db: sqlite3.Connection, number: int, index: Index) -> None:
         values += (bytes.fromhex(key), number, *index[key])
     alone = len(index) % _ROWS_TOGETHER * 7
     for rows, given in ((1, values[:alone]), (_ROWS_TOGETHER, values[alone:])):
-        query, width = "INSERT OR REPLACE INTO objects VALUES " + ", ".join(["(?, ?, ?, ?, ?, ?, ?)"] * rows), rows * 7
+        width, marks = 7 * rows, ", ".join(["(?, ?, ?, ?, ?, ?, ?)"] * rows)
+        query = f"INSERT OR REPLACE INTO objects VALUES {marks}"  # noqa: S608 - question marks
         db.executemany(query, [given[at : at + width] for at in range(0, len(given), width)])
     query = "DELETE FROM distrusted WHERE pack = ? AND hash IN (SELECT hash FROM objects WHERE pack = ?)"
     if db.execute("SELECT 1 FROM distrusted WHERE pack = ? LIMIT 1", (_NO_PACK,)).fetchone():

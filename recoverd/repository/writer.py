@@ -138,7 +138,7 @@ class Writer(Reader):
                 split = len(objects) > 1 and data is objects[-1]
                 self._children[tree_hash] = tuple((_TEXT_HASH if split else _CHILD).findall(data.decode("ascii")))
         if len(entries) == 1 and tree_hash in self._new and tree_hash not in self._trees:
-            self._keep(tree_hash, decode_tree(objects[-1]))  # an item's: it is looked at again, and is in a frame still open
+            self._keep(tree_hash, decode_tree(objects[-1]))  # looked at again, from an open frame
         return tree_hash
 
     def put_blocks(self, hashes: Iterable[str | None], block_size: int, size: int) -> str:
