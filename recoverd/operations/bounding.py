@@ -56,8 +56,6 @@ def free_and_total(state_dir: str, path: str) -> tuple[int, int]:
 def lacks_free(context: Context) -> bool:
     """Whether less is free than `min_free` asks for; False too where that can't be told."""
     config = context.config.repository
-    if config.min_free_bytes is None and config.min_free_share is None:
-        return False
     try:
         free_bytes, total_bytes = free_and_total(context.state_dir, config.path)
     except OSError:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from recoverd.config.model import Service
 from recoverd.errors import RecoverdError
-from recoverd.operations import children
 from recoverd.operations.context import Context
 from recoverd.operations.pending_migrations import note_pending
 from recoverd.recovery.item_survey import ServiceSurvey
@@ -18,7 +17,10 @@ DUMP = "dump"  # in the run history; with the item after a slash
 
 def note_live(context: Context, service: Service, survey: ServiceSurvey, *, whole: bool) -> None:
     """What live state tells besides its content. `whole`: all of it was looked at."""
-    children.note(context, service)
+    if service.processes is not None:
+        from recoverd.operations import children  # late: few services name theirs
+
+        children.note(context, service)
     if whole:
         note_pending(context, service, survey)
 

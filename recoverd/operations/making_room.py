@@ -6,9 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from recoverd.errors import LockHeld, RecoverdError
-from recoverd.operations import bounding
 from recoverd.operations.context import Context
-from recoverd.repository.bounds import MIN_FREE
 from recoverd.repository.reserve import is_full
 
 if TYPE_CHECKING:
@@ -20,7 +18,13 @@ def keep_free(context: Context, held: frozenset[str]) -> None:
 
     `held`: the services whose lock the caller holds. A prune that could not help is repeated only after a snapshot.
     """
-    if MIN_FREE not in context.told_low and bounding.lacks_free(context):
+    config = context.config.repository
+    if config.min_free_bytes is None and config.min_free_share is None:
+        return
+    from recoverd.operations.bounding import lacks_free  # late: most have no such bound
+    from recoverd.repository.bounds import MIN_FREE
+
+    if MIN_FREE not in context.told_low and lacks_free(context):
         _pruned(context, held=held)
 
 

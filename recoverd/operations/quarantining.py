@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 
 from recoverd.config.model import Service
 from recoverd.errors import LockHeld, RecoverdError
-from recoverd.health.facts import QuarantineFacts
 from recoverd.operations.context import Context
 from recoverd.recovery import intents
 from recoverd.recovery.evidence import Quarantined, list_quarantine

@@ -275,7 +275,7 @@ def test_where_too_little_is_free_a_capture_prunes_first_and_still_happens(
     assert kept(roomy) == list(range(1, 12))
     roomy.write(12)
     # the last prune could not help, so there is no other at once
-    monkeypatch.setattr("recoverd.operations.making_room.bounding.lacks_free", None)
+    monkeypatch.setattr("recoverd.operations.bounding.lacks_free", None)
     assert roomy.snapshot(prune=False).outcome == "saved"
 
 
