@@ -52,6 +52,7 @@ from recoverd.operations.resume_files import load_history
 from recoverd.operations.verify_due import verify_facts
 from recoverd.recovery.intents import OpenIntent, open_intents
 from recoverd.repository import bounds, layout
+from recoverd.repository.history import History
 from recoverd.repository.records import ABSENT, ItemRecord, Snapshot
 from recoverd.repository.reserve import Reserve
 from recoverd.repository.store import Repository
@@ -213,9 +214,8 @@ def _service(
     request: CheckRequest,
     dead: Mapping[str, float],
 ) -> ServiceFacts:
-    snapshots = [one for one in repository.snapshots(service.name) if not one.imported] if repository else []
-    newest = snapshots[-1] if snapshots else None
-    good = next((one for one in reversed(snapshots) if one.verdict.counts), None)
+    history = repository.history(service.name) if repository is not None else History()
+    newest = history.newest
     current = confirmed is not None and newest is not None and confirmed.sequence == newest.sequence
     record = repository.record(service.name) if repository is not None else None
     runs = repository.catalog.runs(service.name, "snapshot", _RUNS) if repository is not None else []
@@ -233,14 +233,14 @@ def _service(
             for item in service.state.values()
             if item.path  # a dump lies nowhere
         ),
-        dumps=dump_facts(service, repository, snapshots),
+        dumps=dump_facts(service, repository),
         newest=_snapshot(newest),
         confirmed_ns=confirmed.time_ns if confirmed is not None and current else None,
-        known_good=_snapshot(good),
-        snapshots=len(snapshots),
-        known_good_snapshots=sum(one.verdict.counts for one in snapshots),
-        new_bytes=sum(one.new_bytes for one in snapshots),
-        unreadable_records=len(repository.unreadable_records(service.name)) if repository is not None else 0,
+        known_good=_snapshot(history.known_good),
+        snapshots=history.snapshots,
+        known_good_snapshots=history.known_good_snapshots,
+        new_bytes=history.new_bytes,
+        unreadable_records=history.unreadable,
         failures=record.failures if record is not None else 0,
         last_error=record.last_error if record is not None else None,
         runs=tuple(CaptureRun(run.time_ns, run.seconds, run.outcome == "failed") for run in reversed(runs)),

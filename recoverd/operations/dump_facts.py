@@ -16,10 +16,14 @@ from recoverd.repository.store import Repository
 _RUNS = 50
 
 
-def dump_facts(service: Service, repository: Repository | None, snapshots: Sequence[Snapshot]) -> tuple[DumpFacts, ...]:
-    """One for each dump item. `snapshots`: the service's own, oldest first."""
+def dump_facts(
+    service: Service, repository: Repository | None, snapshots: Sequence[Snapshot] | None = None
+) -> tuple[DumpFacts, ...]:
+    """One for each dump item. `snapshots`: the service's own, oldest first, where they are at hand."""
     if not service.dumps:
         return ()
+    if snapshots is None:
+        snapshots = [one for one in repository.snapshots(service.name) if not one.imported] if repository else []
     waiting = pending_loads.load(repository, service.name) if repository is not None else {}
     records = newest_records(service, snapshots)
     found = []

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Self
 from recoverd.errors import RecoverdError, RepositoryError, os_hint
 from recoverd.repository import layout
 from recoverd.repository.catalog import CachedRecord, Catalog
+from recoverd.repository.history import History, history_of, quick_history
 from recoverd.repository.layout import Format
 from recoverd.repository.marks import MarksDirectory
 from recoverd.repository.records import Marks, ServiceRecord, Snapshot, SnapshotDraft
@@ -54,7 +55,7 @@ class Repository:
         self.in_spare_because: str | None = None  # why captures go to the spare, where they do
         self._compression = compression
         self.service_records = ServiceRecords(f"{state_dir}/services") if records is None else records
-        self._decoded: dict[tuple[str, int], tuple[int, int, Snapshot]] = {}
+        self._decoded: dict[str, dict[int, tuple[int, int, Snapshot]]] = {}
         self._unreadable: dict[str, dict[int, str]] = {}
         self._lock = threading.Lock()
         self.catalog = Catalog(f"{state_dir}/catalog.sqlite", self.packs_path, format.id)
@@ -165,13 +166,23 @@ class Repository:
         `unreadable_records`. Raises RepositoryError when records can't be listed."""
         sequences = self.sequences(service)
         with self._lock:
-            self._decode(service, sequences)
-            return [self._decoded[service, n][2] for n in sequences if (service, n) in self._decoded]
+            decoded = self._decode(service, sequences)
+            return [decoded[n][2] for n in sequences if n in decoded]
 
     def unreadable_records(self, service: str) -> dict[int, str]:
         """Why a record can't be read, by sequence. While there is one, no data is deleted. Raises RepositoryError."""
         self.snapshots(service)
         return dict(self._unreadable.get(service, {}))
+
+    def history(self, service: str) -> History:
+        """What is to be told of all its snapshots. Raises RepositoryError when records can't be listed."""
+        stamps: dict[int, tuple[int, int]] = {}
+        for sequence in self.sequences(service):
+            with suppress(OSError):  # then the catalog knows of one more
+                status = os.lstat(self.record_path(service, sequence))
+                stamps[sequence] = status.st_size, status.st_mtime_ns
+        found = quick_history(service, stamps, self.catalog.cached_records(service)) if stamps else None
+        return found or history_of(self.snapshots(service), len(self.unreadable_records(service)))
 
     def snapshot(self, service: str, sequence: int) -> Snapshot:
         """One snapshot. Raises RepositoryError when there is none, or its record is damaged."""
@@ -343,8 +354,9 @@ class Repository:
                 f"the snapshots in {self.path} can't be listed: {error.strerror}", hint=os_hint(error)
             ) from None
 
-    def _decode(self, service: str, sequences: list[int]) -> None:
+    def _decode(self, service: str, sequences: list[int]) -> dict[int, tuple[int, int, Snapshot]]:
         """Bring what is decoded in line with the files: from memory, else from the catalog, else from the files."""
+        decoded = self._decoded.setdefault(service, {})
         unreadable: dict[int, str] = {}
         cached: dict[int, CachedRecord] | None = None
         fresh: dict[int, CachedRecord] = {}
@@ -353,10 +365,10 @@ class Repository:
             try:
                 status = os.lstat(path)
                 stamp = status.st_size, status.st_mtime_ns
-                known = self._decoded.get((service, sequence))
+                known = decoded.get(sequence)
                 if known is not None and known[:2] == stamp:
                     continue
-                self._decoded.pop((service, sequence), None)
+                decoded.pop(sequence, None)
                 if cached is None:
                     cached = self.catalog.cached_records(service)
                 row = cached.get(sequence)
@@ -368,9 +380,9 @@ class Repository:
                     with durable.open_own(path) as file:
                         row = fresh[sequence] = CachedRecord(*stamp, file.read())
                     snapshot = decode_snapshot(row.record, service, sequence)
-                self._decoded[service, sequence] = (*stamp, snapshot)
+                decoded[sequence] = (*stamp, snapshot)
             except FileNotFoundError:
-                self._decoded.pop((service, sequence), None)  # deleted since it was listed
+                decoded.pop(sequence, None)  # deleted since it was listed
             except RepositoryError as error:
                 fresh.pop(sequence, None)
                 unreadable[sequence] = error.message
@@ -380,12 +392,13 @@ class Repository:
         for sequence in unreadable.keys() - self._unreadable.get(service, {}).keys():
             _log.warning("%s", unreadable[sequence])
         self._unreadable[service] = unreadable
+        return decoded
 
     def _forget(
         self, service: str, sequences: set[int], cached: dict[int, CachedRecord] | None, fresh: dict[int, CachedRecord]
     ) -> None:
-        for key in [key for key in self._decoded if key[0] == service and key[1] not in sequences]:
-            del self._decoded[key]
+        for sequence in self._decoded[service].keys() - sequences:
+            del self._decoded[service][sequence]
         gone = (cached or {}).keys() - sequences
         if gone and max(gone) > max(sequences, default=0):
             with suppress(RecoverdError):  # its number must not be used again; on read-only media nobody will

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from recoverd.errors import LockHeld, RepositoryError, os_hint
 from recoverd.repository import layout
+from recoverd.repository.history import History, history_of
 from recoverd.repository.marks import MarksDirectory
 from recoverd.repository.records import Marks, Snapshot, SnapshotDraft
 from recoverd.repository.service_records import ServiceRecords
@@ -107,6 +108,9 @@ class TwoPlaces(Repository):
         readable = {snapshot.sequence for snapshot in self.snapshots(service)}
         found = {sequence: why for sequence, why in found.items() if sequence not in readable}
         return {**found, **{n: self._in_the_way(service, n) for n in self._twice(service)}}
+
+    def history(self, service: str) -> History:
+        return history_of(self.snapshots(service), len(self.unreadable_records(service)))
 
     def snapshot(self, service: str, sequence: int) -> Snapshot:
         problem: RepositoryError | None = None

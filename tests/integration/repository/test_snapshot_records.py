@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from recoverd.errors import RepositoryError
+from recoverd.repository.history import History, history_of
 from recoverd.repository.records import Marks, ServiceRecord
 
 
@@ -72,6 +73,36 @@ def test_unreadable_records_are_told_never_skipped_in_silence(bench: Any, caplog
         bench.reopen()
     assert "svc/2" in caplog.text
     assert bench.capture({"a": b"3"}).sequence == 3
+
+
+def test_the_history_is_that_of_a_listing(bench: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever happened to the files, and whether the catalog has them; a second look decodes no more than it needs."""
+
+    def look() -> History:
+        found: History = bench.reopen().history("svc")
+        listed = bench.reopen().snapshots("svc")
+        assert found == history_of(listed, len(bench.repository.unreadable_records("svc")))
+        assert found == bench.reopen().history("svc")
+        return found
+
+    assert look() == History()
+    first = bench.capture({"a": b"1"})
+    bench.capture({"a": b"2"})
+    third = bench.capture({"a": b"3"})
+    bench.capture({"a": b"4"}, imported=True)
+    assert look() == History(third, third, 3, 3, sum(one.new_bytes for one in bench.repository.snapshots("svc")[:3]))
+    with monkeypatch.context() as only_what_matters:
+        only_what_matters.setattr("recoverd.repository.store.decode_snapshot", None)
+        assert bench.reopen().history("svc").newest == third
+    path = Path(bench.repository.record_path("svc", 2))
+    path.write_bytes(path.read_bytes()[:-1])
+    assert (look().snapshots, look().unreadable) == (2, 1)
+    path.unlink()
+    Path(bench.repository.record_path("svc", 3)).unlink()
+    assert look() == History(first, first, 1, 1, first.new_bytes)
+    assert bench.capture({"a": b"5"}).sequence == 5
+    (bench.state_dir / "catalog.sqlite").unlink()
+    assert look().snapshots == 2
 
 
 def test_imports_are_never_the_newest(bench: Any) -> None:
