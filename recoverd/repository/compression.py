@@ -12,7 +12,7 @@ import select
 import struct
 from collections import deque
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from recoverd.repository.zstandard import Compressor
 from recoverd.system.interpreter import start_module
@@ -35,6 +35,14 @@ _MOST_AT_ONCE = 500  # half of what one call takes
 Write = Callable[[Sequence[memoryview | bytes]], None]
 
 
+class _Place(NamedTuple):
+    """Where a frame lies in the shared memory, and where the room ends that is kept for what is made of it."""
+
+    at: int
+    size: int
+    end: int
+
+
 class CompressionProcess:
     """Used by one thread, for one pack at a time. It is started when about `start_bytes` have passed by."""
 
@@ -48,8 +56,7 @@ class CompressionProcess:
         self._shared: mmap.mmap | None = None
         self._is_ready = False
         self._is_over = len(os.sched_getaffinity(0)) < 2  # on one processor it would only take the time of this one
-        self._waiting: deque[tuple[int, int]] = deque()  # the frames given to it: where, and how many bytes
-        self._end = 0  # of the room of the newest one
+        self._waiting: deque[_Place] = deque()  # the frames given to it
         self._untold: list[bytes] = []  # of those that it does not know of yet
         self._heard = b""
 
@@ -73,17 +80,16 @@ class CompressionProcess:
         waiting, room = self._waiting, _room(size)
         if len(waiting) >= _TOGETHER and not self._untold:
             self._collect(write, 0.0)
-        at = self._end if waiting and self._end + room <= SHARED_BYTES else 0
-        # rooms follow one another around, so it is the oldest that is met first
-        while waiting and waiting[0][0] < at + room and at < waiting[0][0] + _room(waiting[0][1]):
+        at = waiting[-1].end if waiting and waiting[-1].end + room <= SHARED_BYTES else 0
+        # not only with the oldest: who begins at 0 again may pass by that
+        while any(one.at < at + room and at < one.end for one in waiting):
             self._collect(write, self._deadline_s)
         shared = self._shared
         assert shared is not None
         shared.seek(at)
         for part in parts:
             shared.write(part)
-        waiting.append((at, size))
-        self._end = at + room
+        waiting.append(_Place(at, size, at + room))
         self._untold.append(PLACE.pack(at, size))
         if len(self._untold) >= _TOLD_TOGETHER:
             self._tell()
@@ -136,8 +142,8 @@ class CompressionProcess:
             assert self._shared is not None
             compressor = Compressor(self._level)
             while self._waiting:
-                at, size = self._waiting.popleft()
-                write([compressor.frame([self._shared[at : at + size]])])
+                one = self._waiting.popleft()
+                write([compressor.frame([self._shared[one.at : one.at + one.size]])])
 
     def _done(self) -> list[memoryview]:
         """The frames that came back, in the order they were given."""
@@ -145,13 +151,13 @@ class CompressionProcess:
         shared, done = memoryview(self._shared), []
         while len(self._heard) >= LENGTH.size:
             (length,) = LENGTH.unpack_from(self._heard)
-            at, size = self._waiting[0] if self._waiting else (0, 0)
-            if not self._waiting or size + length > _room(size):
+            begin = self._waiting[0].at + self._waiting[0].size if self._waiting else 0
+            if not self._waiting or begin + length > self._waiting[0].end:
                 self._give_up()
                 break
             self._heard = self._heard[LENGTH.size :]
             self._waiting.popleft()
-            done.append(shared[at + size : at + size + length])
+            done.append(shared[begin : begin + length])
         return done
 
     def _listen(self, within_s: float) -> None:

@@ -144,6 +144,35 @@ def test_what_it_says_is_checked(answer: bytes, monkeypatch: pytest.MonkeyPatch,
     assert frames.written == frames.expected
 
 
+@pytest.mark.parametrize("done", [1, 2, 3, 5, 9])
+@pytest.mark.parametrize("seed", [0, 3])
+def test_what_waits_is_not_written_over(seed: int, done: int, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Large and small frames by turns, of which the process finishes some: the rooms go around and leave gaps."""
+    script = tmp_path / "lazy.py"
+    script.write_text(
+        "import os, sys, time\n"
+        f"sys.path[:0] = {sys.path!r}\n"
+        "from recoverd.repository import compression_child as child\n"
+        "frames = iter(range(sys.maxsize))\n"
+        "class Compressor(child.Compressor):\n"
+        "    def compress(self, content):\n"
+        f"        time.sleep(100 if next(frames) >= {done} else 0)\n"
+        "        return super().compress(content)\n"
+        "child.Compressor = Compressor\n"
+        "child.main()\n"
+    )
+    monkeypatch.setattr(interpreter, "command_of", lambda _, *words: [sys.executable, "-S", str(script), *words])
+    frames, chance = Frames(0, 0, 0), random.Random(seed)
+    for number in range(30):
+        size = chance.choice([20_000, 400_000, 1_500_000, 2_900_000])
+        frames.given.append([b"%d " % number * (size // 3)])
+    with at_work(deadline_s=0.3) as process:
+        for number in range(30):
+            frames.give(process, number)
+        process.finish(frames.write)
+    assert frames.written == frames.expected
+
+
 def test_an_answer_that_nobody_waits_for_is_its_end(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     script = tmp_path / "eager.py"
     script.write_text(f"import os, time\nos.write(1, b'\\n' + {LENGTH.pack(5)!r} * 30)\ntime.sleep(100)\n")
