@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
 
@@ -16,11 +15,10 @@ from recoverd.repository import bounds, pruning
 from recoverd.repository.bounds import Expendable, Room, Unmet
 from recoverd.repository.pruning import PackChanges
 from recoverd.repository.records import Marks, Snapshot
-from recoverd.repository.reserve import Reserve
+from recoverd.repository.reserve import free_and_total
 from recoverd.repository.retention import Decision
 from recoverd.repository.store import Repository
 from recoverd.repository.writer import Writer
-from recoverd.system import mounts
 from recoverd.values import dataclass, field, replace
 
 _TAKEN_FROM = re.compile(r"[^/]+/([0-9]+)")  # what an intent's evidence calls a snapshot
@@ -44,13 +42,6 @@ def has_bounds(config: RepositoryConfig) -> bool:
 def room_of(repository: Repository) -> Room:
     """What it takes and what is free. Raises RepositoryError, OSError."""
     return Room(repository.statistics().size_bytes, *free_and_total(repository.state_dir, repository.path))
-
-
-def free_and_total(state_dir: str, path: str) -> tuple[int, int]:
-    """Of the file system of the repository, in bytes. A reserve yet to be set up there is not free. Raises OSError."""
-    room = os.statvfs(path)
-    free_bytes = mounts.writable_bytes(path) if room.f_blocks else 0
-    return max(0, free_bytes - Reserve.of(state_dir, path).missing_bytes(path)), room.f_blocks * room.f_frsize
 
 
 def lacks_free(context: Context) -> bool:

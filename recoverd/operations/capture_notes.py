@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from recoverd.config.model import Service
 from recoverd.errors import RecoverdError
 from recoverd.operations.context import Context
 from recoverd.operations.pending_migrations import note_pending
-from recoverd.recovery.item_survey import ServiceSurvey
 from recoverd.repository.store import Repository
 from recoverd.state.verdicts import Verdict
 from recoverd.system import clock
 from recoverd.values import replace
+
+if TYPE_CHECKING:
+    from recoverd.recovery.item_survey import ServiceSurvey
 
 DUMP = "dump"  # in the run history; with the item after a slash
 

@@ -36,7 +36,6 @@ from recoverd.health.facts import (
 from recoverd.health.results import Result, Status, overall
 from recoverd.health.thresholds import evaluate
 from recoverd.operations import confirmations, drilled, unproven, watched
-from recoverd.operations.bounding import free_and_total
 from recoverd.operations.confirmations import Confirmation
 from recoverd.operations.context import Context
 from recoverd.operations.dump_facts import dump_facts
@@ -54,7 +53,7 @@ from recoverd.recovery.intents import OpenIntent, open_intents
 from recoverd.repository import bounds, layout
 from recoverd.repository.history import History
 from recoverd.repository.records import ABSENT, ItemRecord, Snapshot
-from recoverd.repository.reserve import Reserve
+from recoverd.repository.reserve import Reserve, free_and_total
 from recoverd.repository.store import Repository
 from recoverd.repository.trees import EMPTY_TREE
 from recoverd.system import clock, locks, mounts

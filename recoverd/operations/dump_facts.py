@@ -8,7 +8,6 @@ from recoverd.config.model import Service
 from recoverd.health.facts import DumpFacts
 from recoverd.operations import pending_loads
 from recoverd.operations.capture_notes import DUMP
-from recoverd.recovery.item_survey import newest_records, same_item
 from recoverd.repository.catalog import Run
 from recoverd.repository.records import ItemRecord, Snapshot
 from recoverd.repository.store import Repository
@@ -22,6 +21,8 @@ def dump_facts(
     """One for each dump item. `snapshots`: the service's own, oldest first, where they are at hand."""
     if not service.dumps:
         return ()
+    from recoverd.recovery.item_survey import newest_records  # late: few services have one
+
     if snapshots is None:
         snapshots = [one for one in repository.snapshots(service.name) if not one.imported] if repository else []
     waiting = pending_loads.load(repository, service.name) if repository is not None else {}
@@ -62,6 +63,8 @@ def _facts(
 
 def _at_least(service: Service, name: str, snapshots: Sequence[Snapshot]) -> int | None:
     """Where the history is lost: since when the newest good dump is there; younger ones carry it along."""
+    from recoverd.recovery.item_survey import same_item
+
     found: Snapshot | None = None
     for one in reversed(snapshots):
         record = one.items.get(name)

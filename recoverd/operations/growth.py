@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from recoverd.errors import RepositoryError
-from recoverd.operations.bounding import room_of
 from recoverd.repository.bounds import Room
 from recoverd.repository.catalog import Run
 from recoverd.repository.store import Repository
@@ -34,6 +33,8 @@ def note_size(repository: Repository) -> None:
     now_ns = clock.now_ns()
     if last and 0 <= now_ns - last[0].time_ns < _AGAIN_NS:
         return
+    from recoverd.operations.bounding import room_of  # late: once an hour
+
     try:
         room = room_of(repository)
     except (RepositoryError, OSError):

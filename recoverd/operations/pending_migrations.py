@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 from recoverd.config.model import Service
 from recoverd.errors import RecoverdError
 from recoverd.operations.context import Context
-from recoverd.recovery.item_survey import ServiceSurvey
 from recoverd.repository.records import ServiceRecord
 from recoverd.values import replace
+
+if TYPE_CHECKING:
+    from recoverd.recovery.item_survey import ServiceSurvey
 
 _MOST_VERSIONS = 5  # that are named
 

@@ -9,14 +9,16 @@ a candidate on which the machine dies is not tried for ever.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from recoverd.operations.rejecting import Taken
 from recoverd.recovery.evidence import list_quarantine
 from recoverd.repository.records import ServiceRecord
 from recoverd.repository.store import Repository
 from recoverd.system import clock
 from recoverd.values import dataclass, replace
+
+if TYPE_CHECKING:
+    from recoverd.operations.rejecting import Taken
 
 TRIES = 2  # starts on one candidate that never come to a proof
 
@@ -54,6 +56,8 @@ class Unproven:
     @staticmethod
     def from_json(value: Mapping[str, Any]) -> Unproven | None:
         """None for a record of something else."""
+        from recoverd.operations.rejecting import Taken  # late: there is hardly ever one
+
         try:
             names = value["quarantines"] if "quarantines" in value else [value["quarantine"]]
             return Unproven(

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from functools import cache
 
 from blake3 import blake3
 
@@ -19,15 +20,17 @@ from recoverd.repository.snapshots import SNAPSHOT_VERSION, decode_snapshot
 from recoverd.values import dataclass
 
 _TEXT = rb'"(?:[^"\\]|\\.)*"'
-_HEAD = re.compile(
-    rb'\{"boot_id":%b,"bytes":"[0-9]+","files":[0-9]+,"host":%b,"id":%b,"imported":(true|false),"items":\{'
-    % (_TEXT, _TEXT, _TEXT)
+_HEAD = rb'\{"boot_id":%b,"bytes":"[0-9]+","files":[0-9]+,"host":%b,"id":%b,"imported":(true|false),"items":\{' % (
+    _TEXT,
+    _TEXT,
+    _TEXT,
 )
-_TAIL = re.compile(
+_TAIL = (
     rb'"new_bytes":"([0-9]+)","parent":(?:null|[0-9]+),"reason":%b,"sequence":[0-9]+,"service":%b,"snapshot":%d,'
     rb'"tags":\[(?:%b(?:,%b)*)?\],"time":%b,"time_ns":"-?[0-9]+","verdict":"([a-z]+)"(,"checksum":"([0-9a-f]{64})"\}\n)'
     % (_TEXT, _TEXT, SNAPSHOT_VERSION, _TEXT, _TEXT, _TEXT)
 )
+_compiled = cache(re.compile)  # late: most commands never ask
 _COUNTED = {verdict.value.encode(): verdict.counts for verdict in SnapshotVerdict}
 
 
@@ -88,7 +91,8 @@ def quick_history(
 def _gist(record: bytes) -> tuple[bool, int, bool] | None:
     """Whether it is imported, its new bytes, and whether it counts. None for what is no intact record."""
     # quotes inside of a text are escaped, so this is a key, and behind the items there is one
-    head, tail = _HEAD.match(record), _TAIL.fullmatch(record, max(0, record.rfind(b'"new_bytes":"')))
+    begin = max(0, record.rfind(b'"new_bytes":"'))
+    head, tail = _compiled(_HEAD).match(record), _compiled(_TAIL).fullmatch(record, begin)
     if head is None or tail is None or tail[2] not in _COUNTED:
         return None
     if blake3(record[: tail.start(3)] + b"}\n").hexdigest().encode() != tail[4]:

@@ -122,3 +122,13 @@ def _allocate(path: str) -> None:
         os.unlink(path)
     finally:
         os.close(fd)
+
+
+def free_and_total(state_dir: str, path: str) -> tuple[int, int]:
+    """Of the file system of the repository at `path`, in bytes. A reserve yet to be set up there is not free.
+
+    Raises OSError.
+    """
+    room = os.statvfs(path)
+    free_bytes = mounts.writable_bytes(path) if room.f_blocks else 0
+    return max(0, free_bytes - Reserve.of(state_dir, path).missing_bytes(path)), room.f_blocks * room.f_frsize

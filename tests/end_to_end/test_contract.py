@@ -204,10 +204,10 @@ def test_a_command_that_finds_nothing_to_do_starts_fast(saved: Any) -> None:
     assert found["snapshot"][0]["snapshots"][0]["outcome"] == "unchanged"
     assert found["restore"][0]["services"][0]["outcome"] == "untouched"
     assert loaded_late(saved, "check", {"backports", "compression"})[1] == []
-    unneeded = {
-        f"recoverd.{name}" for name in ("health", "operations.bounding", "operations.children", "repository.pruning")
-    }
-    assert loaded_late(saved, "snapshot", unneeded)[1] == []
+    capture = {"health", "operations.bounding", "operations.children", "repository.pruning"}
+    assert loaded_late(saved, "snapshot", {f"recoverd.{name}" for name in capture})[1] == []
+    look = {"operations.bounding", "operations.rejecting", "recovery.item_survey", "repository.writer"}
+    assert loaded_late(saved, "check", {f"recoverd.{name}" for name in look})[1] == []
 
 
 def test_a_check_from_records_loads_nothing_heavy(saved: Any) -> None:
