@@ -97,7 +97,7 @@ def _entries(text: str) -> list[Entry]:
                 raise ValueError(f"{entry.name!r} is not spelled as recoverd spells it")
             position = after
         entries.append(entry)
-        if text[position] != ",":
+        if text[position : position + 1] != ",":
             break
         position += 1
     else:

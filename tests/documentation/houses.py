@@ -56,6 +56,7 @@ USUAL = (
     (r"\b[0-9a-f]{64}\b", "5f3c…"),
     (r"\b[\d.]+ (?:B|KiB) new\b", "1.1 KiB new"),
     (r"\b[\d.]+ (?:B|KiB) freed\b", "4.1 KiB freed"),
+    (r"\b[\d.]+ KiB(?= in \d+ objects read)", "6.6 KiB"),
     (r"\b\d{3} B(?=  (?:manual|restore))", "820 B"),
     (r"\b\d\.\d KiB(?=  (?:manual|restore))", "1.1 KiB"),
 )

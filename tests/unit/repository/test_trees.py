@@ -104,6 +104,14 @@ def test_no_other_text_than_the_canonical_one_is_decoded(found: list[Entry], dat
     assert encode_tree(decoded) == bytes(good)
 
 
+def test_a_tree_that_is_cut_just_behind_an_entry_is_refused() -> None:
+    plain = Entry("a", "file", 0o644, 0, 0, "root", "root", 1, 0, "ab" * 32)
+    data = encode_tree([plain, replace(plain, name="b", hard_link="a", xattrs=(("user.a", b"b"),))])
+    for length in range(len(data)):
+        with pytest.raises(RepositoryError):
+            decode_tree(data[:length])
+
+
 @given(directories, st.integers(0, 10_000))
 @settings(max_examples=30)
 def test_a_cut_tree_is_refused(found: list[Entry], length: int) -> None:
