@@ -135,6 +135,56 @@ def test_what_is_made_and_shown(ours: Any, theirs: Any, positional: list[Any], n
     ]
 
 
+@given(
+    positional=st.lists(_values, max_size=4),
+    named=st.dictionaries(st.sampled_from(["name", "hash", "more", "members", "own", "x"]), _values, max_size=3),
+    frozen=st.booleans(),
+)
+def test_the_first_objects_are_as_all_others(positional: list[Any], named: dict[str, Any], frozen: bool) -> None:
+    """Nothing is compiled for them, unless they can't be made: then what is compiled says why."""
+
+    class Base:
+        name: str
+        hash: int = 3
+        members: Mapping[str, int] = field(default_factory=dict)
+
+    class Child(values.dataclass(slots=True, frozen=frozen)(Base)):  # type: ignore[misc]
+        own: str = "x"
+
+    fresh: Any = values.dataclass(slots=True, frozen=frozen)(Child)
+    late = vars(fresh)["__init__"]
+    first = outcome(lambda: repr(fresh(*positional, **named)))
+    assert (vars(fresh)["__init__"] is late) is isinstance(first, str)
+    assert inspect.isfunction(fresh.__init__)  # who asks for it gets the compiled one
+    assert vars(fresh)["__init__"] is not late
+    assert outcome(lambda: repr(fresh(*positional, **named))) == first
+    if isinstance(first, str):
+        assert fresh("a").members is not fresh("a").members
+
+
+def test_a_class_with_many_objects_has_its_init_compiled() -> None:
+    @dataclass(slots=True)
+    class Many:
+        number: int
+
+    assert [Many(number).number for number in range(1000)] == list(range(1000))
+    assert inspect.isfunction(vars(Many)["__init__"])
+
+
+def test_a_default_of_a_class_of_the_house_compiles_nothing() -> None:
+    @dataclass(frozen=True, slots=True)
+    class Part:
+        number: int = 1
+
+    late = vars(Part)["__hash__"]
+
+    @dataclass(frozen=True, slots=True)
+    class _Whole:
+        part: Part = Part()
+
+    assert vars(Part)["__hash__"] is late
+
+
 @pytest.mark.parametrize(("ours", "theirs"), PAIRS)
 def test_what_the_class_is(ours: Any, theirs: Any) -> None:
     """Names, slots, signature, hints, and what `dataclasses` and readers of annotations find out."""
