@@ -29,7 +29,7 @@ DEADLINE_S = 60.0
 START_BYTES = 4 * 1024 * 1024  # who compresses less is done before the process has begun
 
 _TOGETHER = 8  # it has so many frames in hand before it is listened to: to write some at once costs half
-_TOLD_TOGETHER = 4  # to wake it costs as much as to copy a frame
+_TOLD_TOGETHER = 4  # to wake it takes more than half as long as to copy a frame
 _MOST_AT_ONCE = 500  # half of what one call takes
 
 Write = Callable[[Sequence[memoryview | bytes]], None]
