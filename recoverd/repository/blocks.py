@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Generator, Iterable, Iterator
-from itertools import groupby, pairwise
+from collections.abc import Generator, Iterable, Iterator, Sequence
+from itertools import groupby, islice, pairwise
 
 from blake3 import blake3
 
@@ -93,28 +93,38 @@ def _objects(
 ) -> Generator[bytes, None, str | None]:
     """Yields the objects of a list; returns its hash, None where all of it is a hole."""
     step = _step(block_size, size)
-    found: list[str | None] = []
-    for at in range(0, size, step):
-        if step > block_size:
+    found: list[str | None]
+    if step > block_size:
+        found = []
+        for at in range(0, size, step):
             found.append((yield from _objects(hashes, block_size, min(step, size - at), top=False)))
-            continue
-        content = next(hashes, _END)
-        if content is _END:
+    else:
+        count = -(-size // step)
+        found = [_checked(content) for content in islice(hashes, count)]
+        if len(found) < count:
             raise ValueError(f"there are fewer blocks of {block_size} bytes than make a file of {size} bytes")
-        if content is not None and not (isinstance(content, str) and _HASH.fullmatch(content)):
-            raise ValueError(f"{content!r} is no hash")
-        found.append(content)
     if not top and not any(found):
         return None
-    runs: list[str | int] = []
-    for content, group in groupby(found):
-        count = sum(1 for _ in group)
-        runs.extend([count] if content is None else [content] * count)
     version, key = (2, "parts") if step > block_size else (1, "list")
-    document = {"blocks": version, "block_size": block_size, "size": str(size), key: runs}
-    data = json.dumps(document, separators=(",", ":")).encode("ascii")
+    runs = ",".join(_runs(found))
+    data = f'{{"blocks":{version},"block_size":{block_size},"size":"{size}","{key}":[{runs}]}}'.encode("ascii")
     yield data
     return blake3(data).hexdigest()
+
+
+def _checked(content: object) -> str | None:
+    if content is None or (isinstance(content, str) and _HASH.fullmatch(content)):
+        return content
+    raise ValueError(f"{content!r} is no hash")
+
+
+def _runs(found: Sequence[str | None]) -> Iterator[str]:
+    """The elements of a list as JSON: hashes, and how many in a row are none."""
+    for content, group in groupby(found):
+        if content is None:
+            yield str(len(list(group)))
+        else:
+            yield from (f'"{content}"' for _ in group)
 
 
 def _step(block_size: int, size: int) -> int:

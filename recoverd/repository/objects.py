@@ -26,6 +26,7 @@ _CACHED_FRAMES = 64  # of about FRAME_BYTES; larger ones hold one object and are
 _OPEN_PACKS = 16
 _TOGETHER = 500  # objects whose places are asked for at once
 _MOST_NEIGHBOURS = 200_000
+_MOST_LOCATED = 2_000
 _KEPT_ENTRIES = 50_000  # of trees read last: a restore looks at each twice
 
 
@@ -42,7 +43,7 @@ class Reader:
         self._frames: OrderedDict[tuple[str, int], bytes] = OrderedDict()
         self._files: OrderedDict[str, int] = OrderedDict()
         self._neighbours: dict[str, tuple[str, ...]] = {}  # of files in the trees read: some that stand beside each
-        self._located: dict[str, list[tuple[str, Location]]] = {}  # where the last neighbours asked for lie
+        self._located: dict[str, list[tuple[str, Location]]] = {}  # where the neighbours lie that were asked for
         self._trees: OrderedDict[str, tuple[Entry, ...]] = OrderedDict()
         self._tree_entries = 0  # in all of `_trees`
         self._asked: set[str] = set()  # packs whose own index was compared with the catalog
@@ -94,12 +95,16 @@ class Reader:
         if neighbours is None:
             return self._catalog.locations(object_hash)
         if object_hash not in self._located:
-            self._located = self._catalog.all_locations(neighbours)
+            if len(self._located) > _MOST_LOCATED:
+                self._located.clear()
+            self._located.update(self._catalog.all_locations(neighbours))
         return self._located.get(object_hash, [])
 
     def _expect(self, entries: tuple[Entry, ...]) -> None:
         """The files of this directory may be read next."""
-        hashes = [entry.hash for entry in entries if entry.type == "file" and entry.hash is not None]
+        self._expect_together([entry.hash for entry in entries if entry.type == "file" and entry.hash is not None])
+
+    def _expect_together(self, hashes: Sequence[str]) -> None:
         if len(self._neighbours) + len(hashes) > _MOST_NEIGHBOURS:
             self._neighbours.clear()
         for start in range(0, len(hashes), _TOGETHER):
@@ -152,6 +157,8 @@ class Reader:
         yield from self._blocks_below(top)
 
     def _blocks_below(self, above: BlockList) -> Iterator[tuple[str | None, int]]:
+        hashes = above.hashes
+        self._expect_together(hashes)
         for content, length in above.pieces():
             if content is None or not above.of_parts:
                 yield content, length
@@ -162,6 +169,8 @@ class Reader:
             except RepositoryError as error:
                 raise DamagedObject(content, f"object {content}: {error.message}") from None
             yield from self._blocks_below(part)
+        for one in hashes:  # a large file has more of them than need to be held
+            self._neighbours.pop(one, None)
 
     def file_chunks(self, entry: Entry) -> Iterator[bytes | int]:
         """The content of a file entry in order: bytes, or a number: the length of a hole. Raises DamagedObject."""

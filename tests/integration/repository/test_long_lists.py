@@ -13,6 +13,7 @@ from blake3 import blake3
 from recoverd.errors import DamagedObject, RepositoryError
 from recoverd.recovery.live_copies import offer_files
 from recoverd.repository.blocks import LIST_BLOCKS, decode_blocks, list_objects
+from recoverd.repository.catalog import Catalog
 from recoverd.repository.pruning import Pruned, prune
 from recoverd.repository.references import Kind
 from recoverd.repository.repack_plan import RepackLimits
@@ -264,3 +265,40 @@ def test_what_is_shared_stays_and_the_rest_goes(bench: Any, history: tuple[bytes
     assert verify(bench.reopen()).damage == ()
     assert pruned(bench, {"svc": [3]}).kept_data is None
     assert bench.packs() == []
+
+
+def test_blocks_are_asked_for_together(bench: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The catalog is asked about all the blocks of a list at once, whether it is of one part of a file or of two files;
+    what it is asked does not grow with what was read before."""
+    content = {name: b"".join(b"%s %14d" % (name.encode(), n) for n in range(LIST_BLOCKS * 40)) for name in ("a", "b")}
+    made = save(bench, content)
+    asked: list[int] = []
+    one_by_one: list[str] = []
+    all_locations, locations = Catalog.all_locations, Catalog.locations
+
+    def together(catalog: Catalog, hashes: Sequence[str]) -> Any:
+        asked.append(len(hashes))
+        return all_locations(catalog, hashes)
+
+    def alone(catalog: Catalog, object_hash: str) -> Any:
+        one_by_one.append(object_hash)
+        return locations(catalog, object_hash)
+
+    monkeypatch.setattr(Catalog, "all_locations", together)
+    monkeypatch.setattr(Catalog, "locations", alone)
+    assert restored(bench, made) == content
+    assert max(asked) == LIST_BLOCKS
+    assert len(asked) < 2 * (40 + 10)  # its parts, and now and then the lists that name them once more
+    assert len(one_by_one) <= 3  # the tree and the two lists of whole files
+
+
+def test_what_is_expected_of_a_large_file_is_bounded(bench: Any) -> None:
+    """Whoever reads it has no more in memory than leads to the block that is read."""
+    size = LIST_BLOCKS * LIST_BLOCKS * 3
+    made = save(bench, {"a": b"".join(b"%16d" % n for n in range(size))})
+    with bench.repository.reader() as reader:
+        (entry,) = reader.tree(made.items["main"].root)
+        seen = [len(reader._neighbours) for _ in reader.file_chunks(entry)]
+        assert len(seen) == size
+        assert max(seen) <= 3 * LIST_BLOCKS
+        assert not reader._neighbours
