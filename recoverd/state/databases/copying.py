@@ -28,7 +28,6 @@ from recoverd.state.databases.files import (
     stats,
     still,
     warm,
-    writable,
 )
 from recoverd.state.databases.header import (
     HEADER_BYTES,
@@ -41,12 +40,11 @@ from recoverd.state.databases.header import (
     Header,
     How,
 )
-from recoverd.state.databases.images import DAMAGED, image
+from recoverd.state.databases.images import DAMAGED, image, live_image
 
 _TRIES = 6
 _MOMENT_S = 0.005
 _AGAIN_S = 0.0005
-_COOKIE = 40  # offset of the schema cookie
 _NOT_LIVE = frozenset({sqlite3.SQLITE_BUSY, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PROTOCOL})
 
 
@@ -129,28 +127,7 @@ def _copy(files: Files, before: Stats, name: str, target: str) -> Copied:
             reader.execute("SELECT count(*) FROM sqlite_master").fetchone()
             if not is_open_twice(source):
                 raise Changed  # SQLite goes by the path: it may have been led elsewhere
-            _backup(reader, target)
-            if os.fstat(source).st_size < min(before[""].st_size, os.stat(target).st_size):
-                raise Changed  # cut off without a lock: SQLite takes what is missing for zeros
-            (cookie,) = reader.execute("PRAGMA schema_version").fetchone()
-    with writable(target) as out:
-        os.pwrite(out, (cookie & 0xFFFFFFFF).to_bytes(4, "big"), _COOKIE)  # the backup has its own
-    return settled(how, target)
-
-
-def _backup(source: sqlite3.Connection, target: str) -> None:
-    """In one step: in several it would begin anew whenever somebody writes."""
-    until = time.monotonic() + WAIT_S
-
-    def told(_status: int, remaining: int, _total: int) -> None:
-        if remaining and time.monotonic() > until:
-            raise Unreadable("is locked")
-
-    os.truncate(target, 0)
-    with closing(sqlite3.connect(target)) as copy:
-        copy.execute("PRAGMA journal_mode=OFF")
-        copy.execute("PRAGMA synchronous=OFF")
-        source.backup(copy, pages=-1, progress=told)
+            return live_image(name, source, target)
 
 
 # --- looked at and locked

@@ -133,11 +133,11 @@ def created(path: str) -> Iterator[int]:
 # --- copied
 
 
-def fill(source: int, target: str) -> None:
-    """Make the target what an open file holds."""
+def fill(source: int, target: str, *, watch: Callable[[], None] = lambda: None) -> None:
+    """Make the target what an open file holds; `watch` is called after every piece."""
     with writable(target) as out:
         os.ftruncate(out, 0)
-        pour(source, out)
+        pour(source, out, watch=watch)
 
 
 def warm(source: int) -> None:

@@ -78,7 +78,7 @@ class Header:
 class How(StrEnum):
     """How a database is copied."""
 
-    LIVE = "live"  # by SQLite's backup, as one more reader among those that use it in WAL mode
+    LIVE = "live"  # its bytes and its -wal's, held as one more reader among those that use it in WAL mode
     LOCKED = "locked"  # its bytes, under the lock of SQLite's readers, which holds up writers that keep a journal
     QUIET = "quiet"  # its bytes: nobody uses it, and SQLite would create files beside it
     IMAGE = "image"  # file by file with what lies beside it; SQLite recovers the copy

@@ -29,13 +29,14 @@ from recoverd.state.databases.files import (
     fill,
     has_journal,
     is_at,
+    is_open_twice,
     opened,
     pour,
     same,
     stats,
     still,
 )
-from recoverd.state.databases.header import HEADER_BYTES, WAL_HEADER_BYTES, Header, How, is_wal_header, what_it_is
+from recoverd.state.databases.header import HEADER_BYTES, WAL_HEADER_BYTES, Header, How, is_wal_header
 
 _TRIED_S = 2.0  # a process that begins its -wal anew faster than its database is copied, goes on doing so
 DAMAGED = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
@@ -46,23 +47,52 @@ def image(name: str, target: str) -> Copied:
 
     Raises Changed where somebody wrote meanwhile, Unreadable, FileNotFoundError, OSError.
     """
-    made = f"{target}.image"
     try:
-        if not _with_log(name, made):
-            _at_rest(name, made)
-        damage = _recovered(made, target)
+        if not _with_log(name, target):
+            _at_rest(name, target)
+        return _recovered(How.IMAGE, name, target)
     finally:
-        _cleared(made)
-    return settled(How.IMAGE, target) if damage is None else raw(name, target, damage)
+        _clear_beside(target)
 
 
-def _cleared(made: str) -> None:
-    for ending in ("", *BESIDE, "-shm"):
-        if os.path.lexists(made + ending):
-            os.unlink(made + ending)
+def live_image(name: str, source: int, target: str) -> Copied:
+    """The same of one that is open at `source` and of which this process has begun to read in WAL mode.
+
+    Nobody waits for that reader. A -wal that holds what is in no database yet stays while it reads. Another one may be
+    begun anew, once: the reader is of the database alone then, and nothing is written to that.
+    Raises as `image`.
+    """
+    try:
+        try:
+            _copy_live(name, source, target)
+        except Changed:
+            _clear_beside(target)
+            _copy_live(name, source, target)
+        return _recovered(How.LIVE, name, target)
+    except FileNotFoundError:
+        raise Changed from None
+    finally:
+        _clear_beside(target)
 
 
-def _with_log(name: str, made: str) -> bool:
+def _copy_live(name: str, source: int, target: str) -> None:
+    with opened(f"{name}-wal") as log:
+        if not is_open_twice(log):
+            raise Changed  # the reader has another one
+        begun = os.pread(log, WAL_HEADER_BYTES, 0)
+        if is_wal_header(begun):
+            _copy_pair(name, source, log, begun, target)
+        else:
+            fill(source, target)
+
+
+def _clear_beside(target: str) -> None:
+    for ending in (*BESIDE, "-shm"):
+        if os.path.lexists(target + ending):
+            os.unlink(target + ending)
+
+
+def _with_log(name: str, target: str) -> bool:
     """Copy a database and its -wal while others may write; False where there is no such -wal."""
     until = time.monotonic() + _TRIED_S
     while True:
@@ -72,7 +102,7 @@ def _with_log(name: str, made: str) -> bool:
                 header = Header.parse(os.pread(source, HEADER_BYTES, 0))
                 if header is None or not header.is_wal or not is_wal_header(begun) or has_journal(name):
                     return False
-                _copy_pair(name, source, log, begun, made)
+                _copy_pair(name, source, log, begun, target)
                 return True
         except FileNotFoundError:
             os.stat(name, follow_symlinks=False)  # without the database there is nothing to copy
@@ -83,28 +113,31 @@ def _with_log(name: str, made: str) -> bool:
                 raise Unreadable(why) from None
 
 
-def _copy_pair(name: str, source: int, log: int, begun: bytes, made: str) -> None:
+def _copy_pair(name: str, source: int, log: int, begun: bytes, target: str) -> None:
     def watch() -> None:
         if os.pread(log, WAL_HEADER_BYTES, 0) != begun:
             raise Changed
 
-    with created(made) as out:
-        pour(source, out, watch=watch)
-    with created(f"{made}-wal") as out:
+    fill(source, target, watch=watch)
+    with created(f"{target}-wal") as out:
         pour(log, out, most=os.fstat(log).st_size)  # it may grow as fast as it is read
     if not is_at(name, source) or not is_at(f"{name}-wal", log):
         raise Changed
     watch()
 
 
-def _at_rest(name: str, made: str) -> None:
+def _at_rest(name: str, target: str) -> None:
     before = stats(name)
     still(before)
-    _cleared(made)  # of a -wal that was there a moment ago
+    _clear_beside(target)  # of a -wal that was there a moment ago
     try:
         for ending in before:
-            with opened(name + ending) as source, created(made + ending) as out:
-                pour(source, out)
+            with opened(name + ending) as source:
+                if not ending:
+                    fill(source, target)
+                    continue
+                with created(target + ending) as out:
+                    pour(source, out)
     except FileNotFoundError:  # what lay beside it; without the database there is nothing to copy
         os.stat(name, follow_symlinks=False)
         raise Changed from None
@@ -112,10 +145,10 @@ def _at_rest(name: str, made: str) -> None:
         raise Changed
 
 
-def _recovered(made: str, target: str) -> str | None:
-    """Let SQLite bring the image in order, into the target; a sentence where it can't."""
+def _recovered(how: How, name: str, target: str) -> Copied:
+    """Let SQLite bring the image in order; where it can't, what lies there is copied as it is."""
     try:
-        with closing(sqlite3.connect(made, timeout=0)) as copy:
+        with closing(sqlite3.connect(target, timeout=0)) as copy:
             copy.isolation_level = None
             copy.execute("PRAGMA synchronous=OFF")
             copy.execute("SELECT count(*) FROM sqlite_master").fetchone()  # rolls a hot journal back
@@ -123,9 +156,5 @@ def _recovered(made: str, target: str) -> str | None:
     except sqlite3.Error as error:
         if code_of(error) not in DAMAGED:
             raise Unreadable(f"can't be recovered on a copy: {error}") from error
-        return f"is damaged: {error}"
-    with opened(made) as source:
-        if not os.fstat(source).st_size:
-            return what_it_is(b"", 0, blank=False)
-        fill(source, target)
-    return None
+        return raw(name, target, f"is damaged: {error}")
+    return settled(how, target)

@@ -53,7 +53,8 @@ def test_a_wal_that_goes(bank: Any, monkeypatch: pytest.MonkeyPatch) -> None:
             restart(bank.store)
             time.sleep(0.05)  # what was just written would count as still being written
 
-    monkeypatch.setattr(images, "pour", pour)
+    for module in (files, images):
+        monkeypatch.setattr(module, "pour", pour)
     assert bank.beside("-wal").exists()
     copy = bank.copy()
     assert len(calls) == 3
@@ -149,7 +150,8 @@ def test_a_service_that_restarts_over_its_journal(bank: Any, monkeypatch: pytest
             work_a_while(bank)
         real(*given, **named)
 
-    monkeypatch.setattr(images, "pour", pour)
+    for module in (files, images):
+        monkeypatch.setattr(module, "pour", pour)
     assert bank.beside("-journal").exists()
     copy = bank.copy()
     assert copy.how in {"locked", "image"}
@@ -157,22 +159,28 @@ def test_a_service_that_restarts_over_its_journal(bank: Any, monkeypatch: pytest
     assert copy.counts[1] >= counts[1]
 
 
-@pytest.mark.parametrize("mode", ["delete", "wal"])
+@pytest.mark.parametrize("mode", ["delete", "wal", "live"])
 def test_replaced_while_it_is_copied(bank: Any, monkeypatch: pytest.MonkeyPatch, mode: str) -> None:
     """The copy is of one of the two, whole."""
-    bank.make(mode)
+    bank.make("delete" if mode == "delete" else "wal")
     counts = work_a_while(bank)
-    other = replacement(bank, mode)
+    if mode == "live":
+        bank.hire(rate=1)
+    other = replacement(bank, "delete" if mode == "delete" else "wal")
     time.sleep(0.05)
     real, calls = files.fill, []
 
-    def fill(*given: Any) -> None:
+    def fill(*given: Any, **named: Any) -> None:
         calls.append(given)
         if len(calls) == 1:
+            bank.dismiss()
+            for ending in ("-wal", "-shm"):
+                bank.beside(ending).unlink(missing_ok=True)
             other.rename(bank.store)
-        real(*given)
+        real(*given, **named)
 
-    monkeypatch.setattr(copying, "fill", fill)
+    for module in (copying, images):
+        monkeypatch.setattr(module, "fill", fill)
     assert bank.copy().counts == (counts if mode == "delete" else bank.counts())
     assert not other.exists()
 
@@ -223,14 +231,14 @@ def test_emptied_while_it_is_copied(bank: Any, monkeypatch: pytest.MonkeyPatch, 
     if mode == "wal":
         bank.hire(rate=1)
     time.sleep(0.05)
-    step = "_backup" if mode == "wal" else "fill"
-    real = getattr(copying, step)
+    real = files.fill
 
-    def emptied(*given: Any) -> None:
+    def emptied(*given: Any, **named: Any) -> None:
         os.truncate(bank.store, 0)
-        real(*given)
+        real(*given, **named)
 
-    monkeypatch.setattr(copying, step, emptied)
+    for module in (copying, images):
+        monkeypatch.setattr(module, "fill", emptied)
     bank.target.write_bytes(b"")
     copied = copying.copy_database(bank.store.name, str(bank.target))
     assert copied.damage is not None
