@@ -101,9 +101,10 @@ def look(
     full_read: bool = False,
     rows: Mapping[str, Mapping[str, bytes]] = EMPTY,
     dumps: DumpLook = ASK,
+    at_rest: bool = False,
 ) -> tuple[ServiceSurvey, Scratch]:
     """The survey of live state, and the trees of what it found. `rows`: by key of an item, a stat cache that is newer
-    than the catalog's."""
+    than the catalog's. `at_rest`: a restore has just brought this state in."""
     repository = context.repository_if_any() if reader is not None else None
     snapshots = repository.snapshots(service.name) if repository is not None else []
     for count in range(len(snapshots), -1, -1):
@@ -120,6 +121,7 @@ def look(
                 accepted=repository.record(service.name).accepted if repository is not None else EMPTY,
                 io_timeout_s=context.config.io_timeout_s,
                 dumps=dumps,
+                at_rest=at_rest,
             )
             return survey, scratch
         except DamagedObject as error:

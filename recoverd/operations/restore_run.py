@@ -74,10 +74,11 @@ class RestoreRun:
         rows: Mapping[str, Mapping[str, bytes]] = EMPTY,
         *,
         service: Service | None = None,
+        at_rest: bool = False,
     ) -> Look:
-        """Live state as it is now, and what its policies say."""
+        """Live state as it is now, and what its policies say. `at_rest`: this run has just brought it in."""
         service = service or self.service
-        survey, trees = look(self.context, service, reader, rows=rows)
+        survey, trees = look(self.context, service, reader, rows=rows, at_rest=at_rest)
         accepted = self.context.repository().record(service.name).accepted if reader is not None else EMPTY
         return Look(survey, trees, damages(service, survey, accepted))
 

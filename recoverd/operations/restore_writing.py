@@ -131,7 +131,7 @@ def _write_next(
             raise
         run.applied.append(applied)
         run.chooser.tried |= {one.key for one in (choice, plain) if one is not None}
-        after = run.look(reader, rows, service=run.meant(choice))
+        after = run.look(reader, rows, service=run.meant(choice), at_rest=True)
         written = {part.target for part in choice.parts if part.origin is not Origin.EMPTY}
         bad = sorted(one for one in after.wrong if one in written or (one[0], "") in written)
         if not bad:

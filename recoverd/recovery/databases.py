@@ -7,15 +7,16 @@ lies beside it is never stored, and goes to quarantine with the database when it
 
 from __future__ import annotations
 
-import errno
 import os
 import stat
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import islice
 
 from recoverd.config.database_model import COMPANIONS
 from recoverd.recovery.comparing import Comparing
+from recoverd.recovery.database_image import DatabaseImage, is_same
 from recoverd.recovery.entries import describe_type, file_entry, identity, large_file_entry
 from recoverd.recovery.item_survey import ItemSurvey, damaged
 from recoverd.recovery.looking import Look
@@ -23,13 +24,12 @@ from recoverd.recovery.private_copies import PrivateCopy, may_enter_at
 from recoverd.recovery.stat_rows import Finding, Row, join_names, pack_stat
 from recoverd.recovery.stores import Store, Trees
 from recoverd.repository.trees import DATABASE_BLOCK, DATABASE_BLOCK_THRESHOLD, Entry, same_but_mtime
-from recoverd.state.databases.header import HEADER_BYTES, Header
 from recoverd.state.databases.process import Copied, Examination, Source
 from recoverd.state.judging import Judge, decode_judgement, encode_judgement
 from recoverd.state.verdicts import Judgement, Problem, Verdict
 from recoverd.system import clock
-from recoverd.system.mounts import is_memory_file_system, mount_point_of
-from recoverd.system.reading import attributes_of, open_regular, read_exactly
+from recoverd.system.mounts import is_memory_file_system, is_remote_file_system, mount_point_of
+from recoverd.system.reading import attributes_of, open_regular
 from recoverd.system.walk import lstat_at, open_parent
 from recoverd.values import dataclass, replace
 
@@ -38,10 +38,9 @@ _QUIET_NS = 50_000_000
 by a tick of the kernel at most."""
 _COARSE_NS = 2_000_000_000
 """The same where files have times in whole seconds; vfat's are in two."""
-_LEFT_ALONE_NS = 10_000_000_000
-"""How long nobody must have written to a database that is read in its place: who writes all the time would have it
-read twice."""
-_PIECE = 1 << 20
+_LEFT_ALONE_NS = 500_000_000
+_READ_PER_S = 400_000_000  # bytes
+_LARGE_BYTES = 32 << 20  # a smaller one is copied into memory, sooner than a change would show
 _TOGETHER = 1 << 20  # bytes that are stored at once
 
 
@@ -72,11 +71,21 @@ class _Found:
     def source(self) -> Source:
         return Source(self.size_bytes, self.status.st_uid, self.status.st_gid, directory=self.fd, name=self.name)
 
-    @property
-    def is_left_alone(self) -> bool:
-        """Whether nobody seems to be writing: a ctime well in the future is of a clock that was set back since."""
-        idle = abs(clock.now_ns() - self.newest_ctime_ns) > _LEFT_ALONE_NS
-        return idle and not any(status.st_size for _, status in self.beside)
+    def is_left_alone(self, *, at_rest: bool) -> bool:
+        """Whether nobody seems to be writing: a ctime well in the future is of a clock that was set back since.
+
+        At rest a large one is waited for, until another change would show: that is less than a copy takes.
+        """
+        if any(status.st_size for _, status in self.beside) or is_remote_file_system(self.fd):
+            return False
+        enough_ns = left_alone_ns(self.status.st_size, self.newest_ctime_ns)
+        idle_ns = abs(clock.now_ns() - self.newest_ctime_ns)
+        if at_rest and self.status.st_size >= _LARGE_BYTES:
+            enough_ns = _settled_ns(self.newest_ctime_ns)
+            if idle_ns <= enough_ns <= _QUIET_NS:
+                time.sleep((enough_ns - idle_ns + 1) / 1e9)
+                idle_ns = abs(clock.now_ns() - self.newest_ctime_ns)
+        return idle_ns > enough_ns
 
     @property
     def newest_ctime_ns(self) -> int:
@@ -135,9 +144,22 @@ def _row(look: Look, found: _Found) -> Row | None:
     row = look.rows().get("")
     if row is None or (row.judge, row.root, row.good) != (look.judge.id, before.root, before.good):
         return None
-    age_ns = _QUIET_NS if row.newest_ctime_ns % 1_000_000_000 else _COARSE_NS
-    trusted = row.newest_ctime_ns + age_ns <= row.captured_ns
+    trusted = row.newest_ctime_ns + _settled_ns(row.newest_ctime_ns) <= row.captured_ns
     return row if trusted and (row.names, row.stats) == (found.names, found.stats) else None
+
+
+def left_alone_ns(size_bytes: int, ctime_ns: int) -> int:
+    """For how long nobody must have written to a database that is read in its place.
+
+    A write meanwhile is seen whatever this says, if its time shows; but who writes all the time would have it read in
+    vain each time, and then copied. About as long as reading takes is long enough for that to be rare.
+    """
+    return max(_LEFT_ALONE_NS + size_bytes * 1_000_000_000 // _READ_PER_S, _settled_ns(ctime_ns))
+
+
+def _settled_ns(ctime_ns: int) -> int:
+    """How old a change must be for the next one to show another time."""
+    return _QUIET_NS if ctime_ns % 1_000_000_000 else _COARSE_NS
 
 
 def _as_before(outline: ItemSurvey, row: Row) -> ItemSurvey:
@@ -162,7 +184,7 @@ def _as_before(outline: ItemSurvey, row: Row) -> ItemSurvey:
 
 def _captured(look: Look, outline: ItemSurvey, found: _Found) -> ItemSurvey:
     """The database as it is now, put into the store."""
-    if found.is_left_alone:
+    if found.is_left_alone(at_rest=look.at_rest):
         survey = _captured_in_place(look, outline, found)
         if survey is not None:
             return survey
@@ -176,9 +198,9 @@ def _captured(look: Look, outline: ItemSurvey, found: _Found) -> ItemSurvey:
             copied = examination.copied()
             if copied.why is not None:
                 return damaged(outline, Verdict.UNREADABLE, copied.why)
-            if source.file is not None and not _is_same(os.fstat(source.file), found.status):
+            if source.file is not None and not is_same(os.fstat(source.file), found.status):
                 return damaged(outline, Verdict.UNREADABLE, "kept changing while it was read")
-            image = _Image(private.fd, os.fstat(private.fd).st_size)
+            image = DatabaseImage(private.fd, os.fstat(private.fd).st_size)
             stored = _Stored.put(look, found, image)
             judgement = _known(look, stored.content) if copied.damage is None else None
             if judgement is None:
@@ -210,7 +232,7 @@ def _captured_in_place(look: Look, outline: ItemSurvey, found: _Found) -> ItemSu
     try:
         with Examination(found.source, None, look.judge.database) as examination:
             survey = _judged_in_place(look, outline, found, fd, examination)
-            return survey if _is_same(os.fstat(fd), found.status) else None
+            return survey if is_same(os.fstat(fd), found.status) else None
     except OSError:
         return None
     finally:
@@ -220,25 +242,21 @@ def _captured_in_place(look: Look, outline: ItemSurvey, found: _Found) -> ItemSu
 def _judged_in_place(
     look: Look, outline: ItemSurvey, found: _Found, fd: int, examination: Examination
 ) -> ItemSurvey | None:
-    image = _Image.settled(fd, found.status.st_size)
+    image = DatabaseImage.settled(fd, found.status)
     stored = _Stored.put(look, found, image)
     if not examination.in_place():
         return None
     judgement = _known(look, stored.content)
     if judgement is None:
         judgement = examination.judged(unchecked=look.judge.unchecked)
-        if judgement.verdict is Verdict.UNREADABLE or not _is_same(os.fstat(fd), found.status):
+        if judgement.verdict is Verdict.UNREADABLE or not is_same(os.fstat(fd), found.status):
             return None
         _remember(look, stored.content, judgement)
     return _compared(look, outline, found, image, stored, judgement)
 
 
-def _is_same(one: os.stat_result, other: os.stat_result) -> bool:
-    return os.path.samestat(one, other) and pack_stat(one) == pack_stat(other)
-
-
 def _compared(
-    look: Look, outline: ItemSurvey, found: _Found, image: _Image, stored: _Stored, judgement: Judgement
+    look: Look, outline: ItemSurvey, found: _Found, image: DatabaseImage, stored: _Stored, judgement: Judgement
 ) -> ItemSurvey:
     comparing = Comparing(look.item, look.judge, look.store, look.accepted)
     judgement = look.judge.by_bytes(judgement, b"", stored.entry.size)
@@ -272,42 +290,6 @@ def _entry_of(trees: Trees, root: str | None) -> Entry | None:
 
 
 @dataclass(frozen=True, slots=True)
-class _Image:
-    """The bytes of a database: those of an open file, up to `size`, behind a header that may be another one."""
-
-    fd: int
-    size: int
-    head: bytes = b""
-
-    @classmethod
-    def settled(cls, fd: int, size: int) -> _Image:
-        """As `fd` would be copied: without what only counts changes, and what lies behind its last page."""
-        import sqlite3
-
-        head = os.pread(fd, HEADER_BYTES, 0)
-        header = Header.parse(head)
-        if header is None:
-            return cls(fd, size)
-        pages = header.pages or size // header.page_size
-        return cls(fd, pages * header.page_size, header.settled(head, pages, sqlite3.sqlite_version_info))
-
-    def pieces(self, size: int = _PIECE) -> Iterator[bytes]:
-        """All bytes, `size` of them at a time. Raises OSError."""
-        for at in range(0, self.size, size):
-            wanted = min(size, self.size - at)
-            piece = read_exactly(self.fd, at, wanted)
-            if len(piece) < wanted:  # who owns it can cut it off, the private copy as well
-                raise OSError(errno.ESTALE, "kept changing while it was read")
-            yield piece if at else self.head + piece[len(self.head) :]
-
-    @property
-    def page_size(self) -> int:
-        """A power of two from 512 to 65536, also for bytes that are no database."""
-        size = int.from_bytes((self.head or os.pread(self.fd, 18, 0))[16:18], "big")
-        return size if size >= 512 and not size & (size - 1) else 65536 if size == 1 else 512
-
-
-@dataclass(frozen=True, slots=True)
 class _Stored:
     """A database in the store: with owner, mode and time of the live one, and what tells its content from another."""
 
@@ -315,7 +297,7 @@ class _Stored:
     content: str
 
     @classmethod
-    def put(cls, look: Look, found: _Found, image: _Image) -> _Stored:
+    def put(cls, look: Look, found: _Found, image: DatabaseImage) -> _Stored:
         stored = cls._put(look.store, found, image)
         old = _entry_of(look.store, look.before.root if look.before is not None else None)
         if old is not None and same_but_mtime(old, stored.entry):
@@ -323,7 +305,7 @@ class _Stored:
         return stored
 
     @classmethod
-    def _put(cls, store: Store, found: _Found, image: _Image) -> _Stored:
+    def _put(cls, store: Store, found: _Found, image: DatabaseImage) -> _Stored:
         # through the held directory, with one component below it: nothing can be planted in between
         attributes = attributes_of(f"/proc/self/fd/{found.fd}/{found.name}")
         if image.size <= DATABASE_BLOCK_THRESHOLD:
@@ -335,7 +317,7 @@ class _Stored:
         return cls(entry, content)
 
 
-def _blocks(store: Store, image: _Image, block: int) -> Iterator[str | None]:
+def _blocks(store: Store, image: DatabaseImage, block: int) -> Iterator[str | None]:
     """Store the blocks of a database; the hash of each, None for one that holds nothing. Raises OSError."""
     pieces = image.pieces(block)
     while together := list(islice(pieces, _TOGETHER // block)):

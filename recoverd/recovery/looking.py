@@ -33,6 +33,7 @@ class Look:
     accepted: Accepted
     hints: Hints | None  # what may have changed since `before`; None: anything
     dumps: DumpLook = ASK
+    at_rest: bool = False  # it was just brought in by a restore, and its service does not run
 
     def rows(self, directories: Collection[str] | None = None) -> dict[str, Row]:
         """The item's stat cache, by directory below it; only those of `directories` if they are given."""

@@ -43,11 +43,12 @@ def survey_service(
     hints: Mapping[str, Hints] | None = None,
     io_timeout_s: float | None = None,
     dumps: DumpLook = ASK,
+    at_rest: bool = False,
 ) -> ServiceSurvey:
     """Look at every state item of `service`. `before`: its `newest_records`; `now_ns`: the start of this look.
     `accepted`: item -> document -> content that its operator called good. `hints`: item -> what of it may have changed
     since `before`; None: anything may have. What lies on a file system that does not answer within `io_timeout_s` is
-    unreadable. `dumps`: whether dump items are asked for one.
+    unreadable. `dumps`: whether dump items are asked for one. `at_rest`: a restore has just brought this state in.
 
     Never raises for what is on disk: that is what verdicts are for. Raises RepositoryError when the
     repository can't take what is put, DamagedObject when it can't give what is in `before`.
@@ -68,6 +69,7 @@ def survey_service(
             Accepted(accepted.get(name, EMPTY), service.restore.verdicts.get(Verdict.RESET) == "accept"),
             None if hints is None else hints.get(name, Hints()),
             dumps,
+            at_rest,
         )
         items[name] = found = _survey(look, io_timeout_s if item.path in dead else None)
         _LOG.debug(

@@ -6,6 +6,7 @@ import os
 import random
 import shutil
 import sqlite3
+import time
 from collections.abc import Callable
 from contextlib import closing
 from typing import Any
@@ -17,6 +18,7 @@ from recoverd.recovery.private_copies import PrivateCopy
 from recoverd.state.databases.process import Examination
 
 ROWS = 400  # some blocks
+LEFT_ALONE_NS = databases.left_alone_ns
 
 
 class Copies:
@@ -26,7 +28,7 @@ class Copies:
         self.made = 0
         self.in_place = 0
         self.during: Callable[[], object] | None = None
-        monkeypatch.setattr(databases, "_LEFT_ALONE_NS", 0)
+        monkeypatch.setattr(databases, "left_alone_ns", lambda *_: 0)
         monkeypatch.setattr(databases, "Examination", self._examination)
         self._put = databases._put
         monkeypatch.setattr(databases, "_put", self._stored)
@@ -64,7 +66,7 @@ def test_in_place_and_copied_are_the_same(house: Any, copies: Copies, monkeypatc
     house.make("one", rows=ROWS)
     house.make(mode="wal")  # its header counts more changes
     assert house.snapshot().outcome == "saved"
-    monkeypatch.setattr(databases, "_LEFT_ALONE_NS", 1 << 62)
+    monkeypatch.setattr(databases, "left_alone_ns", lambda *_: 1 << 62)
     monkeypatch.setattr(databases, "_QUIET_NS", 1 << 62)  # on a slow machine its stats would be believed by now
     assert house.snapshot().outcome == "unchanged"
     assert (copies.in_place, copies.made) == (1, 1)
@@ -72,10 +74,105 @@ def test_in_place_and_copied_are_the_same(house: Any, copies: Copies, monkeypatc
 
 def test_what_was_just_written_is_copied(house: Any, copies: Copies, monkeypatch: pytest.MonkeyPatch) -> None:
     """Who writes all the time would have a large database read twice at each capture."""
-    monkeypatch.setattr(databases, "_LEFT_ALONE_NS", 10_000_000_000)
+    monkeypatch.setattr(databases, "left_alone_ns", LEFT_ALONE_NS)
+    monkeypatch.setattr(databases, "_LARGE_BYTES", 0)
+    monkeypatch.setattr(databases, "_QUIET_NS", 300_000_000)  # nobody waits for that here
     house.make("one", rows=ROWS)
     assert house.snapshot().verdict == "ok"
     assert (copies.in_place, copies.made) == (0, 1)
+    house.make("two")
+    time.sleep(LEFT_ALONE_NS(house.store.stat().st_size, 1) / 1e9)
+    assert house.snapshot().verdict == "ok"
+    assert (copies.in_place, copies.made) == (1, 1)
+
+
+@pytest.mark.parametrize(
+    ("size_bytes", "ctime_ns", "enough_s"),
+    [
+        (4096, 1, 0.5),
+        (200_000_000, 1, 1.0),
+        (10_000_000_000, 1, 25.5),
+        (4096, 7_000_000_000, 2.0),  # a file system whose times are whole seconds, in twos
+        (10_000_000_000, 7_000_000_000, 25.5),
+    ],
+)
+def test_how_long_it_must_have_been_left_alone(size_bytes: int, ctime_ns: int, enough_s: float) -> None:
+    """By what reading it takes, and never so short that the next write would show the same time."""
+    assert round(LEFT_ALONE_NS(size_bytes, ctime_ns) / 1e9, 3) == enough_s
+
+
+def test_on_a_network_file_system_it_is_copied(house: Any, copies: Copies, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its times are of another machine's clock, and of what this one has kept of them: no write need show at once."""
+    monkeypatch.setattr(databases, "is_remote_file_system", lambda fd: True)
+    house.make("one", rows=ROWS)
+    assert house.snapshot().verdict == "ok"
+    assert (copies.in_place, copies.made) == (0, 1)
+
+
+@pytest.fixture
+def lost(house: Any, copies: Copies, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """The house after its database was saved, by a look in its place, and lost. It counts as large."""
+    house.make("one", rows=ROWS)
+    house.snapshot()
+    assert (copies.in_place, copies.made) == (1, 0)
+    monkeypatch.setattr(databases, "left_alone_ns", LEFT_ALONE_NS)
+    monkeypatch.setattr(databases, "_LARGE_BYTES", 0)
+    house.store.unlink()
+    return house
+
+
+def test_what_a_restore_has_brought_in_is_not_copied(
+    lost: Any, copies: Copies, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its service does not run, so it is enough to wait until a write would show. A small one is copied sooner."""
+    for large_bytes, quiet_ns, seen in ((0, 50_000_000, (2, 0)), (0, 1, (3, 0)), (1 << 30, 50_000_000, (3, 1))):
+        monkeypatch.setattr(databases, "_LARGE_BYTES", large_bytes)
+        monkeypatch.setattr(databases, "_QUIET_NS", quiet_ns)  # 1: some time has passed already
+        lost.store.unlink(missing_ok=True)
+        assert lost.restore().outcome == "restored"
+        assert lost.users(lost.store)[0] == "one"
+        assert (copies.in_place, copies.made) == seen
+
+
+def test_what_a_restore_has_brought_in_where_times_are_coarse(
+    lost: Any, copies: Copies, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Until a write would show there, a copy is made long since."""
+    monkeypatch.setattr(databases, "_settled_ns", lambda ctime_ns: databases._COARSE_NS)
+    assert lost.restore().outcome == "restored"
+    assert (copies.in_place, copies.made) == (1, 1)
+
+
+def test_somebody_writes_to_what_a_restore_has_brought_in(lost: Any, copies: Copies) -> None:
+    """At once, while it is looked at: that is seen, as ever."""
+
+    def damage() -> None:
+        with lost.store.open("r+b") as file:
+            file.seek(4096)
+            file.write(b"\xff" * 4096)
+
+    copies.during = damage
+    made = lost.restore()
+    assert copies.made
+    invalid = [one.why for one in made.attempts if one.result == "invalid"]
+    assert invalid == ["store is not ok after it was written"], made
+
+
+def test_it_is_not_read_to_its_end_in_vain(house: Any, copies: Copies, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Somebody writes while it is read: the copy begins then, not when all has been read."""
+    house.make("one", rows=6000)
+    read: list[int] = []
+
+    def stored(store: Any, blocks: list[bytes]) -> Any:
+        if not copies.made:
+            read.append(sum(map(len, blocks)))
+        return copies._stored(store, blocks)
+
+    monkeypatch.setattr(databases, "_put", stored)
+    copies.during = lambda: os.utime(house.store)
+    assert house.snapshot().verdict == "ok"
+    assert (copies.in_place, copies.made) == (1, 1)
+    assert read == [databases._TOGETHER]
 
 
 @pytest.mark.parametrize("mode", ["wal", "delete", "persist", "truncate"])
@@ -123,7 +220,7 @@ def test_the_copy_is_cut_by_its_owner(
     house: Any, copies: Copies, monkeypatch: pytest.MonkeyPatch, left_alone_ns: int
 ) -> None:
     """Promise 12: the private copy is its owner's to write to."""
-    monkeypatch.setattr(databases, "_LEFT_ALONE_NS", left_alone_ns)
+    monkeypatch.setattr(databases, "left_alone_ns", lambda *_: left_alone_ns)
     house.make("one", rows=6000)
     entered = PrivateCopy.__enter__
 
@@ -188,7 +285,7 @@ def test_a_writer_that_has_not_written_yet(house: Any, copies: Copies) -> None:
     assert "two" not in house.users()
 
 
-def test_damage(house: Any, copies: Copies, torture: Any) -> None:
+def test_damage(house: Any, copies: Copies, torture: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """Bytes that were hurt anywhere are found in place as they are in a copy: never the one without the other."""
     house.make("one", rows=ROWS)
     good = house.store.read_bytes()
@@ -202,7 +299,7 @@ def test_damage(house: Any, copies: Copies, torture: Any) -> None:
         verdicts = []
         for left_alone_ns in (0, 1 << 62):
             shutil.rmtree(house.root / "var", ignore_errors=True)  # where verdicts are remembered
-            databases._LEFT_ALONE_NS = left_alone_ns
+            monkeypatch.setattr(databases, "left_alone_ns", lambda *_, enough=left_alone_ns: enough)
             verdicts.append(house.assess().verdict)
         assert verdicts[0] == verdicts[1], at
         told.append(str(verdicts[0]))

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from recoverd.operations.snapshot import SnapshotRequest, snapshot
-from recoverd.recovery import databases
+from recoverd.recovery import database_image, databases
 from recoverd.state.databases.copying import copy_database, opened_in_place
 from recoverd.state.databases.process import Copied, Source
 from recoverd.state.verdicts import Judgement, Verdict
@@ -149,20 +149,22 @@ def test_commits_around_a_look(
         if point in points:
             speaker.say()
 
-    real, lstat_at = databases._captured, walk.lstat_at
+    real, lstat_at, is_same = databases._captured, walk.lstat_at, database_image.is_same
 
     def captured(*given: Any) -> Any:
         at("after the look")
         return real(*given)
 
     monkeypatch.setattr(databases, "lstat_at", lambda *given: in_ticks(lstat_at(*given), tick_ns))
+    for module in (databases, database_image):
+        monkeypatch.setattr(module, "is_same", lambda *given: is_same(*(in_ticks(one, tick_ns) for one in given)))
     monkeypatch.setattr(databases, "_captured", captured)
     monkeypatch.setattr(databases, "Examination", Here)
     monkeypatch.setattr(Here, "after", staticmethod(lambda: at("after the copy")))
     monkeypatch.setattr(Here, "copies", 0)
     monkeypatch.setattr(Here, "in_places", 0)
     if tick_ns < 1_000_000_000:  # so that it is read in its place, now and then
-        monkeypatch.setattr(databases, "_LEFT_ALONE_NS", 55_000_000)
+        monkeypatch.setattr(databases, "left_alone_ns", lambda *_: 55_000_000)
     context = house.open()
     tries = (200 if where == "disk" else 700) if torture.full else 3
     known = 0
@@ -180,6 +182,7 @@ def test_commits_around_a_look(
             known += before == Here.copies + Here.in_places
             with closing(sqlite3.connect(house.stored())) as copy:
                 assert copy.execute("SELECT number FROM said").fetchone() == (speaker.number,)
+    assert not torture.full or mode == "wal" or Here.in_places
     found = f"none missed, {known} of {2 * tries} captures without a read, {Here.in_places} read in place"
     what = f"looks with commits around them ({mode}, checkpoint {checkpoint}, {where}, ticks of {tick_ns} ns)"
     torture.tell(tries, what, found)
