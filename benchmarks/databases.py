@@ -5,12 +5,19 @@ from __future__ import annotations
 import hashlib
 import random
 import sqlite3
+import threading
+import time
 from collections.abc import Iterator
-from contextlib import closing
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, contextmanager
 from pathlib import Path
+
+from benchmarks.measure import Failed
 
 PAGE = 4096
 MOST_NEW_BYTES = 10_000_000  # what a snapshot may add to a repository when 1 % of 200 MB has changed
+
+_EACH_S = 0.1  # between two rows of who writes all the time
 
 
 class Database:
@@ -36,6 +43,32 @@ class Database:
         chosen = self._chance.sample(range(1, self.pages + 1), pages)
         with closing(sqlite3.connect(self.path)) as database, database:
             database.executemany("REPLACE INTO documents VALUES (?, ?)", self._rows(chosen))
+
+    @contextmanager
+    def in_use(self) -> Iterator[None]:
+        """Somebody has it open in WAL mode, and writes a row ten times a second."""
+        done = threading.Event()
+
+        def write() -> int:
+            written = 0
+            with closing(sqlite3.connect(self.path, isolation_level=None, timeout=60)) as database:
+                database.execute("PRAGMA journal_mode=WAL")
+                while not done.wait(_EACH_S):
+                    row = next(self._rows([self._chance.randint(1, self.pages)]))
+                    database.execute("REPLACE INTO documents VALUES (?, ?)", row)
+                    written += 1
+                database.execute("PRAGMA journal_mode=DELETE")
+            return written
+
+        with ThreadPoolExecutor(1) as pool:
+            writer = pool.submit(write)
+            try:
+                time.sleep(2 * _EACH_S)
+                yield
+            finally:
+                done.set()
+            if not writer.result():
+                raise Failed("nobody has written while the tools saved")
 
     def _rows(self, numbers: range | list[int]) -> Iterator[tuple[int, bytes]]:
         for number in numbers:

@@ -33,7 +33,12 @@ GOALS = (
     ),
     *(
         Goal("sqlite", phase, "recoverd", most, "restic")
-        for phase, most in ((Phase.FIRST, 0.5), (Phase.UNCHANGED, 0.25), (Phase.CHANGED, 0.5))
+        for phase, most in (
+            (Phase.FIRST, 0.5),
+            (Phase.UNCHANGED, 0.25),
+            (Phase.CHANGED, 0.5),
+            (Phase.IN_USE, 0.5),
+        )
     ),
     Goal("starting", "health of 100 services", "recoverd check", 0.150),
     Goal("starting", "help", "recoverd --help", 0.080),

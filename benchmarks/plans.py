@@ -18,10 +18,11 @@ from benchmarks.databases import fingerprint as fingerprint_of_rows
 from benchmarks.documents import Documents, fingerprint
 from benchmarks.measure import Failed, Meter, Work
 from benchmarks.results import Row, Sample
-from benchmarks.tools import Phase, Tool
+from benchmarks.tools import SAVES, Phase, Tool
 
 SETTLE_S = 62.0  # recoverd believes a stat only of a file that was left alone for a minute before a capture saw it
 WRITTEN_S = 0.1  # what was written within 20 ms is still being written, for recoverd
+LEFT_ALONE_S = 1.5  # a database of 200 MB is read in its place after 1 s without a write, else it is copied
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,12 +77,14 @@ class Run:
         else:
             work.measured()
 
-    def do_phase(self, plan: str, phase: Phase, tools: Sequence[Tool], number: int) -> None:
-        """All tools, each round another one first. Raises Failed."""
+    def do_phase(self, plan: str, phase: Phase, tools: Sequence[Tool], number: int, source: Path) -> None:
+        """All tools, each round another one first; what they save lies at `source`. Raises Failed."""
         first = number % len(tools)
         for tool in (*tools[first:], *tools[:first]):
             work = tool.work(phase)
             if work is not None:
+                if phase in SAVES:
+                    read_all(source)
                 self.do(plan, phase, tool.name, work, number)
 
     def settle(self) -> None:
@@ -145,13 +148,13 @@ def _rounds(
     for number, copy in zip(run.rounds(), copies, strict=True):
         with _scratch(run.place / f"{plan}-{number}", copy.root) as place:
             tools = run.tools(plan, place, copy.root, inside)
-            run.do_phase(plan, Phase.FIRST, tools, number)
-            run.do_phase(plan, Phase.UNCHANGED, tools, number)
+            run.do_phase(plan, Phase.FIRST, tools, number, copy.root)
+            run.do_phase(plan, Phase.UNCHANGED, tools, number, copy.root)
             copy.change(changed)
             time.sleep(WRITTEN_S)
-            run.do_phase(plan, change, tools, number)
+            run.do_phase(plan, change, tools, number, copy.root)
             expected = fingerprint(copy.root)
-            run.do_phase(plan, Phase.RESTORE, tools, number)
+            run.do_phase(plan, Phase.RESTORE, tools, number, copy.root)
             for tool in tools:
                 if tool.restored is not None and fingerprint(tool.restored) != expected:
                     raise Failed(f"{tool.name} brought something else back")
@@ -168,11 +171,11 @@ def many(run: Run) -> None:
             run.settle()
             # What had changed in the last minute before a capture is looked at once more by the next.
             _untimed([tool for tool in tools if isinstance(tool, ours.Recoverd)], Phase.UNCHANGED)
-            run.do_phase("many", Phase.UNCHANGED, tools, number)
+            run.do_phase("many", Phase.UNCHANGED, tools, number, copy.root)
             for phase, count in ((Phase.ONE, 1), (Phase.CHANGED, run.size.many // 100)):
                 copy.change(count)
                 time.sleep(WRITTEN_S)
-                run.do_phase("many", phase, tools, number)
+                run.do_phase("many", phase, tools, number, copy.root)
 
 
 def _untimed(tools: Sequence[Tool], phase: Phase) -> None:
@@ -196,18 +199,21 @@ def sqlite(run: Run) -> None:
             missing = peers.missing()
             beside = () if run.alone or not run.size.beside else (("restic", peers.Restic), ("borg", peers.Borg))
             tools += [peer(place / name, source.root) for name, peer in beside if name not in missing]
-            run.do_phase("sqlite", Phase.FIRST, tools, number)
-            run.do_phase("sqlite", Phase.UNCHANGED, tools, number)
+            run.do_phase("sqlite", Phase.FIRST, tools, number, source.root)
+            run.do_phase("sqlite", Phase.UNCHANGED, tools, number, source.root)
             source.change(run.size.pages // 100)
-            time.sleep(WRITTEN_S)
+            with source.in_use():
+                run.do_phase("sqlite", Phase.IN_USE, tools, number, source.root)
+            source.change(run.size.pages // 100)
+            time.sleep(LEFT_ALONE_S)
             before = bytes_below(own.packs)
-            run.do_phase("sqlite", Phase.CHANGED, tools, number)
+            run.do_phase("sqlite", Phase.CHANGED, tools, number, source.root)
             added = bytes_below(own.packs) - before
             if added > MOST_NEW_BYTES:
                 raise Failed(f"recoverd has stored {added} bytes where 1 % of the pages changed")
             run.tell(f"recoverd has stored {added} bytes for {run.size.pages // 100} changed pages")
             expected = fingerprint_of_rows(source.root)
-            run.do_phase("sqlite", Phase.RESTORE, tools, number)
+            run.do_phase("sqlite", Phase.RESTORE, tools, number, source.root)
             for tool in tools:
                 if tool.restored is not None and fingerprint_of_rows(tool.restored) != expected:
                     raise Failed(f"{tool.name} brought something else back")
@@ -237,6 +243,15 @@ def boot(run: Run) -> None:
             time.sleep(WRITTEN_S)
             run.do("boot", "damaged state", host.name, work, number)
             host.save()  # or the files just written count as not seen yet
+
+
+def read_all(place: Path) -> None:
+    """Have the kernel hold all files there: it may have taken back what nobody had read for a minute."""
+    for path in place.rglob("*"):
+        if path.is_file():
+            with path.open("rb") as file:
+                while file.read(1 << 20):
+                    pass
 
 
 @contextmanager

@@ -13,11 +13,12 @@ class Phase(StrEnum):
     FIRST = "first snapshot"
     UNCHANGED = "nothing changed"
     ONE = "one document changed"
+    IN_USE = "1 % changed, and somebody writes"
     CHANGED = "1 % changed"
     RESTORE = "restore of everything"
 
 
-SAVES = (Phase.FIRST, Phase.UNCHANGED, Phase.ONE, Phase.CHANGED)
+SAVES = (Phase.FIRST, Phase.UNCHANGED, Phase.ONE, Phase.IN_USE, Phase.CHANGED)
 
 
 class Tool(Protocol):

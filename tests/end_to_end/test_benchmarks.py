@@ -94,6 +94,7 @@ def test_a_small_run_measures_everything(tmp_path: Path) -> None:
     page = pages.write("<!-- figures: store -->\n<!-- end -->", Results.from_json(done.stdout))
     assert "backup and restore of 20 files" in " ".join(page.split())
     assert ("many", "one document changed", "recoverd") in rows
+    assert rows["sqlite", "1 % changed, and somebody writes", "recoverd"]["samples"][0]["written_bytes"] > 0
     assert ("starting", "health of 5 services", "recoverd check") in rows
     for phase in ("good state", "damaged state"):
         assert rows["boot", phase, "recoverd restore --boot"]["samples"][0]["seconds"] > 0
