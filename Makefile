@@ -37,7 +37,7 @@ demo: $(STAMP)
 
 test: $(STAMP)
 	@$(BIN)/coverage erase
-	$(BIN)/pytest -n $(WORKERS) --dist loadgroup --durations 15 --cov --cov-report=term
+	$(BIN)/pytest -n $(WORKERS) --dist loadgroup --durations 15 --cov --cov-report=
 
 torture: $(STAMP)
 	RECOVERD_TORTURE=1 RECOVERD_SEED=$(SEED) $(BIN)/pytest -n $(WORKERS) --dist loadgroup --timeout 7200 \
