@@ -19,6 +19,7 @@ from recoverd.state.databases.process import Examination
 
 ROWS = 400  # some blocks
 LEFT_ALONE_NS = databases.left_alone_ns
+HOUR_NS = 3_600_000_000_000
 
 
 class Copies:
@@ -75,11 +76,13 @@ def test_in_place_and_copied_are_the_same(house: Any, copies: Copies, monkeypatc
 def test_what_was_just_written_is_copied(house: Any, copies: Copies, monkeypatch: pytest.MonkeyPatch) -> None:
     """Who writes all the time would have a large database read twice at each capture."""
     monkeypatch.setattr(databases, "left_alone_ns", LEFT_ALONE_NS)
+    monkeypatch.setattr(databases, "_LEFT_ALONE_NS", HOUR_NS)  # a slow machine may need its time for the first look
     monkeypatch.setattr(databases, "_LARGE_BYTES", 0)
     monkeypatch.setattr(databases, "_QUIET_NS", 300_000_000)  # nobody waits for that here
     house.make("one", rows=ROWS)
     assert house.snapshot().verdict == "ok"
     assert (copies.in_place, copies.made) == (0, 1)
+    monkeypatch.setattr(databases, "_LEFT_ALONE_NS", 500_000_000)
     house.make("two")
     time.sleep(LEFT_ALONE_NS(house.store.stat().st_size, 1) / 1e9)
     assert house.snapshot().verdict == "ok"
@@ -115,7 +118,7 @@ def lost(house: Any, copies: Copies, monkeypatch: pytest.MonkeyPatch) -> Any:
     house.make("one", rows=ROWS)
     house.snapshot()
     assert (copies.in_place, copies.made) == (1, 0)
-    monkeypatch.setattr(databases, "left_alone_ns", LEFT_ALONE_NS)
+    monkeypatch.setattr(databases, "left_alone_ns", lambda *_: HOUR_NS)
     monkeypatch.setattr(databases, "_LARGE_BYTES", 0)
     house.store.unlink()
     return house
@@ -138,7 +141,7 @@ def test_what_a_restore_has_brought_in_where_times_are_coarse(
     lost: Any, copies: Copies, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Until a write would show there, a copy is made long since."""
-    monkeypatch.setattr(databases, "_settled_ns", lambda ctime_ns: databases._COARSE_NS)
+    monkeypatch.setattr(databases, "_settled_ns", lambda ctime_ns: HOUR_NS)
     assert lost.restore().outcome == "restored"
     assert (copies.in_place, copies.made) == (1, 1)
 
