@@ -43,8 +43,8 @@ def note_dumps(repository: Repository, service: Service, survey: ServiceSurvey, 
         repository.catalog.record_run(service.name, f"{DUMP}/{name}", clock.now_ns(), seconds, outcome, detail)
 
 
-def note_failure(context: Context, repository: Repository, service: str, sentence: str) -> str:
-    """Tell and remember what failed. Returns the sentence."""
+def note_failure(context: Context, repository: Repository, service: str, sentence: str) -> None:
+    """Tell and remember what failed."""
     try:
         failures: int | None = repository.record(service).failures + 1
     except (RecoverdError, OSError):
@@ -57,7 +57,6 @@ def note_failure(context: Context, repository: Repository, service: str, sentenc
         note_run(repository, service, "failed", detail=sentence)
     except (RecoverdError, OSError):
         pass  # the event has been told
-    return sentence
 
 
 def forget_failures(repository: Repository, service: str) -> None:

@@ -134,7 +134,7 @@ def snapshot(context: Context, request: SnapshotRequest) -> SnapshotResult:
         except (RecoverdError, OSError) as error:
             if not done:
                 raise
-            done |= {one.name: _not_begun(context, repository, one.name, error) for one in together}
+            done |= {one.name: _not_begun(context, repository, one.name, error, request) for one in together}
     results = tuple(done[service.name] for service in services)
     results = _with_health(context, request, results)
     pruned = 0
@@ -161,7 +161,7 @@ def _lock_and_capture(
                 locks.enter_context(repository.service_lock(service.name, wait_s=context.wait_s, what=what))
                 free.append(service)
             except LockHeld as error:
-                failed[service.name] = _not_begun(context, repository, service.name, error)
+                failed[service.name] = _not_begun(context, repository, service.name, error, request)
         return failed | capture_locked(context, free, request)
 
 
@@ -200,7 +200,7 @@ def capture_locked(
             results, trouble = spare.capture(context, trouble, attempt, held, dry_run=request.dry_run)
     if trouble is not None:
         for service in services:
-            results.setdefault(service.name, _failed(context, repository, service.name, trouble))
+            results.setdefault(service.name, _failed(context, repository, service.name, trouble, request))
     return results
 
 
@@ -233,7 +233,7 @@ def _capture_together(
                     with dumps.held_still(service) as late[service.name]:
                         captures[service.name] = _capture(context, repository, writer, service, request, dumps, now_ns)
                 except (DamagedObject, ServiceError) as error:
-                    results[service.name] = _failed(context, repository, service.name, error)
+                    results[service.name] = _failed(context, repository, service.name, error, request)
             wanted = [one for one in captures.values() if one.changed]
             if not request.dry_run:
                 drafts = [draft(one, request, now_ns) for one in wanted]
@@ -245,7 +245,7 @@ def _capture_together(
             if capture.dumped_s is not None and not request.dry_run:
                 note_dumps(repository, capture.service, capture.survey, capture.dumped_s)
             if capture.failed and not capture.changed:  # what can't be dumped is no snapshot
-                results[name] = _failed(context, repository, name, StateError("; ".join(capture.failed)))
+                results[name] = _failed(context, repository, name, StateError("; ".join(capture.failed)), request)
                 continue
             late[name] += capture.failed
             made = committed.get(name)
@@ -371,14 +371,21 @@ def _outcome(
     return result
 
 
-def _failed(context: Context, repository: Repository, service: str, error: Exception) -> ServiceSnapshot:
+def _failed(
+    context: Context, repository: Repository, service: str, error: Exception, request: SnapshotRequest
+) -> ServiceSnapshot:
+    """Noted, but for a dry run: that was no capture."""
     sentence = error.message if isinstance(error, RecoverdError) else f"{error.__class__.__name__}: {error}"
     hint = error.hint if isinstance(error, RecoverdError) else os_hint(error) if isinstance(error, OSError) else None
-    return ServiceSnapshot(service, FAILED, error=note_failure(context, repository, service, sentence), hint=hint)
+    if not request.dry_run:
+        note_failure(context, repository, service, sentence)
+    return ServiceSnapshot(service, FAILED, error=sentence, hint=hint)
 
 
-def _not_begun(context: Context, repository: Repository, service: str, error: Exception) -> ServiceSnapshot:
+def _not_begun(
+    context: Context, repository: Repository, service: str, error: Exception, request: SnapshotRequest
+) -> ServiceSnapshot:
     """That another recoverd is at work is no failure of the service, and noted nowhere."""
     if not isinstance(error, LockHeld):
-        return _failed(context, repository, service, error)
+        return _failed(context, repository, service, error, request)
     return ServiceSnapshot(service, FAILED, error=error.message, hint=error.hint, busy=True)

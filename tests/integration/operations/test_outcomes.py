@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 from dataclasses import replace
@@ -65,6 +66,30 @@ def test_a_repository_that_can_t_be_written_fails_the_capture(house: House) -> N
     assert house.context.repository().record("app").failures == 1
     assert house.snapshot().outcome == "saved"
     assert house.context.repository().record("app").failures == 0
+
+
+def test_a_dry_run_that_fails_is_no_failed_capture(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It says what went wrong, and leaves neither a count, nor a run in the history, nor an event behind."""
+
+    def bad_disk(*_: object, **__: object) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    house.snapshot()
+    house.write(5)
+    repository = house.context.repository()
+    told, runs = len(house.events), repository.catalog.runs("app", "snapshot", 100)
+    with monkeypatch.context() as patch:
+        patch.setattr("recoverd.operations.snapshot.survey_service", bad_disk)
+        result = snapshot(house.context, SnapshotRequest(dry_run=True))
+        assert (result.services[0].outcome, result.exit_status) == ("failed", 1)
+        assert "Input/output error" in str(result.services[0].error)
+        assert len(house.events) == told
+        assert (repository.record("app").failures, repository.catalog.runs("app", "snapshot", 100)) == (0, runs)
+        assert snapshot(house.context, SnapshotRequest()).services[0].outcome == "failed"
+    assert [event.name for event in house.events][told:] == ["snapshot.failed"]
+    assert repository.record("app").failures == 1
+    assert snapshot(house.context, SnapshotRequest(dry_run=True)).services[0].outcome == "saved"
+    assert repository.record("app").failures == 1  # nor is it a capture that worked
 
 
 def test_failures_are_forgotten_when_it_works_again(house: House) -> None:
