@@ -19,6 +19,8 @@ from typing import Any
 
 import pytest
 
+from tests.doors import open_the_way
+
 MATRIX: dict[str, Any] = tomllib.loads(Path(__file__).with_name("matrix.toml").read_text())
 OLD, NEW = 40, 400  # tasks in an older version and in the known-good one
 PAGE = 4096
@@ -157,9 +159,7 @@ def _owner(path: Path, mode: str) -> None:
     if os.geteuid() != 0:
         pytest.skip("only root can give a file away")
     os.chown(path, 54321, 54321)
-    for directory in (path.parent, *path.parents):
-        if directory.name.startswith(("test_", "pytest-")):
-            directory.chmod(0o711)
+    open_the_way(path.parent)
 
 
 DAMAGES: dict[str, Callable[[Path, str], object]] = {

@@ -17,6 +17,7 @@ import pytest
 from recoverd.config.model import Run, RunKind
 from recoverd.services.command import CommandDriver
 from recoverd.system.durable import write_path
+from tests.doors import open_the_way
 
 SUBJECTS = Path(__file__).parents[2] / "subjects"
 
@@ -77,9 +78,7 @@ def marked(mark: str) -> Callable[[], list[int]]:
 @pytest.fixture
 def room(tmp_path: Path) -> Path:
     """A directory which users without rights can enter."""
-    for directory in (tmp_path, *tmp_path.parents):
-        if directory.stat().st_uid == os.getuid() and directory != Path("/"):
-            directory.chmod(directory.stat().st_mode | 0o011)
+    open_the_way(tmp_path)
     return tmp_path
 
 

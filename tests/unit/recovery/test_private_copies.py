@@ -13,6 +13,7 @@ from recoverd.recovery.places import empty
 from recoverd.recovery.private_copies import PrivateCopy, may_enter
 from recoverd.recovery.validating import validate
 from recoverd.system.durable import temporary_name
+from tests.doors import open_the_way
 
 LEFT = "recoverd-copy.tmp-00000000-0000-0000-0000-000000000000-1-1-0123456789abcdef"
 NOBODY = 65534
@@ -22,9 +23,7 @@ def test_what_another_user_has_left_is_passed_over(tmp_path: Path, monkeypatch: 
     """A killed recoverd of somebody else, or a directory planted under such a name, in a directory for all."""
     if os.geteuid() != 0:
         pytest.skip("only root can leave something that is not this user's")
-    for directory in (tmp_path, *tmp_path.parents):
-        if directory.stat().st_uid == 0 and directory != Path("/"):
-            directory.chmod(directory.stat().st_mode | 0o011)
+    open_the_way(tmp_path)
     base = tmp_path / "tmp"
     base.mkdir()
     base.chmod(0o1777)
