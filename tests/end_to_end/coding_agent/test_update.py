@@ -5,21 +5,16 @@ first-systems.md, no. 2: migration with a backup from before, a log of it, and t
 
 from __future__ import annotations
 
-import contextlib
 import json
-import os
 import shutil
-import signal
-import socket
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.end_to_end.test_coding_agent import AGENT, OPTIONS, ROOT, Agency, document, item
+from tests.end_to_end.coding_agent.agency import AGENT, OPTIONS, ROOT, Agency, document, item
 
 NEW = '--writes, "2.0.0", ' + OPTIONS
 BROKEN = """
@@ -30,23 +25,13 @@ BROKEN = """
 
 
 @pytest.fixture
-def updated(world: Any) -> Iterator[Agency]:
+def updated(working: Agency) -> Agency:
     """The agent of version 1.0.0 has worked, was saved and was killed; then the one of version 2.0.0 was installed."""
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        agency = Agency(world, int(one.getsockname()[1]))
-    agency.install()
-    agency.restore(0)
-    agency.worked()
-    agency.kill()
-    agency.run("snapshot").fine()
-    drop_ins = world.conf / "conf.d" / "coding-agent.yaml.d"
+    working.run("snapshot").fine()
+    drop_ins = working.world.conf / "conf.d" / "coding-agent.yaml.d"
     shutil.copyfile(ROOT / "config" / "updates" / "coding-agent-2.0.0.yaml", drop_ins / "2.0.0.yaml")
-    agency.here(NEW)
-    yield agency
-    for pid in agency.world.processes():
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGKILL)
+    working.here(NEW)
+    return working
 
 
 def test_an_update_migrates_its_state_and_can_be_taken_back(updated: Agency) -> None:
