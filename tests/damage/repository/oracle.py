@@ -80,6 +80,8 @@ def index_of(pack: bytes) -> Frames:
 
 def frame_of(pack: bytes, offset: int, length: int, size: int) -> bytes:
     decoder = zstd.ZstdDecompressor()
+    if size >= sys.maxsize:
+        raise Unreadable("no such size")
     try:
         data = decoder.decompress(pack[offset : offset + length], max_length=size + 1)
     except zstd.ZstdError as error:

@@ -7,9 +7,13 @@ them, and a second reader of the format and a model of every snapshot judge what
 from __future__ import annotations
 
 import random
+from pathlib import Path
 from typing import Any
 
 import pytest
+
+from recoverd.errors import RepositoryError
+from recoverd.repository.packs import read_index
 
 TORTURE = 10_000
 SAMPLE = 40
@@ -64,6 +68,21 @@ def test_damage_is_detected_and_costs_only_what_it_hurts(scene: Any, torture: An
     hurt = sum(attack(scene, torture.random, scene.damages.ORDINARY) != "nothing" for _ in range(count))
     assert hurt
     torture.tell(count, "damages to repository files", f"{hurt} hurt snapshots; none was restored, nothing else lost")
+
+
+@pytest.mark.xdist_group("damage-0")
+def test_every_bit_of_a_footer(scene: Any, tmp_path: Path) -> None:
+    """Both readers find it, whatever size or place it makes them read."""
+    whole = min(scene.world.repository.glob("packs/*/*.tar.zst")).read_bytes()
+    assert scene.oracle.index_of(whole)
+    for bit in range(len(whole) * 8 - 640, len(whole) * 8):
+        hurt = bytearray(whole)
+        hurt[bit // 8] ^= 1 << bit % 8
+        with pytest.raises(scene.oracle.Unreadable):
+            scene.oracle.index_of(bytes(hurt))
+        (tmp_path / "pack").write_bytes(hurt)
+        with (tmp_path / "pack").open("rb") as file, pytest.raises(RepositoryError):
+            read_index(file.fileno(), "0" * 64)
 
 
 @pytest.mark.xdist_group("damage-1")
