@@ -22,6 +22,8 @@ from typing import Any
 
 import pytest
 
+from recoverd.recovery.stat_rows import pack_stat
+
 ROOT = Path(__file__).resolve().parents[2]
 PROGRAM = ROOT / "tests" / "subjects" / "conversation_store.py"
 COUNT = 100
@@ -116,7 +118,7 @@ def test_a_hundred_files_in_three_encodings(shelf: Shelf) -> None:
     assert [encoding(path.read_bytes()) for path in torn] == ["indented", "compact", "gzip"]
     for path in torn:
         damage(path)
-    others = {path: path.stat() for path in shelf.conversations.iterdir() if path not in torn}
+    others = {path: pack_stat(path.stat()) for path in shelf.conversations.iterdir() if path not in torn}
     done = shelf.run("-v", "snapshot").fine(1)
     error = shelf.told(done)["state.corrupt"]
     assert (error["service"], error["item"]) == ("conversations", "conversations")
@@ -130,7 +132,7 @@ def test_a_hundred_files_in_three_encodings(shelf: Shelf) -> None:
         [path.name for path in torn],
     )
     assert shelf.contents() == whole
-    assert {path: path.stat() for path in others} == others, "no other file was touched"
+    assert {path: pack_stat(path.stat()) for path in others} == others, "no other file was touched"
 
     shutil.rmtree(shelf.base)
     shelf.run("restore").fine()
