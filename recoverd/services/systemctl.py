@@ -40,6 +40,7 @@ _STOPS = ("RequiredBy", "RequisiteOf", "ConsistsOf", "BoundBy", "PropagatesStopT
 _NEVER_STOPPED = (".slice", "sysinit.target", "basic.target")  # by default every service requires some of these
 _JOURNAL_LINES = 1000  # the newest, about a unit and those that it needs
 _JOURNAL_BYTES = 1 << 20
+_NOT_EXECUTED = "641257651c1b4ec9a8624d7a40a9e1e7"  # SD_MESSAGE_SPAWN_FAILED of sd-messages(3)
 _SPAN_S = {
     "us": 1e-6,
     "ms": 1e-3,
@@ -214,14 +215,20 @@ class Systemctl:
         if not state.invocation:
             return ""
         # the field systemd gives to all that comes out of one run of a unit, systemd.journal-fields(7)
-        return self._last_line(f"_SYSTEMD_INVOCATION_ID={state.invocation}").removeprefix(f"{state.unit}: ")
+        ran = f"_SYSTEMD_INVOCATION_ID={state.invocation}"
+        # What can't be executed is told by a process that may be gone before the journal knows whose it was;
+        # it says so itself then, and so may anybody.
+        by_manager = f"_UID={os.geteuid() if self._user else 0}"
+        told = f"{'USER_' if self._user else ''}INVOCATION_ID={state.invocation}"
+        words = self._last_line(ran, "+", told, f"MESSAGE_ID={_NOT_EXECUTED}", by_manager)
+        return words.removeprefix(f"{state.unit}: ")
 
     def last_told(self, unit: str) -> str:
         """The last line of the journal about a unit, by itself or by systemd; "" when there is none. Raises nothing."""
         return self._last_line(f"--user-unit={unit}" if self._user else f"--unit={unit}")
 
-    def _last_line(self, match: str) -> str:
-        command = ["journalctl", "--quiet", "--no-pager", "--output=cat", "--lines=5", match]
+    def _last_line(self, *match: str) -> str:
+        command = ["journalctl", "--quiet", "--no-pager", "--output=cat", "--lines=5", *match]
         try:
             # what was said is in the journal a moment later; only root may wait for that
             run_command(["journalctl", "--sync"], timeout_s=_ANSWERS_WITHIN_S, env=self._environment())

@@ -142,6 +142,21 @@ def test_every_way_to_fail_is_told_and_stops_no_other(bench: Bench) -> None:
         assert one["hint"], (case, one)
 
 
+def test_last_words_that_the_journal_can_not_place(bench: Bench) -> None:
+    """What can't be executed is told by a process that may be gone when journald asks whose it was: 5 of 60 lost
+    their unit that way. What says so itself counts, if the manager's user says it."""
+    said = (
+        "printf 'MESSAGE=%s\\nMESSAGE_ID=641257651c1b4ec9a8624d7a40a9e1e7\\nINVOCATION_ID=%s\\n' "
+        '"$2" "$INVOCATION_ID" | systemd-run --quiet --pipe --wait --collect --uid="$1" logger --journald'
+    )
+    bench.machine.write("/usr/local/bin/t-says", f"#!/bin/sh\n{said}\n", mode="755")
+    script = "t-says root 'no such program'; t-says nobody 'give me your password'; exit 203"
+    bench.unit("t-lost.service", f'[Service]\nType=oneshot\nExecStart=/bin/sh -c "{script}"\n')
+    bench.declare("app", "t-lost")
+    done = bench.one("start", "app")
+    assert done["detail"].endswith("it said: no such program"), done
+
+
 def test_a_start_limit_does_not_hold_against_a_restored_service(bench: Bench) -> None:
     """recovery.md: `reset-failed` comes before the start."""
     bench.unit("t-limit.service", "[Unit]\nStartLimitBurst=2\nStartLimitIntervalSec=600\n" + PLAIN)
